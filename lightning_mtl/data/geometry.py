@@ -1,8 +1,11 @@
 """Pinhole geometry of depth maps: camera points and surface normals.
 
-Camera coordinates: x to the right, y down, z forward, in metres. The centre of the pixel in row v and
-column u lies at (u, v), so an undistorted camera that looks along its axis has c_x = (W - 1) / 2.
+Camera coordinates: x to the right, y down, z forward, in metres. The centre of the pixel in row v
+and column u lies at (u, v), so an undistorted camera that looks along its axis has c_x = (W - 1) /
+2.
 """
+
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -33,73 +36,86 @@ def normals_from_depth(
 ) -> Float[Tensor, "3 H W"]:
     """Unit surface normals by a local least-squares plane, facing the camera.
 
-    A plane nᵀX = d seen by a pinhole is an affine function of the pixel, 1/z = mᵀ(u, v, 1) with m = K⁻ᵀn/d.
-    So m is fitted to the inverse depths in a window, and n = -Kᵀm / ‖Kᵀm‖. The noise of a structured-light or
-    stereo camera is uniform in 1/z, which makes plain least squares the right fit there.
+    A plane nᵀX = d seen by a pinhole is an affine function of the pixel, 1/z = mᵀ(u, v, 1) with m =
+    K⁻ᵀn/d. So m is fitted to the inverse depths in a window, and n = -Kᵀm / ‖Kᵀm‖. The noise of a
+    structured-light or stereo camera is uniform in 1/z, which makes plain least squares the right
+    fit there.
 
     Args:
         depth: z-depth; 0 = invalid.
         intrinsics: Camera matrix K in pixels.
         window: Side of the square window in pixels, odd.
-        max_jump: Only neighbours whose depth differs from the centre's by at most this share of it count,
-            so that the plane does not bridge an occlusion.
+        max_jump: Only neighbours whose depth differs from the centre's by at most this share of it
+            count, so that the plane does not bridge an occlusion.
         min_share: Least share of the window that must count.
 
     Returns:
-        Normals; the zero vector where the centre is invalid, too few neighbours count, or they lie on a line.
+        Normals; the zero vector where the centre is invalid, too few neighbours count, or they lie
+        on a line.
 
     Raises:
         ValueError: If `window` is even or below 3.
     """
     if window < 3 or window % 2 == 0:
         raise ValueError(f"`window` must be an odd number of at least 3. Found {window}.")
-    inverse = torch.where(depth > 0, 1 / depth.clamp_min(torch.finfo(depth.dtype).tiny), 0)
-    basis = _window_basis(window, like=depth)
-    slopes, fits = _fit_planes(inverse, basis, max_jump, min_share * window**2)
-    u, v, one = _homogeneous_pixels(depth)
-    offset = inverse[0] + slopes[2] - slopes[0] * u - slopes[1] * v
-    plane = torch.stack([slopes[0], slopes[1], offset * one])
+    inverse = torch.where(depth > 0, 1 / depth.clamp_min(torch.finfo(depth.dtype).tiny), 0)[0]
+    matrix, vector = _window_moments(inverse, window, max_jump)
+    slope_u, slope_v, rise, determinant = _solve(matrix, vector)
+    u, v, _ = _homogeneous_pixels(depth)
+    plane = torch.stack([slope_u, slope_v, inverse + rise - slope_u * u - slope_v * v])
     normals = -F.normalize(torch.einsum("ij,ihw->jhw", intrinsics.to(depth), plane), dim=0)
+    fits = (inverse > 0) & (matrix[2, 2] >= min_share * window**2) & (determinant > 0.5)
     return torch.where(fits, normals, 0)
 
 
 def _homogeneous_pixels(depth: Float[Tensor, "1 H W"]) -> Float[Tensor, "3 H W"]:
     """(u, v, 1) at every pixel."""
     _, height, width = depth.shape
-    v, u = torch.meshgrid(
-        torch.arange(height).to(depth), torch.arange(width).to(depth), indexing="ij"
-    )
+    rows, columns = torch.arange(height).to(depth), torch.arange(width).to(depth)
+    v, u = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([u, v, torch.ones_like(u)])
 
 
-def _window_basis(window: int, like: Tensor) -> Float[Tensor, "3 M"]:
-    """(du, dv, 1) at each of the M = window² neighbours, row by row."""
-    steps = torch.arange(window).to(like) - window // 2
-    dv, du = torch.meshgrid(steps, steps, indexing="ij")
-    return torch.stack([du.flatten(), dv.flatten(), torch.ones_like(du).flatten()])
-
-
-def _fit_planes(
-    inverse: Float[Tensor, "1 H W"],
-    basis: Float[Tensor, "3 M"],
-    max_jump: float,
-    min_count: float,
-) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]:
-    """Least-squares (a, b, c) of 1/z_neighbour - 1/z = a du + b dv + c, and where the fit is determined.
+def _window_moments(
+    inverse: Float[Tensor, "H W"], window: int, max_jump: float
+) -> tuple[Float[Tensor, "3 3 H W"], Float[Tensor, "3 H W"]]:
+    """Σ p pᵀ and Σ p (q_i - q) over the neighbours i that count, with p = (du, dv, 1) and q = 1/z.
 
     |z_i - z| <= t z is the same as |q - q_i| <= t q_i for inverse depths, which needs no division.
     """
-    height, width = inverse.shape[-2:]
-    window = round(basis.shape[1] ** 0.5)
-    neighbours = F.unfold(inverse[None], window, padding=window // 2)[0]
-    jumps = neighbours - inverse.reshape(1, -1)
-    counts = ((jumps.abs() <= max_jump * neighbours) & (neighbours > 0)).to(inverse)
+    height, width = inverse.shape
+    reach = window // 2
+    padded = F.pad(inverse, (reach, reach, reach, reach))
+    matrix = inverse.new_zeros(9, height, width)
+    vector = inverse.new_zeros(3, height, width)
+    for row, column in product(range(window), repeat=2):
+        neighbour = padded[row : row + height, column : column + width]
+        jump = neighbour - inverse
+        counts = ((jump.abs() <= max_jump * neighbour) & (neighbour > 0)).to(inverse)
+        offset = (column - reach, row - reach, 1)
+        for moment, (a, b) in zip(matrix, product(offset, repeat=2), strict=True):
+            moment.add_(counts, alpha=a * b)
+        jump.mul_(counts)
+        for moment, a in zip(vector, offset, strict=True):
+            moment.add_(jump, alpha=a)
+    return matrix.reshape(3, 3, height, width), vector
 
-    products = (basis[:, None] * basis[None]).flatten(0, 1)
-    matrix = (products @ counts).T.reshape(-1, 3, 3)
-    vector = (basis @ (counts * jumps)).T
-    fits = (counts.sum(0) >= min_count) & (inverse.flatten() > 0)
-    fits = fits & (torch.linalg.det(matrix) > 1)
-    identity = torch.eye(3).to(inverse)
-    slopes = torch.linalg.solve(torch.where(fits[:, None, None], matrix, identity), vector)
-    return slopes.T.reshape(3, height, width), fits.reshape(height, width)
+
+def _solve(
+    matrix: Float[Tensor, "3 3 H W"], vector: Float[Tensor, "3 H W"]
+) -> Float[Tensor, "4 H W"]:
+    """Solution of the symmetric 3 x 3 system at every pixel by Cramer's rule, and the determinant.
+
+    The matrix holds integers, so it is singular exactly where the determinant is below 1.
+    """
+    first, second, third = matrix
+    adjugate = torch.stack(
+        [_cross(second, third), _cross(third, first), _cross(first, second)], dim=1
+    )
+    determinant = (first * adjugate[:, 0]).sum(0)
+    solution = torch.einsum("ijhw,jhw->ihw", adjugate, vector) / determinant.clamp_min(1)
+    return torch.cat([solution, determinant[None]])
+
+
+def _cross(a: Float[Tensor, "3 H W"], b: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    return torch.linalg.cross(a, b, dim=0)

@@ -1,0 +1,57 @@
+"""Batches of samples that do not all have a label for every task."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_mtl.data.modalities import MODALITIES
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stacked samples.
+
+    An entry that only some samples have is filled with its invalid value for the rest; an entry
+    that none has is not in the batch, so that its task is absent from the step.
+
+    Raises:
+        ValueError: If shapes or dtypes of an entry differ, or if an entry that has no invalid value
+            is missing from some samples.
+
+    >>> labelled = {"image": torch.rand(3, 2, 2), "depth": torch.ones(1, 2, 2)}
+    >>> batch = collate([labelled, {"image": torch.rand(3, 2, 2)}])
+    >>> batch["depth"].flatten(1)
+    tensor([[1., 1., 1., 1.],
+            [0., 0., 0., 0.]])
+    """
+    names = dict.fromkeys(name for sample in samples for name in sample)
+    return {name: _stack(name, [sample.get(name) for sample in samples]) for name in names}
+
+
+def _stack(name: str, values: list[Tensor | None]) -> Tensor:
+    present = [value for value in values if value is not None]
+    first = present[0]
+    for value in present:
+        if value.shape != first.shape or value.dtype != first.dtype:
+            raise ValueError(
+                f"`{name}` differs between the samples of a batch. Expected {_describe(first)}, "
+                f"as in the first one. Found {_describe(value)}. Resize the samples to one size."
+            )
+    if len(present) == len(values):
+        return torch.stack(present)
+    filler = torch.full_like(first, _invalid(name, len(present), len(values)))
+    return torch.stack([filler if value is None else value for value in values])
+
+
+def _invalid(name: str, found: int, expected: int) -> float:
+    invalid = MODALITIES[name].invalid if name in MODALITIES else None
+    if invalid is None:
+        raise ValueError(
+            f"`{name}` has no invalid value that could stand for a missing one. "
+            f"Expected it in all {expected} samples of the batch, or in none. Found it in {found}."
+        )
+    return invalid
+
+
+def _describe(value: Tensor) -> str:
+    return f"{value.dtype} {tuple(value.shape)}"
