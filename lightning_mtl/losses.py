@@ -1,0 +1,152 @@
+"""Task losses: pure functions, each a mean over the valid elements.
+
+Without a valid element a loss is zero and still has a graph, so its gradient is zeros, not NaN.
+Everything is computed in float32, also under autocast, and nothing waits for the device.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = [
+    "balanced_binary_cross_entropy",
+    "cross_entropy",
+    "masked_l1",
+    "masked_squared_error",
+    "normal_cosine",
+    "normal_l1",
+]
+
+# A prediction shorter than this is divided by it, which bounds the gradient at a zero vector by
+# 1e3 per component: small enough for a scaled loss in float16.
+SHORTEST_NORMAL = 1e-3
+
+
+def cross_entropy(
+    logits: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"], ignore_index: int = 255
+) -> Float[Tensor, ""]:
+    """Cross entropy, the mean over pixels that are not `ignore_index` of `-log softmax(logits)`.
+
+    Args:
+        logits: Unnormalised log-probabilities of the C classes.
+        target: Class of each pixel, 0 to C - 1 or `ignore_index`.
+        ignore_index: Label of pixels without a class.
+    """
+    total = functional.cross_entropy(
+        logits.float(), target.long(), ignore_index=ignore_index, reduction="sum"
+    )
+    return total / (target != ignore_index).sum().clamp(min=1)
+
+
+def masked_l1(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], valid: Bool[Tensor, "..."]
+) -> Float[Tensor, ""]:
+    """Absolute error, the mean over valid elements of `|prediction - target|`.
+
+    Args:
+        prediction: Any shape and unit.
+        target: Shape and unit of `prediction`.
+        valid: Which elements count; broadcasts to `prediction`.
+    """
+    return _mean(_error(prediction, target, valid).abs(), valid)
+
+
+def masked_squared_error(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], valid: Bool[Tensor, "..."]
+) -> Float[Tensor, ""]:
+    """Squared error, the mean over valid elements of `(prediction - target)^2`, as for heatmaps.
+
+    Args:
+        prediction: Any shape and unit.
+        target: Shape and unit of `prediction`.
+        valid: Which elements count; broadcasts to `prediction`.
+    """
+    return _mean(_error(prediction, target, valid).square(), valid)
+
+
+def normal_l1(
+    prediction: Float[Tensor, "N 3 H W"],
+    target: Float[Tensor, "N 3 H W"],
+    divisor: Literal["elements", "pixels"] = "elements",
+) -> Float[Tensor, ""]:
+    """Absolute error of the normalised prediction, `sum |p / |p| - n| / count` over valid pixels.
+
+    Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021)
+    count elements, three per pixel; Bruggemann et al., "Exploring Relational Context for
+    Multi-Task Dense Prediction" (ICCV 2021) count pixels, which makes the loss three times larger.
+
+    Args:
+        prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
+        target: Unit vectors; a vector of zero length is invalid.
+        divisor: What the mean is over.
+    """
+    loss = masked_l1(_unit(prediction), target, _has_length(target))
+    return loss if divisor == "elements" else loss * prediction.shape[1]
+
+
+def normal_cosine(
+    prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
+) -> Float[Tensor, ""]:
+    """Cosine distance, the mean over valid pixels of `1 - <p / |p|, n>`, from 0 to 2.
+
+    Liu et al., "End-to-End Multi-Task Learning with Attention" (CVPR 2019), plus one.
+
+    Args:
+        prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
+        target: Unit vectors; a vector of zero length is invalid.
+    """
+    valid = _has_length(target)
+    cosine = (_unit(prediction) * target.float()).sum(dim=1, keepdim=True)
+    return _mean(torch.where(valid, 1 - cosine, 0), valid)
+
+
+def balanced_binary_cross_entropy(
+    logits: Float[Tensor, "*shape"],
+    target: Num[Tensor, "*shape"],
+    positive_weight: float | None = None,
+    ignore_index: int = 255,
+) -> Float[Tensor, ""]:
+    """Class-balanced binary cross entropy, `(w sum_pos l + (1 - w) sum_neg l) / count`.
+
+    The sums and the count run over the valid elements of the whole batch. Edges fix `w` at 0.95,
+    saliency takes the share of negatives in the batch (Vandenhende et al., TPAMI 2021). This is not
+    the `pos_weight` of torch: the weights of both classes add up to one.
+
+    Args:
+        logits: Any shape.
+        target: Shape of `logits`, positive where at least 0.5; `ignore_index` is invalid.
+        positive_weight: `w`, from 0 to 1. By default the share of negatives, so that a batch
+            without negatives costs nothing, nor does one without positives.
+        ignore_index: Label of invalid elements.
+    """
+    valid = target != ignore_index
+    positive = (target >= 0.5) & valid
+    count = valid.sum().clamp(min=1)
+    share: Tensor | float = 1 - positive.sum() / count
+    weight = share if positive_weight is None else positive_weight
+    losses = functional.binary_cross_entropy_with_logits(
+        logits.float(), positive.float(), reduction="none"
+    )
+    weighted = torch.where(positive, weight * losses, (1 - weight) * losses)
+    return torch.where(valid, weighted, 0).sum() / count
+
+
+def _error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    # Masked before any nonlinearity, so that no sentinel of the target reaches the gradient.
+    return torch.where(valid, prediction.float() - target.float(), 0)
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    return values.sum() / valid.expand_as(values).sum().clamp(min=1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return functional.normalize(vectors.float(), dim=1, eps=SHORTEST_NORMAL)
+
+
+def _has_length(vectors: Tensor) -> Tensor:
+    # Not `sum != 0`, which takes a valid normal such as (1, -1, 0) / sqrt(2) for a missing one.
+    return (vectors != 0).any(dim=1, keepdim=True)

@@ -1,0 +1,104 @@
+"""Metrics of depth."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.pooled import PooledMetric
+
+__all__ = ["DepthMetrics"]
+
+SMALLEST_DEPTH = 1e-9
+
+
+class DepthMetrics(PooledMetric):
+    r"""Errors of depth, over the pixels of the data set whose target `d` is above 0.
+
+    With the raw prediction `p` and `p' = max(p, 1e-9)`:
+
+        RMSE     = sqrt(mean (p' - d)^2)             metres
+        log_RMSE = sqrt(mean (ln p' - ln d)^2)
+        abs_err  = mean |p - d|                      metres
+        rel_err  = mean |p - d| / d
+        delta_k  = mean [max(p' / d, d / p') < 1.25^k],  k = 1, 2, 3, from 0 to 1
+
+    The first two are those of Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks:
+    A Survey" (TPAMI 2021), which lifts predictions to 1e-9; the absolute and relative errors are
+    those of Liu et al., "End-to-End Multi-Task Learning with Attention" (CVPR 2019), which do not.
+
+    Example:
+        >>> metrics = DepthMetrics()
+        >>> prediction = torch.tensor([[[[1.0, 3.0, 9.0]]]])
+        >>> metrics.update(prediction, torch.tensor([[[[1.0, 2.0, 0.0]]]]))
+        >>> metrics.compute()["rel_err"]
+        tensor(0.2500)
+    """
+
+    directions: ClassVar[dict[str, bool]] = {
+        "RMSE": False,
+        "log_RMSE": False,
+        "abs_err": False,
+        "rel_err": False,
+        "delta1": True,
+        "delta2": True,
+        "delta3": True,
+    }
+    count: Int[Tensor, ""]
+    errors: Float[Tensor, " 4"]
+    within: Int[Tensor, " 3"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_count("count")
+        self.add_sum("errors", 4)
+        self.add_count("within", 3)
+
+    def update(
+        self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"]
+    ) -> None:
+        """Add the errors of a batch.
+
+        Args:
+            prediction: Depth in metres.
+            target: Depth in metres; 0 is invalid.
+
+        Raises:
+            ValueError: If a shape does not fit.
+        """
+        check_shape("DepthMetrics", "prediction", prediction, ("N", 1, "H", "W"))
+        check_shape("DepthMetrics", "target", target, tuple(prediction.shape))
+        valid = target > 0
+        # One metre on both sides is no error, whatever an invalid pixel held.
+        prediction = torch.where(valid, prediction.detach().float(), 1)
+        target = torch.where(valid, target.float(), 1)
+        positive = prediction.clamp(min=SMALLEST_DEPTH)
+        absolute = (prediction - target).abs()
+        ratio = torch.maximum(positive / target, target / positive)
+        errors = (
+            (positive - target).square(),
+            (positive.log() - target.log()).square(),
+            absolute,
+            absolute / target,
+        )
+        self.count += valid.sum()
+        self.errors += torch.stack([error.sum(dtype=self.errors.dtype) for error in errors])
+        self.within += torch.stack([((ratio < 1.25**k) & valid).sum() for k in (1, 2, 3)])
+
+    def values(self) -> dict[str, Tensor]:
+        """The errors and the shares."""
+        if self.count == 0:
+            return {}
+        squared, squared_log, absolute, relative = self.errors / self.count
+        shares = self.within.to(self.errors) / self.count
+        return {
+            "RMSE": squared.sqrt(),
+            "log_RMSE": squared_log.sqrt(),
+            "abs_err": absolute,
+            "rel_err": relative,
+            "delta1": shares[0],
+            "delta2": shares[1],
+            "delta3": shares[2],
+        }

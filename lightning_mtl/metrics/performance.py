@@ -1,0 +1,64 @@
+"""One number for all tasks: the mean improvement over single-task baselines."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+__all__ = ["multi_task_performance"]
+
+
+def multi_task_performance(
+    results: Mapping[str, float | Tensor],
+    baselines: Mapping[str, float],
+    higher_is_better: Mapping[str, bool],
+) -> float | Tensor:
+    """Mean improvement over the baselines in percent; positive is better.
+
+    With the K tasks' results `M_m` and baselines `M_b`, and `l_i = 1` where lower is better:
+
+        delta_MTL = 100 / K sum_i (-1)^l_i (M_m,i - M_b,i) / M_b,i
+
+    Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021),
+    equation 10, with one metric per task and single-task networks on the same backbone as
+    baselines. Other papers average over all metrics of all tasks, some with the opposite sign.
+
+    Args:
+        results: The primary metric of each task.
+        baselines: The same metric of the single-task network, finite and not zero.
+        higher_is_better: The direction of each metric.
+
+    Returns:
+        A float, or a tensor if a result is one.
+
+    Raises:
+        ValueError: If the tasks differ, there is none, or a baseline cannot be divided by.
+
+    Example:
+        >>> delta = multi_task_performance(
+        ...     results={"segmentation": 45.0, "depth": 0.584},
+        ...     baselines={"segmentation": 43.9, "depth": 0.585},
+        ...     higher_is_better={"segmentation": True, "depth": False},
+        ... )
+        >>> round(delta, 2)
+        1.34
+    """
+    if not results or not results.keys() == baselines.keys() == higher_is_better.keys():
+        raise ValueError(
+            "`multi_task_performance` expects the same tasks, at least one, in all arguments. "
+            f"Found results of {sorted(results)}, baselines of {sorted(baselines)}, directions of "
+            f"{sorted(higher_is_better)}."
+        )
+    useless = {
+        task: value for task, value in baselines.items() if value == 0 or not math.isfinite(value)
+    }
+    if useless:
+        raise ValueError(
+            "`multi_task_performance` expects baselines that are finite and not zero. "
+            f"Found {useless}."
+        )
+    improvements = [
+        (1 if higher_is_better[task] else -1) * (result - baselines[task]) / baselines[task]
+        for task, result in results.items()
+    ]
+    return 100 * sum(improvements) / len(improvements)

@@ -1,0 +1,119 @@
+"""Metrics of semantic segmentation."""
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins, on_host
+
+__all__ = ["SegmentationMetrics"]
+
+
+class SegmentationMetrics(PooledMetric):
+    """Mean intersection over union and pixel accuracy, both from 0 to 1.
+
+    From one confusion matrix `M` (target, prediction) over all valid pixels of the data set:
+
+        IoU_c = M_cc / (sum_j M_cj + sum_i M_ic - M_cc),    mIoU = mean_c IoU_c,
+        pixel_accuracy = sum_c M_cc / sum_ij M_ij.
+
+    This is the mIoU of the published tables; a mean of IoUs per image is another number.
+
+    A class that occurs neither in the targets nor in the predictions has no IoU. It is left out of
+    the mean, or counts 0 with `absent_classes="zero"`, as in Vandenhende et al., "Multi-Task
+    Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021).
+
+    A label outside the classes is an error: in `update` for targets on the host, otherwise, so as
+    not to wait for the device, in `compute`.
+
+    Args:
+        num_classes: Labels run from 0 to `num_classes - 1`.
+        ignore_index: Label of pixels without a class.
+        absent_classes: What a class that never occurs does to the mean.
+
+    Example:
+        >>> metrics = SegmentationMetrics(num_classes=2)
+        >>> logits = torch.tensor([[[[2.0, 2.0]], [[1.0, 3.0]]]])
+        >>> metrics.update(logits, torch.tensor([[[0, 255]]]))
+        >>> metrics.compute()
+        {'mIoU': tensor(1.), 'pixel_accuracy': tensor(1.)}
+    """
+
+    directions: ClassVar[dict[str, bool]] = {"mIoU": True, "pixel_accuracy": True}
+    confusion: Int[Tensor, "C C"]
+    outside: Int[Tensor, ""]
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        absent_classes: Literal["skip", "zero"] = "skip",
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(
+                f"`SegmentationMetrics` expects `num_classes` of at least 1. Found {num_classes}."
+            )
+        if absent_classes not in ("skip", "zero"):
+            raise ValueError(
+                '`SegmentationMetrics` expects `absent_classes` to be "skip" or "zero". '
+                f"Found {absent_classes!r}."
+            )
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.absent_classes = absent_classes
+        self.add_count("confusion", num_classes, num_classes)
+        self.add_count("outside")
+
+    def update(self, logits: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            logits: Scores of the classes; the highest is the prediction.
+            target: Class of each pixel, or `ignore_index`.
+
+        Raises:
+            TypeError: If the target is not of an integer type.
+            ValueError: If a shape does not fit, or a label on the host is outside the classes.
+        """
+        classes = self.num_classes
+        check_shape("SegmentationMetrics", "prediction", logits, ("N", classes, "H", "W"))
+        check_shape("SegmentationMetrics", "target", target, (logits.shape[0], *logits.shape[2:]))
+        check_dtype("SegmentationMetrics", target, floating=False)
+        if on_host(target):
+            check_labels("SegmentationMetrics", target, classes, self.ignore_index)
+        cell = target.long() * classes + logits.argmax(dim=1)
+        inside = (target >= 0) & (target < classes)
+        cell = torch.where(inside, cell, classes * classes)
+        cell = torch.where(target == self.ignore_index, classes * classes + 1, cell)
+        counts = count_bins(cell.flatten(1), classes * classes + 2)
+        self.confusion += counts[:-2].view(classes, classes)
+        self.outside += counts[-2]
+
+    def values(self) -> dict[str, Tensor]:
+        """The mean intersection over union and the pixel accuracy.
+
+        Raises:
+            ValueError: If a target on a device had labels outside the classes.
+        """
+        if self.outside > 0:
+            raise ValueError(
+                f"`SegmentationMetrics` expects labels from 0 to {self.num_classes - 1}, or "
+                f"{self.ignore_index} to ignore a pixel. Found labels outside in "
+                f"{int(self.outside)} pixels. Raise `num_classes`, or map these labels to "
+                f"{self.ignore_index}."
+            )
+        total = self.confusion.sum()
+        if total == 0:
+            return {}
+        confusion = self.confusion.to(accumulator_dtype(self.confusion.device))
+        hits = confusion.diagonal()
+        union = confusion.sum(dim=0) + confusion.sum(dim=1) - hits
+        present = (union > 0).sum() if self.absent_classes == "skip" else self.num_classes
+        return {
+            "mIoU": (hits / union.clamp(min=1)).sum() / present,
+            "pixel_accuracy": hits.sum() / total,
+        }

@@ -1,0 +1,78 @@
+"""Depth as a task."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.losses import masked_l1
+from lightning_mtl.metrics import DepthMetrics
+from lightning_mtl.metrics.checks import check_dtype, check_shape
+from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.tasks.colors import colorize
+from lightning_mtl.tasks.task import Task
+
+__all__ = ["Depth"]
+
+
+class Depth(Task):
+    """Depth along the optical axis, learned by absolute error and compared by RMSE.
+
+    Prediction and target are `(N, 1, H, W)` in metres; a target of 0 is invalid.
+
+    Args:
+        name: Key of the task.
+    """
+
+    out_channels = 1
+    primary_metric = "RMSE"
+    higher_is_better = DepthMetrics.directions["RMSE"]
+
+    def __init__(self, name: str = "depth") -> None:
+        self.name = name
+
+    def loss(
+        self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"]
+    ) -> Float[Tensor, ""]:
+        """Mean absolute error in metres."""
+        return masked_l1(prediction, target, target > 0)
+
+    def metrics(self) -> DepthMetrics:
+        """New depth metrics."""
+        return DepthMetrics()
+
+    def draw(
+        self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"] | None = None
+    ) -> Float[Tensor, "N 3 H W"]:
+        """Dark is near, bright is far, over the range of the target, else of the prediction."""
+        return _colored(prediction.float(), prediction if target is None else target)
+
+    def draw_target(self, target: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
+        """Dark is near, bright is far, over the range of the target; black is invalid."""
+        return torch.where(target > 0, _colored(target.float(), target), 0)
+
+    def pixel_sum(self, target: Float[Tensor, "N 1 H W"]) -> tuple[Tensor, Tensor]:
+        """The sum of valid depths, and how many there are."""
+        dtype = accumulator_dtype(target.device)
+        valid = target > 0
+        total = torch.where(valid, target, 0).sum(dtype=dtype)
+        return total.view(1), valid.sum(dtype=dtype)
+
+    def check(self, target: Float[Tensor, "N 1 H W"]) -> None:
+        """Raise unless the target is finite and at least 0."""
+        owner = f"{type(self).__name__} {self.name}"
+        check_shape(owner, "target", target, ("N", 1, "H", "W"))
+        check_dtype(owner, target, floating=True)
+        wrong = target[~(target.isfinite() & (target >= 0))]
+        if wrong.numel():
+            raise ValueError(
+                f"`{owner}` expects finite depths in metres, 0 where unknown. Found "
+                f"{wrong.numel()} other values, {float(wrong[0])} for one. Set them to 0."
+            )
+
+
+def _colored(depth: Tensor, reference: Tensor) -> Tensor:
+    """Colours of depths over the range of the positive values of each reference image."""
+    positive = reference > 0
+    low = torch.where(positive, reference, torch.inf).amin(dim=(1, 2, 3), keepdim=True)
+    high = torch.where(positive, reference, -torch.inf).amax(dim=(1, 2, 3), keepdim=True)
+    return colorize(((depth - low) / (high - low).clamp(min=1e-3))[:, 0])

@@ -1,0 +1,76 @@
+"""Semantic segmentation as a task."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_mtl.losses import cross_entropy
+from lightning_mtl.metrics import SegmentationMetrics
+from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
+from lightning_mtl.metrics.pooled import accumulator_dtype, count_bins
+from lightning_mtl.tasks.colors import class_colors
+from lightning_mtl.tasks.task import Task
+
+__all__ = ["Segmentation"]
+
+
+class Segmentation(Task):
+    """One of `num_classes` classes per pixel, learned by cross entropy and compared by mIoU.
+
+    A prediction is `num_classes` logits, a target the class `(N, H, W)`.
+
+    Args:
+        num_classes: Labels run from 0 to `num_classes - 1`.
+        name: Key of the task.
+        ignore_index: Label of pixels without a class.
+    """
+
+    primary_metric = "mIoU"
+    higher_is_better = SegmentationMetrics.directions["mIoU"]
+
+    def __init__(
+        self, num_classes: int, name: str = "segmentation", ignore_index: int = 255
+    ) -> None:
+        self.name = name
+        self.out_channels = num_classes
+        self.ignore_index = ignore_index
+
+    def loss(
+        self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"]
+    ) -> Float[Tensor, ""]:
+        """Cross entropy."""
+        return cross_entropy(prediction, target, self.ignore_index)
+
+    def metrics(self) -> SegmentationMetrics:
+        """New segmentation metrics."""
+        return SegmentationMetrics(self.out_channels, self.ignore_index)
+
+    def draw(
+        self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"] | None = None
+    ) -> Float[Tensor, "N 3 H W"]:
+        """The colour of the most likely class."""
+        return self.draw_target(prediction.argmax(dim=1))
+
+    def draw_target(self, target: Int[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:
+        """The colour of the class, black where it is ignored."""
+        colors = class_colors(self.out_channels).to(target.device)
+        colors = torch.cat([colors, torch.zeros_like(colors[:1])])
+        return colors[self._bins(target)].movedim(-1, 1)
+
+    def pixel_sum(self, target: Int[Tensor, "N H W"]) -> tuple[Tensor, Tensor]:
+        """How many pixels each class has, and how many there are."""
+        counts = count_bins(self._bins(target).flatten(1), self.out_channels + 1)[:-1]
+        counts = counts.to(accumulator_dtype(target.device))
+        return counts, counts.sum()
+
+    def check(self, target: Int[Tensor, "N H W"]) -> None:
+        """Raise unless the target is integer labels of the classes."""
+        owner = f"{type(self).__name__} {self.name}"
+        check_shape(owner, "target", target, ("N", "H", "W"))
+        check_dtype(owner, target, floating=False)
+        check_labels(owner, target, self.out_channels, self.ignore_index)
+
+    def _bins(self, target: Tensor) -> Tensor:
+        """The class, or `num_classes` for a pixel that has none."""
+        has_class = (target >= 0) & (target < self.out_channels) & (target != self.ignore_index)
+        return torch.where(has_class, target.long(), self.out_channels)

@@ -1,0 +1,77 @@
+"""The interface of a task."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.metrics.pooled import PooledMetric
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """One thing that a network predicts for each pixel.
+
+    A prediction is the raw output of the network at input resolution, `(N, C, H, W)`; the type and
+    the invalid value of a target are the task's own.
+
+    Attributes:
+        name: Key of the task in samples, batches, predictions, losses and logs.
+        out_channels: C, the number of output channels that the task needs.
+        primary_metric: Name of the metric by which results are compared.
+        higher_is_better: Direction of the primary metric.
+    """
+
+    name: str
+    out_channels: int
+    primary_metric: str
+    higher_is_better: bool
+
+    @abstractmethod
+    def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
+        """The training loss, a mean over valid pixels; zero with a graph if there is none."""
+
+    @abstractmethod
+    def metrics(self) -> PooledMetric:
+        """New metrics, which take `update(prediction, target)`."""
+
+    @abstractmethod
+    def draw(
+        self, prediction: Float[Tensor, "N C H W"], target: Tensor | None = None
+    ) -> Float[Tensor, "N 3 H W"]:
+        """A picture of each prediction, RGB from 0 to 1.
+
+        Args:
+            prediction: What to draw.
+            target: If given, colours mean the same as in `draw_target(target)`.
+        """
+
+    @abstractmethod
+    def draw_target(self, target: Tensor) -> Float[Tensor, "N 3 H W"]:
+        """A picture of each target, RGB from 0 to 1; invalid pixels are black."""
+
+    @abstractmethod
+    def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, ""]]:
+        """The sum over valid pixels of what the best prediction of them would be, and their number.
+
+        Added up over a data set, `sum / number` is the mean for `constant`.
+        """
+
+    @abstractmethod
+    def check(self, target: Tensor) -> None:
+        """Raise unless a batch of targets is what the task expects; needs it on the host.
+
+        Raises:
+            TypeError: If the dtype is wrong.
+            ValueError: If the shape or a value is wrong.
+        """
+
+    def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C H W"]:
+        """The trivial prediction that ignores the image: `mean` at every pixel of `target`.
+
+        With the mean of the training set this is the majority class, the mean depth or the mean
+        normal, which a network should beat.
+        """
+        size = (target.shape[0], mean.shape[0], *target.shape[-2:])
+        return mean.to(target.device).view(1, -1, 1, 1).expand(size)
