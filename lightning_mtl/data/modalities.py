@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lightning_mtl.data.geometry import unit
 from lightning_mtl.data.views import View
 
 
@@ -129,9 +130,3 @@ def change_view(
             f"{sorted(modalities)}. Found {sorted(unknown)}. Describe it in `modalities`."
         )
     return {name: modalities[name].seen(value, view) for name, value in sample.items()}
-
-
-def unit(vectors: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
-    """Vectors scaled to length 1; those shorter than 1e-6, which have no direction, become zero."""
-    length = torch.linalg.vector_norm(vectors, dim=0, keepdim=True)
-    return torch.where(length > 1e-6, vectors / length.clamp_min(1e-6), 0)

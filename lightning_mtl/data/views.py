@@ -105,7 +105,7 @@ def _resample(
 
 
 def _scaling(x: float, y: float, left: int, top: int) -> Float[Tensor, "3 3"]:
-    """Pixel map of a window at (left, top), enlarged by (x, y); pixel edges lie at half integers."""
+    """Pixel map of a window at (left, top), enlarged by (x, y); pixel edges are half integers."""
     return _float64([[x, 0, (0.5 - left) * x - 0.5], [0, y, (0.5 - top) * y - 0.5], [0, 0, 1]])
 
 
