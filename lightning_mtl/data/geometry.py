@@ -32,7 +32,7 @@ def normals_from_depth(
     intrinsics: Float[Tensor, "3 3"],
     window: int = 7,
     max_jump: float = 0.03,
-    min_share: float = 0.4,
+    min_share: float = 0.25,
 ) -> Float[Tensor, "3 H W"]:
     """Unit surface normals by a local least-squares plane, facing the camera.
 
@@ -47,7 +47,8 @@ def normals_from_depth(
         window: Side of the square window in pixels, odd.
         max_jump: Only neighbours whose depth differs from the centre's by at most this share of it
             count, so that the plane does not bridge an occlusion.
-        min_share: Least share of the window that must count.
+        min_share: Least share of the window that must count; in a corner of the frame slightly more
+            than a quarter can.
 
     Returns:
         Normals; the zero vector where the centre is invalid, too few neighbours count, or they lie
