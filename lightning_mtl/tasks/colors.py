@@ -3,20 +3,26 @@
 import torch
 from jaxtyping import Float
 from matplotlib import colormaps
-from matplotlib.colors import hsv_to_rgb
 from torch import Tensor
 
 __all__ = ["class_colors", "colorize"]
 
-GOLDEN_RATIO = 0.6180339887
-SHADES = ((0.85, 0.95), (0.5, 0.95), (0.9, 0.55))
+LEVELS = 6
 
 
 def class_colors(num_classes: int) -> Float[Tensor, "C 3"]:
-    """One RGB colour per class: hues a golden section apart, in three shades; none is black."""
-    hues = [index * GOLDEN_RATIO % 1 for index in range(num_classes)]
-    colors = [(hue, *SHADES[index % len(SHADES)]) for index, hue in enumerate(hues)]
-    return torch.tensor(hsv_to_rgb(colors), dtype=torch.float32)
+    """One RGB colour per class, each as far as possible from black and from those before it.
+
+    All differ up to 216 classes.
+    """
+    level = torch.linspace(0.1, 1, LEVELS)
+    candidates = torch.cartesian_prod(level, level, level)
+    distance = candidates.norm(dim=1)
+    chosen = []
+    for _ in range(num_classes):
+        chosen.append(candidates[distance.argmax()])
+        distance = torch.minimum(distance, (candidates - chosen[-1]).norm(dim=1))
+    return torch.stack(chosen)
 
 
 def colorize(values: Float[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:

@@ -1,0 +1,176 @@
+"""What every task promises, whatever it is."""
+
+from collections.abc import Callable
+
+import jsonargparse
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_mtl.tasks import Depth, Normals, Segmentation, Task
+
+N, H, W = 3, 6, 8
+
+
+def classes() -> Tensor:
+    target = torch.randint(0, 5, (N, H, W))
+    return torch.where(torch.rand(N, H, W) < 0.3, 255, target)
+
+
+def metres() -> Tensor:
+    return torch.where(torch.rand(N, 1, H, W) < 0.3, 0, torch.rand(N, 1, H, W) * 3 + 0.5)
+
+
+def unit_vectors() -> Tensor:
+    unit = functional.normalize(torch.randn(N, 3, H, W) + 1, dim=1)
+    return torch.where(torch.rand(N, 1, H, W) < 0.3, 0, unit)
+
+
+# name: task, targets, invalid value
+CASES = {
+    "segmentation": (Segmentation(num_classes=5), classes, 255),
+    "depth": (Depth(), metres, 0),
+    "normals": (Normals(), unit_vectors, 0),
+}
+DrawTarget = Callable[[], Tensor]
+every_task = pytest.mark.parametrize(("task", "targets", "invalid"), CASES.values(), ids=CASES)
+
+
+def mean_target(task: Task, target: Tensor) -> Tensor:
+    total, count = task.pixel_sum(target)
+    return (total / count).float()
+
+
+@every_task
+def test_the_loss_is_a_scalar_that_can_be_differentiated(task, targets, invalid):
+    prediction = torch.randn(N, task.out_channels, H, W, requires_grad=True)
+    loss = task.loss(prediction, targets())
+    loss.backward()
+    assert loss.shape == ()
+    assert prediction.grad.abs().sum() > 0
+
+
+@every_task
+def test_without_a_label_the_loss_is_zero_and_so_is_its_gradient(task, targets, invalid):
+    prediction = torch.randn(N, task.out_channels, H, W, requires_grad=True)
+    loss = task.loss(prediction, torch.full_like(targets(), invalid))
+    loss.backward()
+    assert loss == 0
+    assert not prediction.grad.any()
+
+
+@every_task
+def test_the_primary_metric_is_measured_in_the_direction_of_the_task(task, targets, invalid):
+    metrics = task.metrics()
+    metrics.update(torch.randn(N, task.out_channels, H, W), targets())
+    assert task.primary_metric in metrics.compute()
+    assert metrics.directions[task.primary_metric] is task.higher_is_better
+
+
+@every_task
+def test_metrics_are_new_each_time(task, targets, invalid):
+    task.metrics().update(torch.randn(N, task.out_channels, H, W), targets())
+    assert task.metrics().compute() == {}
+
+
+@every_task
+def test_pictures_are_colours_of_the_size_of_the_input(task, targets, invalid):
+    target = targets()
+    prediction = torch.randn(N, task.out_channels, H, W)
+    for picture in (
+        task.draw(prediction),
+        task.draw(prediction, target),
+        task.draw_target(target),
+        task.draw_target(torch.full_like(target, invalid)),
+        task.draw(torch.full_like(prediction, torch.nan)),
+    ):
+        assert picture.shape == (N, 3, H, W)
+        assert picture.dtype == torch.float32
+        assert ((picture >= 0) & (picture <= 1)).all()
+
+
+@every_task
+def test_invalid_pixels_and_only_they_are_black(task, targets, invalid):
+    target = targets()
+    missing = target == invalid
+    missing = missing.all(dim=1) if missing.ndim == 4 else missing
+    assert torch.equal((task.draw_target(target) == 0).all(dim=1), missing)
+
+
+@every_task
+def test_sums_over_batches_give_the_mean_of_the_data_set(task, targets, invalid):
+    first, second = targets(), targets()
+    sums, counts = zip(task.pixel_sum(first), task.pixel_sum(second), strict=True)
+    total, count = task.pixel_sum(torch.cat([first, second]))
+    assert total.shape == (task.out_channels,)
+    torch.testing.assert_close(sum(sums), total)
+    assert sum(counts) == count
+
+
+@every_task
+def test_no_label_adds_nothing_to_the_sums(task, targets, invalid):
+    total, count = task.pixel_sum(torch.full_like(targets(), invalid))
+    assert not total.any()
+    assert count == 0
+
+
+@every_task
+def test_the_constant_predictor_is_a_prediction_of_one_value(task, targets, invalid):
+    target = targets()
+    mean = mean_target(task, target)
+    prediction = task.constant(mean, target)
+    assert prediction.shape == (N, task.out_channels, H, W)
+    assert (prediction == mean.view(1, -1, 1, 1)).all()
+    task.metrics().update(prediction, target)
+
+
+@every_task
+def test_only_the_check_and_the_numbers_read_values(task, targets, invalid):
+    # Tensors on the meta device have no values, so reading one raises.
+    target, prediction = (
+        targets().to("meta"),
+        torch.zeros(N, task.out_channels, H, W, device="meta"),
+    )
+    assert task.loss(prediction, target).is_meta
+    assert task.draw(prediction, target).is_meta
+    assert task.draw_target(target).is_meta
+    assert all(total.is_meta for total in task.pixel_sum(target))
+    assert task.constant(torch.zeros(task.out_channels), target).is_meta
+
+
+@every_task
+def test_good_targets_pass_the_check(task, targets, invalid):
+    task.check(targets())
+    task.check(torch.full_like(targets(), invalid))
+
+
+@every_task
+def test_a_target_of_the_wrong_shape_is_an_error_that_names_the_task(task, targets, invalid):
+    with pytest.raises(ValueError, match=rf"{task.name}` expects a target of shape.*Found \(3,"):
+        task.check(targets()[..., 0])
+
+
+@every_task
+def test_a_target_of_the_wrong_type_is_an_error_that_names_the_task(task, targets, invalid):
+    target = targets()
+    wrong = target.long() if target.is_floating_point() else target.float()
+    with pytest.raises(TypeError, match=rf"{task.name}` expects a target of .* Found torch"):
+        task.check(wrong)
+
+
+def given(tasks: list[Task]) -> list[Task]:
+    return tasks
+
+
+def test_tasks_are_built_from_yaml():
+    text = """
+        - class_path: lightning_mtl.tasks.Segmentation
+          init_args: {num_classes: 13, ignore_index: -1}
+        - class_path: lightning_mtl.tasks.Depth
+        - class_path: lightning_mtl.tasks.Normals
+          init_args: {name: surface}
+    """
+    tasks = jsonargparse.auto_cli(given, args=["--tasks", text], as_positional=False)
+    assert [task.name for task in tasks] == ["segmentation", "depth", "surface"]
+    assert [task.out_channels for task in tasks] == [13, 1, 3]
