@@ -143,9 +143,8 @@ def _assemble(rng: Generator, room: Float[np.ndarray, "3"], furniture: Furniture
     """The scene of a room and its furniture, with random textures and light."""
     boxes = furniture.take(~furniture.is_sphere)
     spheres = furniture.take(furniture.is_sphere)
-    # Rows of the axes are the columns of the turn, which is the turn the other way.
-    axes = _turn(-boxes.yaws)
-    frames = np.concatenate([np.tile(np.eye(3), (ROOM_FACES, 1, 1)), axes, _turn(-spheres.yaws)])
+    axes = _turn(boxes.yaws)
+    frames = np.concatenate([np.tile(np.eye(3), (ROOM_FACES, 1, 1)), axes, _turn(spheres.yaws)])
     waves, patterns, colours = _sample_textures(rng, frames)
     light = rng.uniform(-0.7, 0.7, 3) * room
     light[1] = 0.25 - 2 * room[1]

@@ -107,6 +107,17 @@ def test_nothing_behind_the_origin_is_met():
     assert (first_objects(cube_and_ball(), ORIGIN, backwards).instance == -1).all()
 
 
+def test_a_shelf_is_met_from_within_its_bounding_sphere_but_not_behind_the_origin():
+    scene = cube_and_ball()
+    halves = np.array([[2.0, 1, 5], [0.1, 0.1, 3]])
+    shelf = replace(scene, box_halves=halves, box_centers=np.array([[0.0, 0, 0], [0.5, 0, -2.5]]))
+    # To the side where most of the shelf lies behind, past its end, and away from it.
+    rays = np.array([[1, 0, 0.25], [0.5, 0, 2], [-1, 0, 0]], dtype=np.float32)
+    hits = first_objects(shelf, ORIGIN, rays.T)
+    np.testing.assert_allclose(hits.distance, [0.4, np.inf, np.inf], rtol=1e-6)
+    assert hits.instance.tolist() == [6, -1, -1]
+
+
 def test_the_length_of_a_ray_only_scales_its_distance():
     rays = Camera(ORIGIN, np.eye(3), 16.0).rays(SIZE)
     once, twice = (first_surfaces(cube_and_ball(0.3), ORIGIN, k * rays) for k in (1, 2))

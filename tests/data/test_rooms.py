@@ -45,6 +45,11 @@ def test_other_seeds_and_other_indices_give_other_rooms(other):
         assert (value != second[name]).float().mean() > 0.1
 
 
+def test_seed_and_index_are_not_interchangeable():
+    first, second = SyntheticRooms(2, SIZE, seed=1)[0], SyntheticRooms(2, SIZE, seed=0)[1]
+    assert not torch.equal(first["depth"], second["depth"])
+
+
 def test_workers_give_the_same_frames_as_the_main_process():
     rooms = SyntheticRooms(8, SIZE)
     here, there = (list(DataLoader(rooms, batch_size=2, num_workers=workers)) for workers in (0, 2))
