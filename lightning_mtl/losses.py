@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_mtl.vectors import has_length, unit
+
 __all__ = [
     "balanced_binary_cross_entropy",
     "cross_entropy",
@@ -83,7 +85,7 @@ def normal_l1(
         target: Unit vectors; a vector of zero length is invalid.
         divisor: What the mean is over.
     """
-    loss = masked_l1(_unit(prediction), target, _has_length(target))
+    loss = masked_l1(unit(prediction, SHORTEST_NORMAL), target, has_length(target))
     return loss if divisor == "elements" else loss * prediction.shape[1]
 
 
@@ -98,8 +100,8 @@ def normal_cosine(
         prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
         target: Unit vectors; a vector of zero length is invalid.
     """
-    valid = _has_length(target)
-    cosine = (_unit(prediction) * target.float()).sum(dim=1, keepdim=True)
+    valid = has_length(target)
+    cosine = (unit(prediction, SHORTEST_NORMAL) * target.float()).sum(dim=1, keepdim=True)
     return _mean(torch.where(valid, 1 - cosine, 0), valid)
 
 
@@ -141,12 +143,3 @@ def _error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:
     return values.sum() / valid.expand_as(values).sum().clamp(min=1)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return functional.normalize(vectors.float(), dim=1, eps=SHORTEST_NORMAL)
-
-
-def _has_length(vectors: Tensor) -> Tensor:
-    # Not `sum != 0`, which takes a valid normal such as (1, -1, 0) / sqrt(2) for a missing one.
-    return (vectors != 0).any(dim=1, keepdim=True)

@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from lightning_mtl.metrics.checks import check_shape
 from lightning_mtl.metrics.pooled import PooledMetric, count_bins
+from lightning_mtl.vectors import has_length, length, unit
 
 __all__ = ["NormalMetrics"]
 
@@ -74,11 +74,10 @@ class NormalMetrics(PooledMetric):
         """
         check_shape("NormalMetrics", "prediction", prediction, ("N", 3, "H", "W"))
         check_shape("NormalMetrics", "target", target, tuple(prediction.shape))
-        valid = (target != 0).any(dim=1)
-        predicted = functional.normalize(prediction.detach().float(), dim=1)
-        true = functional.normalize(target.float(), dim=1)
+        valid = has_length(target)
+        predicted, true = unit(prediction.detach()), unit(target)
         # The arc cosine of a scalar product loses half its digits at small angles.
-        half = torch.atan2((predicted - true).norm(dim=1), (predicted + true).norm(dim=1))
+        half = torch.atan2(length(predicted - true), length(predicted + true))
         angle = torch.where(valid, torch.rad2deg(2 * half), 0)
         sums = (angle.sum(dtype=self.angles.dtype), angle.square().sum(dtype=self.angles.dtype))
         # A prediction of NaN shows in the mean; for the order of angles it is as wrong as can be.

@@ -3,13 +3,13 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from lightning_mtl.losses import normal_l1
 from lightning_mtl.metrics import NormalMetrics
 from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.vectors import has_length, length, unit
 
 __all__ = ["Normals"]
 
@@ -49,32 +49,28 @@ class Normals(Task):
     ) -> Float[Tensor, "N 3 H W"]:
         """Red is right, green is up, blue faces the camera."""
         # The usual colours are those of a y that points up and a z that points to the camera.
-        x, y, z = functional.normalize(prediction.float(), dim=1).nan_to_num(0).unbind(dim=1)
+        x, y, z = unit(prediction).nan_to_num(0).unbind(dim=1)
         return (torch.stack([x, -y, -z], dim=1) + 1) / 2
 
     def draw_target(self, target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Red is right, green is up, blue faces the camera; black is invalid."""
-        return torch.where(_has_normal(target), self.draw(target), 0)
+        return torch.where(has_length(target), self.draw(target), 0)
 
     def pixel_sum(self, target: Float[Tensor, "N 3 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid normals, and how many there are."""
         dtype = accumulator_dtype(target.device)
-        return target.sum(dim=(0, 2, 3), dtype=dtype), _has_normal(target).sum(dtype=dtype)
+        return target.sum(dim=(0, 2, 3), dtype=dtype), has_length(target).sum(dtype=dtype)
 
     def check(self, target: Float[Tensor, "N 3 H W"]) -> None:
         """Raise unless the target has vectors of length one or zero."""
         owner = f"{type(self).__name__} {self.name}"
         check_shape(owner, "target", target, ("N", 3, "H", "W"))
         check_dtype(owner, target, floating=True)
-        length = target.float().norm(dim=1)
-        wrong = length[(length != 0) & ~((length - 1).abs() <= LENGTH_TOLERANCE)]
+        lengths = length(target)
+        wrong = lengths[(lengths != 0) & ~((lengths - 1).abs() <= LENGTH_TOLERANCE)]
         if wrong.numel():
             raise ValueError(
                 f"`{owner}` expects normals of length 1, or 0 where unknown. Found "
                 f"{wrong.numel()} other lengths, {float(wrong[0])} for one. Normalise the targets "
                 "after every interpolation."
             )
-
-
-def _has_normal(target: Tensor) -> Tensor:
-    return (target != 0).any(dim=1, keepdim=True)

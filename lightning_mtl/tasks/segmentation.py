@@ -49,7 +49,7 @@ class Segmentation(Task):
         self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"] | None = None
     ) -> Float[Tensor, "N 3 H W"]:
         """The colour of the most likely class."""
-        return self.draw_target(prediction.argmax(dim=1))
+        return self.draw_target(prediction.max(dim=1).indices)
 
     def draw_target(self, target: Int[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:
         """The colour of the class, black where it is ignored."""
