@@ -13,11 +13,12 @@ class DatasetNotFoundError(FileNotFoundError):
     """
 
     def __init__(self, path: Path | str, layout: str, how_to_get: str) -> None:
-        super().__init__(path, layout, how_to_get)
+        super().__init__(f"`{path}` does not exist.\nExpected layout:\n{layout}\n{how_to_get}")
+        self._given = (path, layout, how_to_get)
 
-    def __str__(self) -> str:
-        path, layout, how_to_get = self.args
-        return f"`{path}` does not exist.\nExpected layout:\n{layout}\n{how_to_get}"
+    def __reduce__(self) -> tuple[type, tuple[Path | str, str, str]]:
+        # An OSError gives its arguments meanings of its own, so pickling must not rely on `args`.
+        return type(self), self._given
 
 
 class CorruptFileError(ValueError):

@@ -1,0 +1,188 @@
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, RandomSampler
+
+from lightning_mtl.data.datamodule import MOSDDataModule, MultiTaskDataModule, RoomsDataModule
+from lightning_mtl.data.mosd import MOSD
+
+
+class Numbers(Dataset):
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = {"image": torch.full((3, 2, 2), float(index))}
+        return sample if index % 2 else {**sample, "depth": torch.ones(1, 2, 2)}
+
+
+class NumbersDataModule(MultiTaskDataModule):
+    built: tuple[str, ...] = ()
+
+    def dataset(self, split):
+        self.built = (*self.built, split)
+        return Numbers({"train": 11, "val": 5, "test": 7}[split])
+
+
+def numbers(loader) -> list[int]:
+    return [int(image[0, 0, 0]) for batch in loader for image in batch["image"]]
+
+
+@pytest.mark.parametrize(
+    ("stage", "splits"),
+    [
+        ("fit", ("train", "val")),
+        ("validate", ("val",)),
+        ("test", ("test",)),
+        ("predict", ("test",)),
+    ],
+)
+def test_a_stage_builds_its_splits_once(stage, splits):
+    data = NumbersDataModule()
+    data.setup(stage)
+    data.setup(stage)
+    assert data.built == splits
+
+
+def test_training_shuffles_and_drops_the_incomplete_batch():
+    data = NumbersDataModule(batch_size=4)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert isinstance(loader.sampler, RandomSampler)
+    epochs = [numbers(loader) for _ in range(2)]
+    assert all(len(epoch) == 8 == len(set(epoch)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_the_shuffle_follows_the_seed():
+    data = NumbersDataModule(batch_size=4)
+    data.setup("fit")
+    orders = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        orders.append(numbers(data.train_dataloader()))
+    assert orders[0] == orders[1]
+
+
+def test_evaluation_sees_every_sample_in_order():
+    data = NumbersDataModule(batch_size=4)
+    data.setup("fit")
+    data.setup("test")
+    assert numbers(data.val_dataloader()) == list(range(5))
+    assert numbers(data.test_dataloader()) == numbers(data.predict_dataloader()) == list(range(7))
+
+
+def test_missing_labels_are_filled_in_batches():
+    data = NumbersDataModule(batch_size=2)
+    data.setup("test")
+    depth = next(iter(data.test_dataloader()))["depth"]
+    assert depth.amax((1, 2, 3)).tolist() == [1, 0]
+
+
+def test_a_batch_larger_than_the_training_set_is_an_error():
+    data = NumbersDataModule(batch_size=12)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"Expected at most 11\. Found 12"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "pinned"),
+    [("cpu", True, False), ("cuda", True, True), ("mps", True, False), ("xla", False, False)],
+)
+def test_memory_is_pinned_where_the_trainer_uses_an_accelerator(
+    monkeypatch, device, available, pinned
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: available)
+    data = NumbersDataModule()
+    data.setup("test")
+    assert not data.test_dataloader().pin_memory
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    assert data.test_dataloader().pin_memory is pinned
+
+
+def test_memory_is_pinned_or_not_where_the_user_says_so():
+    data = NumbersDataModule(pin_memory=True)
+    data.setup("test")
+    assert data.test_dataloader().pin_memory
+
+
+def test_no_two_splits_or_seeds_share_rooms():
+    seeds = [
+        RoomsDataModule(size=(8, 8), seed=seed).dataset(split).seed
+        for seed in range(5)
+        for split in ("train", "val", "test")
+    ]
+    assert len(set(seeds)) == 15
+
+
+def test_rooms_have_the_lengths_tasks_and_size_asked_for():
+    data = RoomsDataModule((16, 24), 6, 3, 2, tasks=("depth", "edges"), batch_size=2)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [6, 3, 2]
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    shapes = {name: tuple(value.shape) for name, value in batch.items()}
+    assert shapes == {"image": (2, 3, 16, 24), "depth": (2, 1, 16, 24), "edges": (2, 16, 24)}
+
+
+def test_rooms_are_the_same_with_and_without_workers():
+    batches = []
+    for workers in (0, 2):
+        data = RoomsDataModule((16, 24), val_length=4, batch_size=2, num_workers=workers)
+        data.setup("validate")
+        batches.append(list(data.val_dataloader()))
+    for one, other in zip(*batches, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_mosd_is_augmented_in_training_only(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), tasks=("depth",), batch_size=3)
+    train, val = data.dataset("train"), data.dataset("val")
+    assert not torch.equal(train[3]["depth"], train[3]["depth"])
+    assert torch.equal(val[1]["depth"], val[1]["depth"])
+    plain = MOSDDataModule(mosd_frames, (24, 32), tasks=("depth",), augment=False).dataset("train")
+    assert torch.equal(plain[3]["depth"], plain[3]["depth"])
+
+
+def test_mosd_passes_on_what_it_is_given(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), val_fraction=0.2, cache=False)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [8, 2, 3]
+    assert data.dataset("val")[0]["normals"].shape == (3, 24, 32)
+    assert data.CLASSES == MOSD.CLASSES == ("table", "object")
+
+
+class MeanDepth(L.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        return (batch["depth"] - self.mean).abs().mean()
+
+    def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
+        self.log("error", (batch["depth"] - self.mean).abs().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+
+def test_a_trainer_fits_and_validates_on_rooms(tmp_path):
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    data = RoomsDataModule((16, 24), 8, 4, 4, tasks=("depth",), batch_size=4)
+    trainer.fit(MeanDepth(), datamodule=data)
+    assert trainer.global_step == 4
+    assert 0 < trainer.callback_metrics["error"] < 10
