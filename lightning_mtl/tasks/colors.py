@@ -11,13 +11,13 @@ LEVELS = 6
 
 
 def class_colors(num_classes: int) -> Float[Tensor, "C 3"]:
-    """One RGB colour per class, each as far as possible from black and from those before it.
+    """One RGB colour per class, as far as possible from black, white and those before it.
 
     All differ up to 216 classes.
     """
-    level = torch.linspace(0.1, 1, LEVELS)
+    level = torch.linspace(0.15, 0.95, LEVELS)
     candidates = torch.cartesian_prod(level, level, level)
-    distance = candidates.norm(dim=1)
+    distance = torch.minimum(candidates.norm(dim=1), (1 - candidates).norm(dim=1))
     chosen = []
     for _ in range(num_classes):
         chosen.append(candidates[distance.argmax()])

@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from lightning_mtl.tasks.colors import class_colors, colorize
 
 
-@pytest.mark.parametrize(("num_classes", "distance"), [(2, 1.0), (9, 0.5), (21, 0.35), (40, 0.25)])
+@pytest.mark.parametrize(("num_classes", "distance"), [(2, 1.0), (9, 0.45), (21, 0.3), (40, 0.2)])
 def test_no_two_classes_look_alike_and_none_is_black(num_classes, distance):
     colors = torch.cat([class_colors(num_classes), torch.zeros(1, 3)])
     assert torch.nn.functional.pdist(colors).min() > distance
