@@ -164,11 +164,12 @@ def test_value_and_gradient_equal_those_of_the_literal_sum(
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [True, False])
 def test_low_precision_predictions_are_computed_in_float32(
-    loss, literal, draw_target, shape, invalid, dtype
+    loss, literal, draw_target, shape, invalid, dtype, autocast
 ):
     target, prediction = draw_target(), torch.randn(shape).to(dtype)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         value = loss(prediction, target)
     assert value.dtype == torch.float32
     assert value == loss(prediction.float(), target)
