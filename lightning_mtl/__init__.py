@@ -1,0 +1,5 @@
+"""Multi-task learning for PyTorch Lightning: several losses, one network, one callback."""
+
+from lightning_mtl.module import MultiTaskModule
+
+__all__ = ["MultiTaskModule"]

@@ -1,0 +1,214 @@
+"""The bases of the weightings that need the gradients of the tasks."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, get_args
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Parameter
+
+from lightning_mtl.callbacks.weighting import Weighting
+from lightning_mtl.gradients import Gradients, TaskBackward, combine, gramian
+from lightning_mtl.guard import NonFiniteGradientError
+from lightning_mtl.step import Statistics, Step
+
+Place = Literal["shared", "last_layer", "features"]
+
+
+class GramianWeighting(Weighting):
+    """A weighting that needs the Gramian of the task gradients, G = J Jᵀ.
+
+    The shared parameters receive w @ J. Each head receives its own gradient, unweighted unless
+    `weight_heads`.
+
+    Args:
+        gradients: where G is measured. `"shared"`: at all shared parameters, exact, K trunk backward
+            passes. `"last_layer"`: at the last shared layer. `"features"`: at the shared
+            representation (MGDA-UB of Sener & Koltun, NeurIPS 2018). The last two cost about as
+            much as equal weighting; with gradient accumulation they too need K passes, because the
+            weights are known only at the end of the window.
+        every_n_steps: solve at every n-th optimizer step and keep the weights in between.
+        layer: name of the shared layer for `"last_layer"`; by default the last one.
+        weight_heads: whether the gradients of the heads are weighted too.
+    """
+
+    def __init__(
+        self,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if gradients not in get_args(Place):
+            raise ValueError(
+                f"`{name}(gradients=)` should be one of {get_args(Place)}. Found {gradients!r}."
+            )
+        if every_n_steps < 1:
+            raise ValueError(
+                f"`{name}(every_n_steps=)` should be at least 1. Found {every_n_steps}."
+            )
+        self.gradients = gradients
+        self.every_n_steps = every_n_steps
+        self.layer = layer
+        self.weight_heads = weight_heads
+        self._loss_is_scaled = False
+
+    @property
+    def price(self) -> str:  # type: ignore[override]
+        """By where the gradients are measured, and how often."""
+        extra = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": "0"}[self.gradients]
+        often = "" if self.every_n_steps == 1 else f" / {self.every_n_steps}"
+        return f"F + H + B + {extra}{often}"
+
+    @abstractmethod
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The weights of this optimizer step.
+
+        Args:
+            losses: of the tasks present, means over micro-batches and ranks.
+            gramian: the inner products of their gradients; finite. In training both are float64 on
+                the host.
+        """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """As every weighting, and see whether a loss scaler will catch infinite gradients."""
+        super().setup(trainer, pl_module, stage)
+        plugin: Any = trainer.precision_plugin
+        self._loss_is_scaled = getattr(plugin, "scaler", None) is not None
+
+    def total(self, step: Step) -> Tensor:
+        """Σ L_k; the weights are not known yet."""
+        return step.total()
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """Measure G, solve, combine; or apply the weights that are kept."""
+        backward = step.differentiate(loss)
+        if not self._due():
+            self.state.present = step.present
+            self._descend(step, backward, self.state.read("kept", step.losses.cpu().double(), 1.0))
+        elif step.alone and self.gradients != "shared":
+            weights = self._solve(step, step.host_statistics(self._measure(step, backward)))
+            self._descend(step, backward, weights)
+        else:
+            if self.gradients == "features":
+                step.measure_features(backward)
+            step.collect(backward)
+            if step.last:
+                self._release(step)
+        if step.last:
+            self._count()
+
+    def _measure(self, step: Step, backward: TaskBackward) -> Float[Tensor, "k k"]:
+        """G of a step of one micro-batch, without the full rows."""
+        if self.gradients == "features":
+            step.measure_features(backward)
+            return step.reduce_features()
+        layer = step.partition.layer(self.layer)
+        step.measure(backward, layer)
+        return gramian(step.reduce_measured(layer))
+
+    def _release(self, step: Step) -> None:
+        """Solve for the window, and write its gradients."""
+        rows = step.reduce()
+        if self.gradients == "features":
+            measured = step.reduce_features()
+        elif self.gradients == "last_layer":
+            layer = step.partition.layer(self.layer)
+            measured = gramian(_columns(rows, step.partition.shared, layer))
+        else:
+            measured = gramian(rows)
+        statistics = step.host_statistics(measured)
+        weights = self._solve(step, statistics)
+        shares = step.shares(statistics.counts)
+        scaled = (weights * torch.tensor(shares, dtype=weights.dtype)).tolist()
+        step.apply(combine(rows, scaled), scaled if self.weight_heads else shares)
+        step.note(step.window_present, weights)
+
+    def _solve(self, step: Step, statistics: Statistics) -> Float[Tensor, " k"]:
+        """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
+        losses, measured, _ = statistics
+        self.state.present = step.window_present
+        if not bool(torch.isfinite(measured).all()):
+            if self._loss_is_scaled:
+                return torch.ones_like(losses)
+            bad = (~torch.isfinite(measured.diagonal())).nonzero().flatten().tolist()
+            names = [self.tasks[step.window_present[k]] for k in bad]
+            raise NonFiniteGradientError(names, step.number)
+        weights = self.weights(losses, measured)
+        self.state.read("kept", weights, 1.0)
+        self.state.write("kept", weights)
+        return weights
+
+    def _descend(self, step: Step, backward: TaskBackward, weights: Float[Tensor, " k"]) -> None:
+        step.descend(backward, weights, self.weight_heads)
+        step.note(step.present, weights)
+
+    def _due(self) -> bool:
+        """Whether this optimizer step solves; the same for all of its micro-batches."""
+        steps = self.state.tensors.get("steps")
+        return steps is None or int(steps) % self.every_n_steps == 0
+
+    def _count(self) -> None:
+        steps = self.state.tensors.get("steps", torch.tensor(0))
+        self.state.tensors["steps"] = steps + 1
+
+
+class JacobianWeighting(Weighting):
+    """A weighting that needs the task gradients themselves, J (K, P).
+
+    The shared parameters receive `combine(losses, J)`, and each head its own unweighted gradient.
+    J is one matrix here: beside the K P numbers that the Gramian rules hold, one more row while it
+    is being built.
+    """
+
+    price: ClassVar[str] = "F + H + K B"
+
+    @abstractmethod
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """The gradient of the shared parameters.
+
+        Args:
+            losses: of the tasks present, means over micro-batches and ranks.
+            jacobian: their gradients on the shared parameters, in the order of the partition.
+        """
+
+    def total(self, step: Step) -> Tensor:
+        """Σ L_k."""
+        return step.total()
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """Collect J, combine, write."""
+        step.collect(step.differentiate(loss))
+        if not step.last:
+            return
+        jacobian = _joined(step.reduce()) / step.normalisers()[:, None]
+        self.state.present = step.window_present
+        direction = self.combine(step.window_losses, jacobian.to(step.window_losses.dtype))
+        shared = step.partition.shared
+        pieces = (direction * step.factor * step.window.length).split([p.numel() for p in shared])
+        trunk = [piece.view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
+        step.apply(trunk, list(step.window.length / step.window_counts))
+
+
+def _columns(
+    rows: list[Gradients], shared: list[Parameter], layer: list[Parameter]
+) -> list[Gradients]:
+    place = {parameter: index for index, parameter in enumerate(shared)}
+    return [[row[place[parameter]] for parameter in layer] for row in rows]
+
+
+def _joined(rows: list[Gradients]) -> Float[Tensor, "K P"]:
+    """One matrix, built row by row; each row's parts are let go of in turn."""
+    joined = rows[0][0].new_empty(len(rows), sum(part.numel() for part in rows[0]))
+    for index, row in enumerate(rows):
+        torch.cat([part.flatten() for part in row], out=joined[index])
+        row.clear()
+    return joined

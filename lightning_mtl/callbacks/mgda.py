@@ -1,0 +1,66 @@
+"""MGDA."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.linalg import simplex_min_norm
+
+Normalisation = Literal["none", "l2", "loss", "loss+"]
+
+
+class MGDA(GramianWeighting):
+    r"""Multiple gradient descent: the shortest vector in the convex hull of the task gradients.
+
+    w = argmin wᵀ G w over the simplex: a common descent direction, or zero at a Pareto-stationary
+    point. Solved exactly (KKT), not by Frank-Wolfe.
+
+    Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", Comptes
+    Rendus Mathematique 2012; Sener & Koltun, "Multi-Task Learning as Multi-Objective Optimization",
+    NeurIPS 2018, eq. 3. `gradients="features"` is its MGDA-UB.
+
+    Scale: Σ w = 1, as in the paper: the trunk's step is about 1/K of that of equal weighting.
+    nash-mtl multiplies w by K. Heads: their own gradients, unweighted, as in the paper.
+
+    Args:
+        normalize: divide each task gradient before solving by its norm ("l2"), by its loss ("loss")
+            or by both ("loss+"). It affects the weights only: they are applied to the gradients as
+            they are.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        normalize: Normalisation = "none",
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if normalize not in get_args(Normalisation):
+            raise ValueError(
+                f"`MGDA(normalize=)` should be one of {get_args(Normalisation)}. Found {normalize!r}."
+            )
+        self.normalize = normalize
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """argmin over the simplex of wᵀ G w."""
+        norm = gramian.diagonal().sqrt()
+        scale = {
+            "none": torch.ones_like(norm),
+            "l2": norm,
+            "loss": losses.to(norm),
+            "loss+": losses.to(norm) * norm,
+        }[self.normalize]
+        # A zero gradient or loss stays as it is: there is nothing to divide.
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return simplex_min_norm(gramian / torch.outer(scale, scale))

@@ -1,0 +1,188 @@
+"""The autograd graph of a step: what each task reaches, and the cut between heads and trunk.
+
+Differentiating each head down to the cut once, and the trunk from there as often as a method needs,
+is what keeps every head at one backward pass.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+SHARED = -1
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which leaves K losses reach.
+
+    Attributes:
+        shared: leaves that at least two losses reach.
+        own: for each loss, the leaves that it alone reaches.
+    """
+
+    shared: list[Tensor]
+    own: list[list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where K losses enter the trunk.
+
+    Attributes:
+        edges: for each loss, the edges from its head into the trunk.
+        private: whether no node above the cut is used by two losses, so that a head's buffers may
+            be freed as soon as it has been differentiated.
+        below: whether the trunk can be entered here. It cannot if a head uses a parameter directly
+            that the trunk uses too: then the edges are the losses themselves.
+    """
+
+    edges: list[list[GradientEdge]]
+    private: bool
+    below: bool
+
+
+def root_edge(loss: Tensor) -> GradientEdge:
+    """The edge at which to start differentiating `loss`, past a `stack` that joins the losses.
+
+    The gradient of one entry of stacked losses sends zeros through every other task's head: K times
+    the cost of the heads, and all of them look shared. The entry's own input edge is the same
+    number without the detour.
+    """
+    edge = get_gradient_edge(loss)
+    entry = _stacked_entry(edge)
+    if entry is None:
+        return edge
+    stack, index = entry
+    node, output = stack.next_functions[index]
+    return edge if node is None else GradientEdge(node, output)
+
+
+def reach(roots: Sequence[GradientEdge]) -> Reach:
+    """Sort the leaves below the losses by who reaches them."""
+    shared: list[Tensor] = []
+    own: list[list[Tensor]] = [[] for _ in roots]
+    for node, task in _owners(roots).items():
+        leaf = _leaf(node)
+        if leaf is not None:
+            (shared if task == SHARED else own[task]).append(leaf)
+    return Reach(shared, own)
+
+
+def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut:
+    """Part the graph into heads and a trunk that holds the shared parameters and no others.
+
+    A node belongs to the trunk if only shared leaves lie below it and, where several losses are
+    present, at least two of them use it: the trunk's outputs are then the shared features.
+
+    Args:
+        roots: of the losses.
+        shared: the shared parameters.
+    """
+    owner = _owners(roots)
+    pure = _pure(roots, shared)
+    alone = len(roots) == 1
+    trunk = {
+        node
+        for node, task in owner.items()
+        if pure[node] and (task == SHARED or alone or _leaf(node) is not None)
+    }
+    edges = []
+    private = True
+    for root in roots:
+        entered, head = _descend(root, trunk)
+        edges.append([GradientEdge(node, output) for node, output in entered])
+        private = private and all(owner[node] != SHARED for node in head)
+    if _tied(edges):
+        return Cut([[root] for root in roots], private=False, below=False)
+    return Cut(edges, private, below=True)
+
+
+def _stacked_entry(edge: GradientEdge) -> tuple[Node, int] | None:
+    name = edge.node.name()
+    if name not in {"UnbindBackward0", "SelectBackward0"}:
+        return None
+    parent = edge.node.next_functions[0][0]
+    if parent is None or parent.name() != "StackBackward0":
+        return None
+    if name == "UnbindBackward0":
+        return parent, edge.output_nr
+    saved: Any = edge.node  # the saved attributes of a node are not typed
+    index = int(saved._saved_index)
+    # Autograd saves the index as an unsigned number: -1 arrives as 2**64 - 1.
+    count = len(parent.next_functions)
+    return parent, index if index < count else index - 2**64 + count
+
+
+def _owners(roots: Sequence[GradientEdge]) -> dict[Node, int]:
+    """For every node the one loss that reaches it, or `SHARED`; in the order of the walk."""
+    owner: dict[Node, int] = {}
+    for task, root in enumerate(roots):
+        stack = [root.node]
+        while stack:
+            node = stack.pop()
+            known = owner.get(node)
+            if known in (task, SHARED):
+                continue
+            owner[node] = task if known is None else SHARED
+            stack.extend(_children(node))
+    return owner
+
+
+def _pure(roots: Iterable[GradientEdge], shared: Collection[Tensor]) -> dict[Node, bool]:
+    """For every node whether all leaves below it are among `shared`."""
+    shared = set(shared)
+    pure: dict[Node, bool] = {}
+    stack = [root.node for root in roots]
+    while stack:
+        node = stack[-1]
+        if node in pure:
+            stack.pop()
+            continue
+        children = _children(node)
+        waiting = [child for child in children if child not in pure]
+        if waiting:
+            stack.extend(waiting)
+            continue
+        leaf = _leaf(node)
+        pure[node] = leaf in shared if leaf is not None else all(pure[child] for child in children)
+        stack.pop()
+    return pure
+
+
+def _descend(
+    root: GradientEdge, trunk: Collection[Node]
+) -> tuple[dict[tuple[Node, int], None], set[Node]]:
+    """The edges by which one loss enters the trunk, in order, and the nodes above them."""
+    entered: dict[tuple[Node, int], None] = {}
+    head: set[Node] = set()
+    stack = [(root.node, root.output_nr)]
+    while stack:
+        node, output = stack.pop()
+        if node in trunk:
+            entered[(node, output)] = None
+        elif node not in head:
+            head.add(node)
+            stack.extend((child, nr) for child, nr in node.next_functions if child is not None)
+    return entered, head
+
+
+def _tied(edges: Iterable[Iterable[GradientEdge]]) -> bool:
+    """Whether a parameter at the cut also lies below another edge of the cut."""
+    nodes = [edge.node for task in edges for edge in task]
+    leaves = {node for node in nodes if _leaf(node) is not None}
+    if not leaves:
+        return False
+    below = _owners([GradientEdge(node, 0) for node in nodes if node not in leaves])
+    return any(leaf in below for leaf in leaves)
+
+
+def _children(node: Node) -> list[Node]:
+    return [child for child, _ in node.next_functions if child is not None]
+
+
+def _leaf(node: Node) -> Tensor | None:
+    """The parameter that an accumulation node stands for."""
+    return None if node.next_functions else getattr(node, "variable", None)

@@ -1,0 +1,233 @@
+"""`MultiTaskModule`: a LightningModule of several losses."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from torch.nn import Parameter
+
+from lightning_mtl.distributed import union_over_ranks
+from lightning_mtl.guard import FiniteGuard
+from lightning_mtl.partition import Partition
+from lightning_mtl.step import Step, Window
+
+
+class Balancer(Protocol):
+    """What the module asks of a weighting; `lightning_mtl.callbacks.Weighting` is one."""
+
+    tasks: tuple[str, ...]
+
+    def total(self, step: Step) -> Tensor:
+        """The loss that `training_step` returns."""
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """Differentiate the total, which Lightning has scaled since, and write the gradients."""
+
+    def logs(self) -> dict[str, Tensor]:
+        """What else to log under `train/`."""
+
+
+class PlainSum:
+    """The balancer of a module without a weighting: Σ L_k."""
+
+    tasks: tuple[str, ...] = ()
+
+    def total(self, step: Step) -> Tensor:
+        """Σ L_k."""
+        weights = torch.ones_like(step.losses)
+        step.note(step.present, weights)
+        return step.total(weights)
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """As Lightning does."""
+        step.backward(loss)
+
+    def logs(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
+class MultiTaskModule(L.LightningModule, ABC):
+    """A LightningModule with one loss per task, in automatic optimization.
+
+    Write `task_losses` and `configure_optimizers`, then train as ever. Attach one weighting from
+    `lightning_mtl.callbacks` to the Trainer to balance the tasks; without one their losses are
+    summed.
+
+    Logged at each optimizer step, as means over its micro-batches and ranks, free of any loss scale:
+    `train/loss/<task>` (raw), `train/weight/<task>` (as applied), `train/total_loss` (the sum of the
+    raw losses) and `train/weighted_loss` (of the weighted ones).
+
+    Attributes:
+        task_names: the names of all tasks, in their order. By default those of the first batch (of
+            all ranks); name them if some may be absent from it.
+        task_weights: the weights that were applied last. A task that was absent has none.
+
+    Example:
+        >>> class Regression(MultiTaskModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.trunk, self.a, self.b = (torch.nn.Linear(4, n) for n in (4, 1, 1))
+        ...     def task_losses(self, batch):
+        ...         x, y, z = batch
+        ...         features = self.trunk(x).relu()
+        ...         mse = torch.nn.functional.mse_loss
+        ...         return {"a": mse(self.a(features), y), "b": mse(self.b(features), z)}
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.Adam(self.parameters())
+    """
+
+    task_names: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task_weights: dict[str, Tensor] = {}
+        self.balancer: Balancer = PlainSum()
+        self._partition: Partition | None = None
+        self._window = Window()
+        self._step: Step | None = None
+        self._report: dict[str, Tensor] = {}
+        self._guard = FiniteGuard()
+
+    @abstractmethod
+    def task_losses(self, batch: Any) -> dict[str, Tensor]:
+        """One differentiable scalar per task; a task without labels in `batch` is left out."""
+
+    def shared_parameters(self) -> list[Parameter]:
+        """The parameters whose gradients are balanced.
+
+        By default those that at least two tasks reach in the autograd graph, known from the first
+        training step on. Override it to choose them yourself: what several tasks use beside them is
+        then trained by the plain sum.
+        """
+        return [] if self._partition is None else self._partition.shared
+
+    def shared_features(self) -> Tensor | Sequence[Tensor] | None:
+        """The shared representation of the current step, for `gradients="features"`.
+
+        By default `None`: the tensors at which the task graphs part.
+        """
+        return None
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the task losses and their total. Lightning calls it."""
+        losses = self.task_losses(batch)
+        self._check(losses)
+        first = self._partition is None
+        partition = self._partition = self._partition or self._part(losses)
+        self._check_names(losses, partition)
+        present = [task for task in partition.tasks if task in losses]
+        values = torch.stack([losses[task].detach() for task in present])
+        number = self.trainer.global_step
+        self._guard.watch(present, values, number)
+        # Lightning offers no public way to ask whether the optimizer steps after this batch.
+        last = not self.trainer.fit_loop._should_accumulate()
+        model: Any = self.trainer.strategy.model
+        # DDP that looks for unused parameters itself must not be given gradients for them.
+        anchored = not getattr(model, "find_unused_parameters", False)
+        self._step = Step(losses, partition, self._window, last, number, self._features, anchored)
+        if first:
+            rank_zero_info(partition.describe())
+        return self.balancer.total(self._step)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Hand the scaled total to the balancer. Lightning calls it."""
+        if self._step is None:
+            raise RuntimeError(
+                f"`{type(self).__name__}.training_step` must be the one of `MultiTaskModule`, which"
+                " sets up the backward pass. Put the work of a step into `task_losses`."
+            )
+        # The step holds the graph: let go of it before the optimizer runs.
+        step, self._step = self._step, None
+        self.balancer.backward(step, loss)
+        if step.last:
+            self._finish(step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what the last optimizer step saw."""
+        if self._report:
+            bar = {k: v for k, v in self._report.items() if "loss" in k}
+            self.log_dict(bar, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
+            rest = {k: v for k, v in self._report.items() if k not in bar}
+            self.log_dict(rest, on_step=True, on_epoch=False, batch_size=1)
+            self._report = {}
+
+    def on_train_epoch_start(self) -> None:
+        """Start a new window: Lightning drops what an interrupted epoch had accumulated."""
+        self._window = Window()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save what a NaN may have spoiled."""
+        self._guard.check()
+
+    def on_fit_end(self) -> None:
+        """Look at the last losses, and forget what belongs to this run's graph."""
+        self._guard.check()
+        self._partition = None
+
+    def _finish(self, step: Step) -> None:
+        tasks = step.partition.tasks
+        losses = dict(zip(step.window_present, step.window_losses, strict=True))
+        weights = step.window.applied
+        self.task_weights = {tasks[k]: weight for k, weight in sorted(weights.items())}
+        self._report = {
+            "train/total_loss": torch.as_tensor(sum(losses.values())),
+            **{f"train/loss/{tasks[k]}": loss for k, loss in losses.items()},
+            **{f"train/weight/{task}": weight for task, weight in self.task_weights.items()},
+            **{f"train/{name}": value for name, value in self.balancer.logs().items()},
+        }
+        if weights:
+            weighted = [loss * weights[k].to(loss) for k, loss in losses.items()]
+            self._report["train/weighted_loss"] = torch.as_tensor(sum(weighted))
+        self._window = Window()
+
+    def _features(self) -> Sequence[Tensor] | None:
+        features = self.shared_features()
+        return [features] if isinstance(features, Tensor) else features
+
+    def _part(self, losses: dict[str, Tensor]) -> Partition:
+        names = (
+            tuple(self.task_names) or self.balancer.tasks or tuple(union_over_ranks(list(losses)))
+        )
+        if self.balancer.tasks and self.balancer.tasks != names:
+            raise ValueError(
+                f"The checkpoint's weighting was trained on the tasks {self.balancer.tasks}. Found"
+                f" the tasks {names}. Resume with the same tasks, or start a new weighting."
+            )
+        self.balancer.tasks = names
+        overridden = type(self).shared_parameters is not MultiTaskModule.shared_parameters
+        return Partition(self, names, self.shared_parameters() if overridden else None)
+
+    def _check(self, losses: Any) -> None:
+        name = f"`{type(self).__name__}.task_losses`"
+        if not isinstance(losses, dict) or not losses:
+            raise TypeError(
+                f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
+            )
+        for task, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
+                found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+                raise ValueError(
+                    f"{name} should return one scalar tensor per task. Found {found} for the task"
+                    f" `{task}`. Reduce it to a mean."
+                )
+            if not loss.requires_grad:
+                raise ValueError(
+                    f"The loss of the task `{task}` has no graph, so it trains nothing. Expected a"
+                    " tensor computed from the module's parameters. Found one that does not require"
+                    " gradients. Leave a task without labels out of the dict, and check for"
+                    " `detach`, `item` and `no_grad`."
+                )
+
+    def _check_names(self, losses: dict[str, Tensor], partition: Partition) -> None:
+        unknown = [task for task in losses if task not in partition.tasks]
+        if unknown:
+            raise ValueError(
+                f"`{type(self).__name__}.task_losses` returned the tasks {unknown}. Expected only"
+                f" {list(partition.tasks)}. Tasks are taken from `task_names`, or from the first"
+                " batch: set `task_names` if some are absent from it."
+            )

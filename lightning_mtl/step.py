@@ -1,0 +1,298 @@
+"""One micro-batch of a training step, and the window of micro-batches that make one optimizer step.
+
+`MultiTaskModule` builds a `Step` from the task losses. A weighting asks it for statistics, which are
+always those of the whole window and of all ranks, and answers with weights, which the step applies.
+
+Let R ranks take n micro-batches each, task k be present in N_k of the R n, and f be the factor that
+Lightning has put in front of the loss (the loss scale over the number of accumulated batches). A
+task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ J_krm, where the
+sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Parameter
+
+from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.gradients import Gradients, TaskBackward, add, gramian, merge, write
+from lightning_mtl.graph import cut, reach, root_edge
+from lightning_mtl.partition import Partition
+
+
+class Statistics(NamedTuple):
+    """What the Gramian rules see: float64 on the host, of the tasks present in the window."""
+
+    losses: Float[Tensor, " k"]
+    gramian: Float[Tensor, "k k"]
+    counts: Float[Tensor, " k"]
+
+
+class Window:
+    """What is added up over the micro-batches of one optimizer step."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.loss_sums: Tensor | None = None  # (K,) over micro-batches and ranks
+        self.counts: Tensor | None = None  # (K,) micro-batches and ranks that had the task
+        self.present: set[int] = set()
+        self.rows: dict[int, Gradients] = {}
+        self.heads: dict[int, Gradients] = {}
+        self.measured: dict[int, Gradients] = {}
+        self.gramian: Tensor | None = None
+        self.applied: dict[int, Tensor] = {}  # the weights, for the logs
+
+    def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:
+        """Add the losses of one micro-batch of all ranks."""
+        self.length += 1
+        self.loss_sums = sums if self.loss_sums is None else self.loss_sums + sums
+        self.counts = counts if self.counts is None else self.counts + counts
+        self.present.update(present)
+
+
+class Step:
+    """One micro-batch: its losses with their graph, and its window.
+
+    Attributes:
+        present: indices of the tasks that some rank has in this micro-batch.
+        local: indices of those that this rank has.
+        alone: whether the window is this micro-batch only.
+        last: whether the optimizer steps after it.
+        number: of optimizer steps before it.
+    """
+
+    def __init__(
+        self,
+        losses: dict[str, Tensor],
+        partition: Partition,
+        window: Window,
+        last: bool,
+        number: int,
+        features: Callable[[], Sequence[Tensor] | None],
+        anchored: bool = True,
+    ) -> None:
+        tasks = partition.tasks
+        self.partition = partition
+        self.window = window
+        self.last = last
+        self.number = number
+        self.local = [index for index, task in enumerate(tasks) if task in losses]
+        self._losses = [losses[tasks[index]] for index in self.local]
+        self._features = features
+        self._anchored = anchored
+        self._sums, self._counts = self._share()
+        self.present = self._presence()
+        window.count(self._sums, self._counts, self.present)
+        self.alone = last and window.length == 1
+        self._roots = [root_edge(loss) for loss in self._losses]
+        if not partition.complete:
+            partition.learn(reach(self._roots), self.local, self._sums.device)
+
+    @property
+    def losses(self) -> Float[Tensor, " k"]:
+        """The losses of the tasks in `present`: means over the ranks that have them, detached."""
+        return _pick(self._sums / self._counts.clamp(min=1), self.present)
+
+    @property
+    def window_present(self) -> list[int]:
+        """Indices of the tasks that were present anywhere in the window."""
+        return sorted(self.window.present)
+
+    @property
+    def window_losses(self) -> Float[Tensor, " k"]:
+        """The losses of `window_present`: means over micro-batches and ranks, detached."""
+        window = self.window
+        assert window.loss_sums is not None and window.counts is not None
+        return _pick(window.loss_sums / window.counts.clamp(min=1), self.window_present)
+
+    @property
+    def window_counts(self) -> Float[Tensor, " k"]:
+        """In how many micro-batches of how many ranks each of `window_present` was present."""
+        assert self.window.counts is not None
+        return _pick(self.window.counts, self.window_present)
+
+    def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
+        """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
+
+        Args:
+            weights: of the tasks in `present`; `None` for the plain sum.
+        """
+        if weights is None:
+            return torch.as_tensor(sum(self._losses))
+        scaled = zip(self._losses, self._local_scaled(weights), strict=True)
+        return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
+
+    def host_statistics(self, gramian: Float[Tensor, "k k"]) -> Statistics:
+        """Bring (k, k) numbers to the host in float64: the one host sync of a gradient-level step.
+
+        Args:
+            gramian: of the rows that `reduce` and its like return, on the device.
+        """
+        k = len(gramian)
+        parts = [gramian.flatten(), self.normalisers(), self.window_losses, self.window_counts]
+        host = torch.cat([part.to(gramian.dtype) for part in parts]).cpu().double()
+        matrix, scale, losses, counts = host.split([k * k, k, k, k])
+        return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts)
+
+    def shares(self, counts: Float[Tensor, " k"]) -> list[float]:
+        """n / N_k on the host: what turns a reduced row into the gradient that Lightning expects."""
+        return (self.window.length / counts).tolist()
+
+    def backward(self, loss: Tensor) -> None:
+        """Plain backward of a total; every parameter that it does not reach gets zeros under DDP."""
+        loss.backward()
+        self._anchor_untouched()
+        self._release()
+
+    def differentiate(self, loss: Tensor) -> TaskBackward:
+        """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
+        self.factor = torch.autograd.grad(loss, self._losses)[0]
+        own = [self.partition.own[task] for task in self.local]
+        shared = self.partition.shared
+        return TaskBackward(self._roots, cut(self._roots, shared), own, shared, self.factor)
+
+    def descend(
+        self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool
+    ) -> None:
+        """Apply weights that are known now: every head's gradient, and one pass down the trunk.
+
+        Args:
+            backward: of this micro-batch.
+            weights: of the tasks in `present`.
+            weight_heads: whether the heads' gradients are weighted too.
+        """
+        scaled = self._local_scaled(weights)
+        heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
+        self._write_heads(dict(zip(self.local, backward.heads, strict=True)), heads)
+        self._anchor_untouched()
+        backward.descend(scaled)
+        self._release()
+
+    def measure(self, backward: TaskBackward, inputs: Sequence[Tensor]) -> None:
+        """Add this micro-batch's task gradients at some parameters of the trunk to the window."""
+        rows = backward.rows(inputs, keep_graph=True)
+        for task, row in zip(self.local, rows, strict=True):
+            self.window.measured[task] = add(self.window.measured.get(task), row)
+
+    def measure_features(self, backward: TaskBackward) -> None:
+        """Add the Gramian of this micro-batch at the shared features to the window.
+
+        Samples have features of their own, so Gramians of parts of a batch add up.
+        """
+        given = self._features()
+        rows = backward.feature_rows() if given is None else backward.rows(given, keep_graph=True)
+        block = gramian(rows)
+        full = block.new_zeros(len(self.partition.tasks), len(self.partition.tasks))
+        for row, task in enumerate(self.local):
+            for column, other in enumerate(self.local):
+                full[task, other] = block[row, column]
+        self.window.gramian = full if self.window.gramian is None else self.window.gramian + full
+
+    def collect(self, backward: TaskBackward) -> None:
+        """Add this micro-batch's gradients of all tasks, trunk and heads, to the window."""
+        rows = backward.rows(self.partition.shared)
+        for task, row, head in zip(self.local, rows, backward.heads, strict=True):
+            self.window.rows[task] = add(self.window.rows.get(task), row)
+            self.window.heads[task] = add(self.window.heads.get(task), head)
+
+    def reduce(self) -> list[Gradients]:
+        """The window's rows of `window_present`, summed over ranks, still times f N_k."""
+        return [
+            self._reduced(self.window.rows, task, self.partition.shared)
+            for task in self.window_present
+        ]
+
+    def reduce_measured(self, inputs: Sequence[Tensor]) -> list[Gradients]:
+        """As `reduce`, of what `measure` added up."""
+        return [self._reduced(self.window.measured, task, inputs) for task in self.window_present]
+
+    def reduce_features(self) -> Float[Tensor, "k k"]:
+        """As `reduce`, of what `measure_features` added up, as a Gramian."""
+        assert self.window.gramian is not None
+        total = sum_over_ranks(self.window.gramian)
+        return _pick(_pick(total, self.window_present).T, self.window_present)
+
+    def normalisers(self) -> Float[Tensor, " k"]:
+        """f N_k of `window_present`: what divides a reduced row to give the task's gradient."""
+        return self.factor * self.window_counts
+
+    def apply(self, trunk: Gradients, head_scales: Sequence[float]) -> None:
+        """Write the window's gradients: the trunk's as given, the heads' own ones scaled."""
+        write(self.partition.shared, trunk)
+        scales = dict(zip(self.window_present, head_scales, strict=True))
+        heads = self.window.heads
+        self._write_heads(heads, [scales[task] for task in heads])
+        self._anchor(self.partition.idle(list(heads)))
+        self._release()
+
+    def note(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
+        """Remember the weights that were applied, for the logs."""
+        self.window.applied.update(zip(present, weights.detach(), strict=True))
+
+    def _share(self) -> tuple[Tensor, Tensor]:
+        """The sum of each task's loss over the ranks, and how many ranks have it; (K,) both."""
+        here = dict(zip(self.local, self._losses, strict=True))
+        wide = torch.promote_types(self._losses[0].dtype, torch.float32)
+        zero = torch.zeros_like(self._losses[0].detach(), dtype=wide)
+        every = range(len(self.partition.tasks))
+        sums = torch.stack([here[k].detach().to(wide) if k in here else zero for k in every])
+        counts = torch.stack([zero + 1 if k in here else zero for k in every])
+        sums, counts = sum_over_ranks(torch.stack([sums, counts]))
+        return sums, counts
+
+    def _presence(self) -> list[int]:
+        """A host sync, but only for a task that this rank's batch lacks."""
+        if world_size() == 1 or len(self.local) == len(self.partition.tasks):
+            return self.local
+        return self._counts.nonzero().flatten().tolist()
+
+    def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
+        """Weights of this rank's tasks, times R / N_k, so that DDP's mean runs over those that have it."""
+        chosen = _pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
+        if world_size() > 1:
+            chosen = chosen * (world_size() / _pick(self._counts, self.local))
+        return list(chosen)
+
+    def _reduced(
+        self, rows: dict[int, Gradients], task: int, inputs: Sequence[Tensor]
+    ) -> Gradients:
+        row = rows.get(task)
+        return sum_gradients_over_ranks(
+            [torch.zeros_like(t) for t in inputs] if row is None else row
+        )
+
+    def _write_heads(
+        self, heads: dict[int, Gradients], scales: Sequence[Tensor] | Sequence[float]
+    ) -> None:
+        write(
+            *merge(
+                (self.partition.own[task], torch._foreach_mul(gradients, scale))
+                for (task, gradients), scale in zip(heads.items(), scales, strict=True)
+                if gradients
+            )
+        )
+
+    def _anchor_untouched(self) -> None:
+        if world_size() > 1:
+            self._anchor(self.partition.untouched(self._roots, self.local))
+
+    def _anchor(self, parameters: Sequence[Parameter]) -> None:
+        """Give DDP a gradient for the parameters that this rank's tasks do not train."""
+        if world_size() > 1 and self._anchored:
+            write(parameters, [torch.zeros_like(parameter) for parameter in parameters])
+
+    def _release(self) -> None:
+        """No rank trained these: the optimizer shall leave them alone, momentum and decay included."""
+        if self.last and world_size() > 1:
+            for parameter in self.partition.idle(self.window_present):
+                parameter.grad = None
+
+
+def _pick(values: Tensor, index: Sequence[int]) -> Tensor:
+    """`values[index]`, without the copy of an index to the device."""
+    if list(index) == list(range(len(values))):
+        return values
+    return torch.stack([values[i] for i in index])
