@@ -180,9 +180,9 @@ def test_a_camera_matrix_that_is_none_is_named(broken_frames):
 
 def test_a_label_without_a_meaning_is_named(broken_frames):
     label = np.ones((480, 640), np.uint8)
-    label[0, :2] = 10, 19
+    label[0, :3] = 19, 20, 30
     Image.fromarray(label).save(broken_frames / "label/test0.png")
-    with pytest.raises(LabelError, match=r"label/test0.png.*1 to 9 \(table\).*Found \[10, 19\]"):
+    with pytest.raises(LabelError, match=r"label/test0.png.*1 to 9 \(table\).*Found \[19\]"):
         MOSD(broken_frames, "test")
 
 
