@@ -106,13 +106,14 @@ def _sample_furniture(
 def _sample_candidates(
     rng: Generator, room: Float[np.ndarray, "3"], camera: Camera, count: int
 ) -> Furniture:
-    """Objects before the camera, not yet checked against anything."""
+    """Objects before the camera and clear of it, not yet checked against anything else."""
     is_sphere = rng.random(count) < 0.4
     halves = rng.uniform(0.12, [0.5, 0.6, 0.5], (count, 3))
     halves = np.where(is_sphere[:, None], np.minimum(halves[:, :1], 0.4), halves)
     forwards = math.atan2(camera.rotation[0, 2], camera.rotation[2, 2])
     bearing = forwards + rng.uniform(-0.7, 0.7, count)
-    distance = rng.uniform(1.0, 2 * room[2], count)
+    clear = CAMERA_CLEARANCE + np.hypot(halves[:, 0], halves[:, 2])
+    distance = clear + 2 * room[2] * rng.random(count)
     hangs = rng.random(count) < 0.25
     lift = hangs * rng.random(count) * (2 * room[1] - LAMP_CLEARANCE - 2 * halves[:, 1])
     centers = np.stack(
@@ -129,14 +130,12 @@ def _sample_candidates(
 def _fits(
     furniture: Furniture, room: Float[np.ndarray, "3"], camera: Camera, size: tuple[int, int]
 ) -> Bool[np.ndarray, " n"]:
-    """Whether objects are inside the room and off the camera, with their centre in the picture."""
-    footprints = furniture.footprints()
-    inside = np.abs(furniture.centers[:, ::2]) + footprints[:, None] < room[::2]
+    """Whether objects are inside the room and their centres in the picture."""
+    inside = np.abs(furniture.centers[:, ::2]) + furniture.footprints()[:, None] < room[::2]
     offsets = camera.to_camera(furniture.centers)
     reach = np.array([size[1], size[0]]) / (2 * camera.focal)
     in_picture = np.abs(offsets[:, :2]) < reach * offsets[:, 2:]
-    away = np.hypot(*(furniture.centers - camera.position)[:, ::2].T)
-    return inside.all(axis=1) & in_picture.all(axis=1) & (away > footprints + CAMERA_CLEARANCE)
+    return inside.all(axis=1) & in_picture.all(axis=1)
 
 
 def _assemble(rng: Generator, room: Float[np.ndarray, "3"], furniture: Furniture) -> Scene:
