@@ -1,5 +1,6 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
+import os.path
 from collections.abc import Sequence
 
 import torch
@@ -106,7 +107,11 @@ class Partition:
 
     def describe(self) -> str:
         """One line for people: how many parameters are shared, in which part, and each head's."""
-        parts = dict.fromkeys(self.names[self._index[p]].split(".")[0] for p in self.shared)
+        names = [self.names[self._index[parameter]].split(".")[:-1] for parameter in self.shared]
+        common = os.path.commonprefix(names)
+        parts = dict.fromkeys(".".join(name[: len(common) + 1]) for name in names)
+        if common:
+            parts = {".".join(common): None}
         heads = ", ".join(
             f"{task} {_millions(own)}" for task, own in zip(self.tasks, self.own, strict=True)
         )

@@ -6,6 +6,8 @@ from lightning_mtl.callbacks.fixed import FixedWeighting
 from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, JacobianWeighting
 from lightning_mtl.callbacks.gradnorm import GradNorm
 from lightning_mtl.callbacks.mgda import MGDA
+from lightning_mtl.callbacks.pictures import PredictionGrid
+from lightning_mtl.callbacks.summary import MetricTable
 from lightning_mtl.callbacks.uncertainty import UncertaintyWeighting
 from lightning_mtl.callbacks.weighting import LossWeighting, Weighting
 
@@ -18,6 +20,8 @@ __all__ = [
     "GramianWeighting",
     "JacobianWeighting",
     "LossWeighting",
+    "MetricTable",
+    "PredictionGrid",
     "UncertaintyWeighting",
     "Weighting",
 ]

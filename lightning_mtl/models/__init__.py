@@ -1,0 +1,6 @@
+"""Networks for dense prediction: image in, one prediction per task out."""
+
+from lightning_mtl.models.network import DenseNetwork
+from lightning_mtl.models.shared_encoder import SharedEncoder
+
+__all__ = ["DenseNetwork", "SharedEncoder"]

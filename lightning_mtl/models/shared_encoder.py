@@ -1,0 +1,56 @@
+"""Hard parameter sharing: one encoder, one decoder and head per task."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_mtl.models.encoders import (
+    Decoder,
+    build_decoder,
+    build_encoder,
+    decoder_channels,
+)
+from lightning_mtl.models.network import DenseNetwork
+
+
+class SharedEncoder(DenseNetwork):
+    """The multi-task baseline of the literature: all tasks share the encoder and nothing else.
+
+    Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey", TPAMI 2021,
+    section 2.2 (with ResNet-50 at stride 8 and DeepLab decoders there).
+
+    Args:
+        channels: output channels by task.
+        encoder: name of any encoder of segmentation-models-pytorch.
+        encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
+        decoder: "unet" (skip connections, full resolution), "fpn" (quarter resolution) or
+            "deeplabv3" (the deepest features only).
+        output_stride: of the encoder; 8 or 16 dilate its last stages. "unet" and "fpn" need 32.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        encoder: str = "resnet18",
+        encoder_weights: str | None = None,
+        decoder: Decoder = "unet",
+        output_stride: int = 32,
+    ) -> None:
+        # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
+        super().__init__(stride=32)
+        self.encoder = build_encoder(encoder, encoder_weights, output_stride)
+        self.decoders = nn.ModuleDict(
+            {task: build_decoder(decoder, self.encoder) for task in channels}
+        )
+        width = decoder_channels(decoder)
+        self.heads = nn.ModuleDict(
+            {task: nn.Conv2d(width, out, kernel_size=3, padding=1) for task, out in channels.items()}
+        )
+
+    def predict(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
+        """One pass of the encoder, then every decoder on the same features."""
+        features = self.encoder(image)
+        return {
+            task: self.heads[task](decoder(features)) for task, decoder in self.decoders.items()
+        }
