@@ -219,12 +219,18 @@ class Step:
         """f N_k of `window_present`: what divides a reduced row to give the task's gradient."""
         return self.factor * self.window_counts
 
-    def apply(self, trunk: Gradients, head_scales: Sequence[float]) -> None:
-        """Write the window's gradients: the trunk's as given, the heads' own ones scaled."""
+    def apply(self, trunk: Gradients, head_scales: Sequence[float] | Sequence[Tensor]) -> None:
+        """Write the window's gradients.
+
+        Args:
+            trunk: the shared parameters' gradients, the same on every rank.
+            head_scales: what the heads' summed gradients are multiplied by, for `window_present`.
+        """
         write(self.partition.shared, trunk)
+        # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = dict(zip(self.window_present, head_scales, strict=True))
         heads = self.window.heads
-        self._write_heads(heads, [scales[task] for task in heads])
+        self._write_heads(heads, [scales[task] * world_size() for task in heads])
         self._anchor(self.partition.idle(list(heads)))
         self._release()
 

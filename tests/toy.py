@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_mtl import MultiTaskModule
 
@@ -48,6 +48,21 @@ def toy_data(samples: int = 80) -> TensorDataset:
     return TensorDataset(x, *(torch.sin(x @ target) for target in targets))
 
 
+class ToyData(L.LightningDataModule):
+    """The toy's data in a fixed order; ranks take turns, so that two see what one would see."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        data = toy_data()
+        sampler = DistributedSampler(
+            data, self.trainer.world_size, self.trainer.global_rank, shuffle=False
+        )
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler)
+
+
 def toy_loader(batch_size: int = 4, samples: int = 80) -> DataLoader:
     return DataLoader(toy_data(samples), batch_size=batch_size)
 
@@ -67,3 +82,39 @@ def quiet_trainer(**overrides: Any) -> L.Trainer:
 
 def parameters(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+class ResumableLoader:
+    """Batches in a fixed order that a mid-epoch checkpoint remembers, as stateful loaders do."""
+
+    def __init__(self, batch_size: int = 4, samples: int = 80) -> None:
+        self.batches = list(DataLoader(toy_data(samples), batch_size=batch_size))
+        self.position = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        # Whoever knows the length never asks for the end, so a full epoch is noticed here.
+        self.position %= len(self.batches)
+        while self.position < len(self.batches):
+            self.position += 1
+            yield self.batches[self.position - 1]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class PartlyLabelled(Toy):
+    """A toy whose tasks come and go: task `k` is absent where its first target is above a level."""
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        present = {
+            task: bool(target[0, 0] < 0.5) for task, target in zip(TASKS, batch[1:], strict=True)
+        }
+        kept = {task: loss for task, loss in losses.items() if present[task]}
+        return kept or {TASKS[0]: losses[TASKS[0]]}

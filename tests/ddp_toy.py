@@ -1,0 +1,56 @@
+"""Train the toy with every weighting on two gloo ranks, as a user's script would."""
+
+import sys
+import warnings
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tests.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer
+from tests.weightings import EXAMPLES
+
+
+def train_all(devices: int, batch_size: int) -> dict[str, Tensor]:
+    """Parameters by weighting after two epochs, plain and with accumulation."""
+    settings = {"devices": devices, "max_epochs": 2}
+    if devices > 1:
+        settings["strategy"] = "ddp"
+    results = {}
+    for name, build in EXAMPLES.items():
+        for variant, accumulate in (("", 1), ("accumulated ", 2)):
+            module = Toy()
+            trainer = quiet_trainer(
+                callbacks=[build()], accumulate_grad_batches=accumulate, **settings
+            )
+            trainer.fit(module, ToyData(batch_size))
+            results[variant + name] = parameters(module)
+    return results
+
+
+def replica_distances() -> dict[str, float]:
+    """How far the replicas are apart after training with tasks that come and go on each rank."""
+    distances = {}
+    for name, build in EXAMPLES.items():
+        module = PartlyLabelled()
+        trainer = quiet_trainer(callbacks=[build()], devices=2, strategy="ddp", max_epochs=2)
+        trainer.fit(module, ToyData(4))
+        mine = parameters(module)
+        other = mine.clone()
+        dist.broadcast(other, src=0)
+        gap = (mine - other).abs().max()
+        dist.all_reduce(gap, op=dist.ReduceOp.MAX)
+        distances[f"replicas {name}"] = float(gap)
+    return distances
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    results = {**train_all(devices=2, batch_size=4), **replica_distances()}
+    if dist.get_rank() == 0:
+        torch.save(results, sys.argv[1])
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()

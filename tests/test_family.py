@@ -1,0 +1,135 @@
+"""What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth in logs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from lightning_mtl.callbacks import JacobianWeighting
+from tests.ddp_toy import train_all
+from tests.toy import (
+    TASKS,
+    PartlyLabelled,
+    ResumableLoader,
+    Toy,
+    parameters,
+    quiet_trainer,
+    toy_loader,
+)
+from tests.weightings import EXAMPLES
+
+every_weighting = pytest.mark.parametrize("name", EXAMPLES)
+
+
+def fitted(name: str, module: Toy | None = None, batch_size: int = 4, **settings) -> Tensor:
+    module = module or Toy()
+    quiet_trainer(callbacks=[EXAMPLES[name]()], **settings).fit(module, toy_loader(batch_size))
+    return parameters(module)
+
+
+@every_weighting
+def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
+    whole = fitted(name, batch_size=16, max_epochs=3)
+    parts = fitted(name, batch_size=4, max_epochs=3, accumulate_grad_batches=4)
+    torch.testing.assert_close(parts, whole, atol=2e-5, rtol=1e-4)
+
+
+@every_weighting
+@pytest.mark.parametrize(
+    "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}], ids=str
+)
+def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
+    start = parameters(Toy())
+    trained = fitted(name, **settings)
+    assert torch.isfinite(trained).all()
+    assert not torch.equal(trained, start)
+
+
+@every_weighting
+def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
+    def train(ckpt_path: Path | None = None) -> Tensor:
+        module = Toy(torch.optim.Adam, lr=0.01)
+        saver = ModelCheckpoint(
+            tmp_path, filename="middle", every_n_train_steps=53, enable_version_counter=False
+        )
+        trainer = quiet_trainer(
+            callbacks=[EXAMPLES[name](), saver], max_epochs=4, enable_checkpointing=True
+        )
+        trainer.fit(module, ResumableLoader(), ckpt_path=ckpt_path)
+        return parameters(module)
+
+    straight = train()
+    assert torch.equal(train(tmp_path / "middle.ckpt"), straight)
+
+
+@every_weighting
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
+    trained = fitted(name, PartlyLabelled(), max_epochs=2, accumulate_grad_batches=accumulate)
+    assert torch.isfinite(trained).all()
+
+
+class Witness(L.Callback):
+    """Compares the gradient that reaches the optimizer with the logged weights times J."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self.jacobian: list[Tensor] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        trunk = list(pl_module.trunk.parameters())
+        losses = pl_module.task_losses(batch)
+        with torch.enable_grad():
+            rows = [torch.autograd.grad(loss, trunk, retain_graph=True) for loss in losses.values()]
+        self.jacobian = [torch.cat([part.flatten() for part in row]) for row in rows]
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        applied = torch.cat([p.grad.flatten() for p in pl_module.trunk.parameters()])
+        weights = [float(pl_module.task_weights[task]) for task in TASKS]
+        expected = sum(w * row for w, row in zip(weights, self.jacobian, strict=True))
+        self.worst = max(self.worst, float((applied - expected).norm() / (expected.norm() + 1e-12)))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in EXAMPLES if not isinstance(EXAMPLES[n](), JacobianWeighting)]
+)
+def test_logged_weights_reproduce_the_applied_gradient(name: str) -> None:
+    witness = Witness()
+    quiet_trainer(callbacks=[EXAMPLES[name](), witness]).fit(Toy(), toy_loader())
+    assert witness.worst < 1e-5
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Every weighting trained by two gloo processes, each with half of every batch."""
+    file = tmp_path_factory.mktemp("ddp") / "parameters.pt"
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "tests.ddp_toy", str(file)]
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return torch.load(file)
+
+
+@pytest.fixture(scope="module")
+def one_rank() -> dict[str, Tensor]:
+    return train_all(devices=1, batch_size=8)
+
+
+@every_weighting
+@pytest.mark.parametrize("variant", ["", "accumulated "])
+def test_two_ranks_equal_one(name: str, variant: str, two_ranks, one_rank) -> None:
+    torch.testing.assert_close(
+        two_ranks[variant + name], one_rank[variant + name], atol=1e-5, rtol=1e-4
+    )
+
+
+@every_weighting
+def test_ranks_stay_alike_when_they_have_different_tasks(name: str, two_ranks) -> None:
+    assert two_ranks[f"replicas {name}"] == 0.0
