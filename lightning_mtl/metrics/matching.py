@@ -57,10 +57,8 @@ def _neighbours(
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     inside = rows**2 + columns**2 <= radius**2
     # Numbers from 1, so that 0 is no pixel, on an image with room for all shifts.
-    numbers = np.zeros(np.add(target.shape, 2 * reach), dtype=np.int32)
-    numbers[reach : reach + target.shape[0], reach : reach + target.shape[1]][target] = np.arange(
-        1, np.count_nonzero(target) + 1
-    )
+    numbers = np.pad(target, reach).astype(np.int32)
+    numbers[numbers > 0] = np.arange(1, np.count_nonzero(target) + 1)
     width = numbers.shape[1]
     shifts = rows[inside] * width + columns[inside]
     row, column = prediction.nonzero()
