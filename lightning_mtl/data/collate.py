@@ -8,8 +8,8 @@ from torch import Tensor
 from lightning_mtl.data.modalities import MODALITIES
 
 
-def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Stacked samples.
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor | list[Tensor]]:
+    """Stacked samples; a list for an entry that `MODALITIES` calls not stacked.
 
     An entry that only some samples have is filled with its invalid value for the rest; an entry
     that none has is not in the batch, so that its task is absent from the step.
@@ -25,12 +25,15 @@ def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
             [0., 0., 0., 0.]])
     """
     names = dict.fromkeys(name for sample in samples for name in sample)
-    return {name: _stack(name, [sample.get(name) for sample in samples]) for name in names}
+    return {name: _batch(name, [sample.get(name) for sample in samples]) for name in names}
 
 
-def _stack(name: str, values: list[Tensor | None]) -> Tensor:
+def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
     present = [value for value in values if value is not None]
     first = present[0]
+    if name in MODALITIES and not MODALITIES[name].stacked:
+        empty = first.new_empty(0, *first.shape[1:])
+        return [empty if value is None else value for value in values]
     for value in present:
         if value.shape != first.shape or value.dtype != first.dtype:
             raise ValueError(

@@ -23,9 +23,11 @@ class Modality(ABC):
 
     Attributes:
         invalid: The value of an element without information; `None` if the entry cannot express it.
+        stacked: Whether a batch holds one tensor; otherwise a list, for shapes that differ.
     """
 
     invalid: float | None = None
+    stacked: bool = True
 
     @abstractmethod
     def seen(self, value: Tensor, view: View) -> Tensor:
@@ -106,11 +108,14 @@ MODALITIES: Mapping[str, Modality] = {
     "human_parts": Labels(),
     "saliency": Labels(),
     "edges": Labels(),
+    "annotators": Labels(stacked=False),
     "depth": Distance(),
     "disparity": Distance(power=-1),
     "normals": Directions(),
     "keypoints": Picture(),
     "attributes": Unplaced(),
+    "left": Unplaced(invalid=255),
+    "right": Unplaced(invalid=255),
     "intrinsics": CameraMatrix(),
 }
 

@@ -1,0 +1,52 @@
+"""Axes in which data sets store surface normals, turned into camera axes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.data.geometry import unit
+
+NormalAxes: TypeAlias = Literal[
+    "right_down_forward", "right_down_back", "right_up_back", "right_forward_up"
+]
+"""What the three channels of a file point at; `back` is toward the camera."""
+
+_CAMERA = {  # rows: x = right, y = down, z = forward, from the channels of the file
+    "right_down_forward": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "right_down_back": ((1, 0, 0), (0, 1, 0), (0, 0, -1)),
+    "right_up_back": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+    "right_forward_up": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+}
+
+
+def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[Tensor, "3 H W"]:
+    """Unit normals in camera axes.
+
+    Vectors shorter than 1/2 become zero: files store about 0 where there is no normal, and 8 bits
+    or interpolation leave a remainder.
+    """
+    long_enough = vectors.square().sum(0, keepdim=True) >= 0.25
+    turned = torch.einsum("ij,jhw->ihw", vectors.new_tensor(_CAMERA[axes]), vectors)
+    return torch.where(long_enough, unit(turned), 0)
+
+
+def check_facing(normals: Sequence[Float[Tensor, "3 H W"]], path: Path, axes: NormalAxes) -> None:
+    """Nothing, if most normals of a few frames face the camera, as all visible surfaces do.
+
+    Raises:
+        ValueError: If most look away, which means that the files have other axes.
+    """
+    depth = torch.cat([frame[2].flatten() for frame in normals])
+    depth = depth[depth != 0]
+    share = (depth < 0).double().mean()
+    if share < 0.5:
+        others = sorted(_CAMERA.keys() - {axes})
+        raise ValueError(
+            f"Read with `normal_axes={axes!r}`, the normals in `{path}` do not face the camera. "
+            f"Expected n_z < 0 at most pixels. Found it at {100 * share:.0f} %. "
+            f"Try one of {others}."
+        )
