@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -29,6 +29,16 @@ class Balancer(Protocol):
 
     def logs(self) -> dict[str, Tensor]:
         """What else to log under `train/`."""
+
+
+class Observer(Protocol):
+    """Something that looks at the gradients of a step and changes nothing."""
+
+    def observe(self, step: Step) -> None:
+        """Look at a micro-batch before its backward pass."""
+
+    def conclude(self, step: Step) -> None:
+        """Look at the window when its weights are known."""
 
 
 class PlainSum:
@@ -87,6 +97,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         super().__init__()
         self.task_weights: dict[str, Tensor] = {}
         self.balancer: Balancer = PlainSum()
+        self.observers: list[Observer] = []
         self._partition: Partition | None = None
         self._window = Window()
         self._step: Step | None = None
@@ -143,8 +154,12 @@ class MultiTaskModule(L.LightningModule, ABC):
             )
         # The step holds the graph: let go of it before the optimizer runs.
         step, self._step = self._step, None
+        for observer in self.observers:
+            observer.observe(step)
         self.balancer.backward(step, loss)
         if step.last:
+            for observer in self.observers:
+                observer.conclude(step)
             self._finish(step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -10,7 +10,7 @@ sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -21,36 +21,7 @@ from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, 
 from lightning_mtl.gradients import Gradients, TaskBackward, add, gramian, merge, write
 from lightning_mtl.graph import cut, reach, root_edge
 from lightning_mtl.partition import Partition
-
-
-class Statistics(NamedTuple):
-    """What the Gramian rules see: float64 on the host, of the tasks present in the window."""
-
-    losses: Float[Tensor, " k"]
-    gramian: Float[Tensor, "k k"]
-    counts: Float[Tensor, " k"]
-
-
-class Window:
-    """What is added up over the micro-batches of one optimizer step."""
-
-    def __init__(self) -> None:
-        self.length = 0
-        self.loss_sums: Tensor | None = None  # (K,) over micro-batches and ranks
-        self.counts: Tensor | None = None  # (K,) micro-batches and ranks that had the task
-        self.present: set[int] = set()
-        self.rows: dict[int, Gradients] = {}
-        self.heads: dict[int, Gradients] = {}
-        self.measured: dict[int, Gradients] = {}
-        self.gramian: Tensor | None = None
-        self.applied: dict[int, Tensor] = {}  # the weights, for the logs
-
-    def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:
-        """Add the losses of one micro-batch of all ranks."""
-        self.length += 1
-        self.loss_sums = sums if self.loss_sums is None else self.loss_sums + sums
-        self.counts = counts if self.counts is None else self.counts + counts
-        self.present.update(present)
+from lightning_mtl.window import Statistics, Window
 
 
 class Step:
@@ -137,10 +108,6 @@ class Step:
         matrix, scale, losses, counts = host.split([k * k, k, k, k])
         return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts)
 
-    def shares(self, counts: Float[Tensor, " k"]) -> list[float]:
-        """n / N_k on the host: what turns a reduced row into the gradient that Lightning expects."""
-        return (self.window.length / counts).tolist()
-
     def backward(self, loss: Tensor) -> None:
         """Plain backward of a total; every parameter that it does not reach gets zeros under DDP."""
         loss.backward()
@@ -153,6 +120,13 @@ class Step:
         own = [self.partition.own[task] for task in self.local]
         shared = self.partition.shared
         return TaskBackward(self._roots, cut(self._roots, shared), own, shared, self.factor)
+
+    def look(self) -> TaskBackward:
+        """Differentiate the heads down to the trunk only, unscaled, and leave the graph as it is."""
+        shared = self.partition.shared
+        parted = replace(cut(self._roots, shared), private=False)
+        one = torch.ones_like(self._losses[0])
+        return TaskBackward(self._roots, parted, [[] for _ in self.local], shared, one)
 
     def descend(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool
@@ -218,6 +192,22 @@ class Step:
     def normalisers(self) -> Float[Tensor, " k"]:
         """f N_k of `window_present`: what divides a reduced row to give the task's gradient."""
         return self.factor * self.window_counts
+
+    def release(
+        self, rows: list[Gradients], weights: Sequence[float], counts: Tensor, weight_heads: bool
+    ) -> None:
+        """Write the window's gradients: w @ J for the trunk, and the heads' own.
+
+        Args:
+            rows: of `reduce`.
+            weights: of `window_present`, on the host.
+            counts: `window_counts`, on the host.
+            weight_heads: whether the heads' gradients are weighted too.
+        """
+        # n / N_k turns a summed row into the gradient that Lightning expects, see above.
+        shares = (self.window.length / counts).tolist()
+        scaled = [weight * share for weight, share in zip(weights, shares, strict=True)]
+        self.apply(combine(rows, scaled), scaled if weight_heads else shares)
 
     def apply(self, trunk: Gradients, head_scales: Sequence[float] | Sequence[Tensor]) -> None:
         """Write the window's gradients.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.callbacks.weighting import Weighting
-from lightning_mtl.gradients import Gradients, TaskBackward, combine, gramian
+from lightning_mtl.gradients import Gradients, TaskBackward, gramian
 from lightning_mtl.guard import NonFiniteGradientError
 from lightning_mtl.step import Statistics, Step
 
@@ -125,9 +125,7 @@ class GramianWeighting(Weighting):
             measured = gramian(rows)
         statistics = step.host_statistics(measured)
         weights = self._solve(step, statistics)
-        shares = step.shares(statistics.counts)
-        scaled = (weights * torch.tensor(shares, dtype=weights.dtype)).tolist()
-        step.apply(combine(rows, scaled), scaled if self.weight_heads else shares)
+        step.release(rows, weights.tolist(), statistics.counts, self.weight_heads)
         step.note(step.window_present, weights)
 
     def _solve(self, step: Step, statistics: Statistics) -> Float[Tensor, " k"]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -53,9 +53,7 @@ class MetricTable(L.Callback):
             table.add_row("all", "delta_mtl (%)", f"{float(metrics['val/delta_mtl']):+.2f}", "")
         Console().print(table)
 
-    def _trivial(
-        self, trainer: L.Trainer, tasks: dict[str, Task]
-    ) -> dict[str, dict[str, Tensor]]:
+    def _trivial(self, trainer: L.Trainer, tasks: dict[str, Task]) -> dict[str, dict[str, Tensor]]:
         train: Any = trainer.train_dataloader
         val: Any = trainer.val_dataloaders
         if not isinstance(train, DataLoader) or not isinstance(val, DataLoader):

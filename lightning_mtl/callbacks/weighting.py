@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import lightning as L
 from jaxtyping import Float
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_mtl.module import MultiTaskModule, PlainSum
@@ -99,7 +99,14 @@ class LossWeighting(Weighting):
     """A weighting that needs the losses only; it works under every strategy.
 
     The network minimises Σ w_k L_k, heads included.
+
+    Attributes:
+        depends_on_losses: whether the weights of a step depend on its own losses. Under gradient
+            accumulation these are known only at the end of the window; the task gradients are then
+            gathered until there, at the price of a Gramian rule.
     """
+
+    depends_on_losses: ClassVar[bool] = False
 
     @abstractmethod
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -117,18 +124,32 @@ class LossWeighting(Weighting):
         """
 
     def total(self, step: Step) -> Tensor:
-        """Σ w_k L_k."""
+        """Σ w_k L_k, or Σ L_k where the weights come later."""
+        if self._gathers(step):
+            return step.total()
         self.state.present = step.present
         weights = self.weights(step.losses)
         step.note(step.present, weights)
         return step.total(weights)
 
     def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does."""
-        step.backward(loss)
+        """As Lightning does, or with the weights of the whole window."""
+        if self._gathers(step):
+            step.collect(step.differentiate(loss))
+        else:
+            step.backward(loss)
         if step.last:
             self.state.present = step.window_present
-            self.update(step.window_losses)
+            losses = step.window_losses
+            if self._gathers(step):
+                weights = self.weights(losses)
+                counts = step.window_counts.cpu()
+                step.release(step.reduce(), weights.tolist(), counts, weight_heads=True)
+                step.note(step.window_present, weights)
+            self.update(losses)
+
+    def _gathers(self, step: Step) -> bool:
+        return self.depends_on_losses and not step.alone
 
     def _check_strategy(self, strategy: Any) -> None:
         """Anything goes."""

@@ -1,0 +1,39 @@
+"""What is added up over the micro-batches that make one optimizer step."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.gradients import Gradients
+
+
+class Statistics(NamedTuple):
+    """What the Gramian rules see: float64 on the host, of the tasks present in the window."""
+
+    losses: Float[Tensor, " k"]
+    gramian: Float[Tensor, "k k"]
+    counts: Float[Tensor, " k"]
+
+
+class Window:
+    """What is added up over the micro-batches of one optimizer step."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.loss_sums: Tensor | None = None  # (K,) over micro-batches and ranks
+        self.counts: Tensor | None = None  # (K,) micro-batches and ranks that had the task
+        self.present: set[int] = set()
+        self.rows: dict[int, Gradients] = {}
+        self.heads: dict[int, Gradients] = {}
+        self.measured: dict[int, Gradients] = {}
+        self.gramian: Tensor | None = None
+        self.applied: dict[int, Tensor] = {}  # the weights, for the logs
+
+    def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:
+        """Add the losses of one micro-batch of all ranks."""
+        self.length += 1
+        self.loss_sums = sums if self.loss_sums is None else self.loss_sums + sums
+        self.counts = counts if self.counts is None else self.counts + counts
+        self.present.update(present)
