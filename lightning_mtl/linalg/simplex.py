@@ -1,4 +1,4 @@
-"""Small exact solvers on (K, K) matrices: float64 inside, whatever the scale of the gradients."""
+"""Quadratic programs over the simplex, and projections onto it."""
 
 import torch
 from jaxtyping import Float
@@ -9,19 +9,19 @@ TOLERANCE = 1e-13
 
 
 def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
-    """argmin wᵀ G w over the simplex {w >= 0, Σ w = 1}, exactly.
+    """The shortest vector in the convex hull of the rows: argmin wᵀ G w, w >= 0, Σ w = 1, exactly.
 
-    Wolfe, "Finding the nearest point in a polytope", Mathematical Programming 1976: an active set of
-    vertices grows by the one that violates w_j > 0 ⇒ (G w)_j = wᵀ G w the most and shrinks by those
-    whose weight would turn negative. It ends after finitely many steps at a KKT point; conditions are
-    judged relative to the norms of the rows, so a scale of 1e-12 is as good as 1.
+    Wolfe, "Finding the nearest point in a polytope", Mathematical Programming 1976: an active set
+    of vertices grows by the one that violates w_j > 0 ⇒ (G w)_j = wᵀ G w the most and shrinks by
+    those whose weight would turn negative. It ends after finitely many steps at a KKT point;
+    conditions are judged relative to the norms of the rows, so a scale of 1e-12 is as good as 1.
 
     Args:
         gramian: symmetric, positive semi-definite, finite.
 
     Returns:
-        The weights, in the Gramian's dtype. Where rows are zero, they share the weight equally: zero
-        is then in the hull.
+        The weights, in the Gramian's dtype. Where rows are zero, they share the weight equally:
+        zero is then in the hull.
     """
     matrix = gramian.double()
     norms = matrix.diagonal().clamp(min=0).sqrt()
@@ -30,9 +30,7 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
         return (zero / zero.sum()).to(gramian)
     matrix = matrix / norms.max().square()
     norms = norms / norms.max()
-    active = [int(norms.argmin())]
-    weights = torch.zeros_like(norms)
-    weights[active[0]] = 1.0
+    weights, active = _start(matrix, norms)
     for _ in range(10 * len(norms)):
         pull = matrix @ weights
         slack = (pull - weights @ pull) / (norms * (weights @ norms))
@@ -43,6 +41,30 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
         active.append(entering)
         weights, active = _shrink(matrix, norms, weights, active)
     return weights.to(gramian)
+
+
+def _start(matrix: Tensor, norms: Tensor) -> tuple[Tensor, list[int]]:
+    """A face whose nearest point lies inside it: all rows, less those that would turn negative.
+
+    Any such face is a valid start; where all rows matter, this one is the answer.
+    """
+    weights = torch.zeros_like(norms)
+    active = list(range(len(norms)))
+    while len(active) > 1:
+        system = matrix[active][:, active] / norms[active][:, None] / norms[active]
+        factor, info = torch.linalg.cholesky_ex(system)
+        if int(info) or float(factor.diagonal().min()) < 1e-5:
+            break
+        u = torch.cholesky_solve((norms.min() / norms[active])[:, None], factor)[:, 0]
+        inside = u > 0
+        if bool(inside.all()):
+            u = u / norms[active]
+            weights[active] = u / u.sum()
+            return weights, active
+        active = [row for row, keep in zip(active, inside.tolist(), strict=True) if keep]
+    nearest = int(norms.argmin())
+    weights[nearest] = 1.0
+    return weights, [nearest]
 
 
 def _shrink(
@@ -70,7 +92,10 @@ def _shrink(
 
 
 def _affine_min_norm(matrix: Float[Tensor, "k k"], norms: Float[Tensor, " k"]) -> Tensor:
-    """argmin uᵀ M u with Σ u = 1: C y = λ b, bᵀ y = 1 for u = y / norms, unit rows C, b = 1 / norms."""
+    """The minimiser of uᵀ M u with Σ u = 1.
+
+    With u = y / norms, unit rows C and b = 1 / norms: C y = λ b, bᵀ y = 1.
+    """
     k = len(norms)
     border = norms.min() / norms
     system = matrix.new_zeros(k + 1, k + 1)
@@ -84,3 +109,13 @@ def _affine_min_norm(matrix: Float[Tensor, "k k"], norms: Float[Tensor, " k"]) -
         solution = torch.linalg.pinv(system, hermitian=True) @ right
     u = solution[:k] / norms
     return u / u.sum()
+
+
+def project_to_simplex(point: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """The nearest w >= 0 with Σ w = 1: max(point - θ, 0), θ = max_j (sum of the j largest - 1) / j.
+
+    Held, Wolfe & Crowder, "Validation of subgradient optimization", Mathematical Programming 1974.
+    """
+    excess = point.sort(descending=True).values.cumsum(0) - 1
+    count = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
+    return (point - (excess / count).max()).clamp(min=0)

@@ -1,0 +1,51 @@
+"""Gramians of unit rows: the form in which no solver sees the scale of a gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def unit_rows(
+    gramian: Float[Tensor, "K K"],
+) -> tuple[Float[Tensor, "K K"], Float[Tensor, " K"]]:
+    """C and n with G = diag(n) C diag(n): the cosines between the rows, and their norms.
+
+    Both are float64. A zero row has norm 1 and a zero row of C, its diagonal included, so that
+    dividing by n is safe and the row stays zero.
+    """
+    matrix = gramian.double()
+    norms = matrix.diagonal().clamp(min=0).sqrt()
+    zero = norms == 0
+    if not bool(zero.any()):
+        cosines = (matrix / norms[:, None] / norms).clamp(-1.0, 1.0)
+        cosines.diagonal().fill_(1.0)
+        return cosines, norms
+    norms = torch.where(zero, torch.ones_like(norms), norms)
+    cosines = (matrix / norms[:, None] / norms).clamp(-1.0, 1.0)
+    cosines[zero] = 0.0
+    cosines[:, zero] = 0.0
+    cosines.diagonal().copy_((~zero).double())
+    return cosines, norms
+
+
+def resolution(gramian: Float[Tensor, "K K"]) -> float:
+    """What the dtype cannot tell from zero in a Gramian of unit rows: 16 K roundings."""
+    return 16 * len(gramian) * torch.finfo(gramian.dtype).eps
+
+
+def rank(gramian: Float[Tensor, "K K"]) -> int:
+    """How many rows are linearly independent, whatever their norms."""
+    return int((torch.linalg.eigvalsh(unit_rows(gramian)[0]) > resolution(gramian)).sum())
+
+
+def solve_units(
+    gramian: Float[Tensor, "K K"], right: Float[Tensor, " K"]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
+    """C⁺ right, by the eigenvalues of C that are not rounding; and the norms of the rows.
+
+    float64 both.
+    """
+    cosines, norms = unit_rows(gramian)
+    values, vectors = torch.linalg.eigh(cosines)
+    inverse = torch.where(values > resolution(gramian), 1 / values, torch.zeros_like(values))
+    return vectors @ (inverse * (right.double() @ vectors)), norms
