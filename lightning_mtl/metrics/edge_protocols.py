@@ -44,7 +44,8 @@ def ascending(thresholds: int | Sequence[float]) -> tuple[float, ...]:
         ValueError: If there is none, or they are not in ascending order.
     """
     if isinstance(thresholds, int):
-        given = np.linspace(1 / (thresholds + 1), thresholds / (thresholds + 1), thresholds).tolist()
+        step = 1 / (thresholds + 1)
+        given = np.linspace(step, 1 - step, thresholds).tolist()
     else:
         given = list(thresholds)
     if not given or given != sorted(set(given)):
