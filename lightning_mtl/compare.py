@@ -23,8 +23,8 @@ def read_results(folder: Path) -> Results:
     found = sorted(folder.rglob("metrics.csv"))
     if not found:
         raise FileNotFoundError(
-            f"`{folder}` should be the folder of a run, with a `metrics.csv` of Lightning's CSVLogger"
-            " in or below it. Found none."
+            f"`{folder}` should be the folder of a run, with a `metrics.csv` of Lightning's"
+            " `CSVLogger` in or below it. Found none."
         )
     if len(found) > 1:
         raise ValueError(

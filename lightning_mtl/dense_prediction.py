@@ -1,6 +1,6 @@
 """`DensePrediction`: a ready-made module for tasks that predict something at every pixel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,7 +27,8 @@ class DensePrediction(MultiTaskModule):
         network: builds the network from the output channels of the tasks.
         optimizer: builds the optimizer from the parameters.
         scheduler: builds a learning rate schedule from the optimizer.
-        scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps ("step").
+        scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps
+            ("step").
         baselines: primary metric of a single-task run for each task, for Delta_MTL.
 
     Raises:
@@ -108,7 +109,7 @@ class DensePrediction(MultiTaskModule):
         return nn.ModuleDict({name: task.metrics() for name, task in self.tasks.items()})
 
     def _check_targets(self, batch: Batch) -> None:
-        """Look at targets on the host; on a device that would be a sync, and data sets check too."""
+        """Look at targets on the host; on a device it would be a sync, and data sets check too."""
         for name, task in self.tasks.items():
             if name in batch and batch[name].device.type == "cpu":
                 task.check(batch[name])

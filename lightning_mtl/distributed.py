@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 BUCKET = 2**22
-"""Elements that are joined into one call: large enough to hide its latency, small against a model."""
+"""Elements that are joined into one call: enough to hide its latency, few against a model."""
 
 
 def world_size() -> int:

@@ -1,6 +1,7 @@
 """Per-task gradients: each head differentiated once, the trunk as often as a method needs."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -44,7 +45,7 @@ class TaskBackward:
         self.heads: list[Gradients] = []
         self.features: list[list[Tensor | None]] = []
         for root, edges, parameters in zip(roots, cut.edges, own, strict=True):
-            inputs = [*edges, *parameters]
+            inputs: Any = [*edges, *parameters]
             gradients = (
                 torch.autograd.grad(
                     root, inputs, cotangent, retain_graph=not cut.private, allow_unused=True
@@ -108,9 +109,9 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
     tasks = len(rows)
     if not rows or not rows[0]:
         raise ValueError(
-            "No shared parameters were found, so there are no gradients to balance. Expected at least"
-            " one trainable parameter that two tasks use. Use a loss-level weighting, or override"
-            " `shared_parameters()`."
+            "No shared parameters were found, so there are no gradients to balance. Expected at"
+            " least one trainable parameter that two tasks use. Use a loss-level weighting, or"
+            " override `shared_parameters()`."
         )
     entries: list[list[Tensor]] = []
     for parts in zip(*(buckets(row) for row in rows), strict=True):
@@ -131,7 +132,7 @@ def norms(rows: Sequence[Gradients]) -> Float[Tensor, " K"]:
 
 
 def combine(rows: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
-    """w @ J, row by row."""
+    """The sum of the rows, weighted: w @ J."""
     first, *others = rows
     # Not in place: autograd may hand out one tensor for two parameters, or an expanded one.
     total = list(torch._foreach_mul(first, weights[0]))

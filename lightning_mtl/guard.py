@@ -13,8 +13,8 @@ class NonFiniteLossError(ValueError):
     def __init__(self, losses: dict[str, float], step: int) -> None:
         found = ", ".join(f"`{task}` = {loss}" for task, loss in losses.items())
         super().__init__(
-            f"The task losses of step {step} should be finite. Found {found}. Nothing after this step"
-            " can be trusted. Look at the labels and the learning rate; in float16, try"
+            f"The task losses of step {step} should be finite. Found {found}. Nothing after this"
+            " step can be trusted. Look at the labels and the learning rate; in float16, try"
             " `precision='bf16-mixed'`."
         )
 
@@ -34,8 +34,8 @@ class FiniteGuard:
     """Raises for a step whose losses are not finite, as soon as that is known on the host.
 
     On the CPU that is at once, before the backward pass. On an accelerator the losses travel to the
-    host behind the step, and are looked at when they have arrived: at the latest before a checkpoint
-    is written, so that none is ever saved after a bad step.
+    host behind the step, and are looked at when they have arrived: at the latest before a
+    checkpoint is written, so that none is ever saved after a bad step.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,8 @@ from torch.nn import Parameter
 from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.guard import FiniteGuard
 from lightning_mtl.partition import Partition
-from lightning_mtl.step import Step, Window
+from lightning_mtl.step import Step
+from lightning_mtl.window import Window
 
 
 class Balancer(Protocol):
@@ -68,9 +69,9 @@ class MultiTaskModule(L.LightningModule, ABC):
     `lightning_mtl.callbacks` to the Trainer to balance the tasks; without one their losses are
     summed.
 
-    Logged at each optimizer step, as means over its micro-batches and ranks, free of any loss scale:
-    `train/loss/<task>` (raw), `train/weight/<task>` (as applied), `train/total_loss` (the sum of the
-    raw losses) and `train/weighted_loss` (of the weighted ones).
+    Logged at each optimizer step, as means over its micro-batches and ranks, free of any loss
+    scale: `train/loss/<task>` (raw), `train/weight/<task>` (as applied), `train/total_loss` (the
+    sum of the raw losses) and `train/weighted_loss` (of the weighted ones).
 
     Attributes:
         task_names: the names of all tasks, in their order. By default those of the first batch (of

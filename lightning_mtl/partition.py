@@ -1,6 +1,5 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
-import os.path
 from collections.abc import Sequence
 
 import torch
@@ -15,8 +14,8 @@ from lightning_mtl.graph import Reach, reach
 class Partition:
     """Found from the graph at the first step, the same on every rank, complete once all tasks came.
 
-    A task may be absent from the first batches, and from those of other ranks. What is known of each
-    parameter therefore only grows: seen from two tasks, it is shared for good.
+    A task may be absent from the first batches, and from those of other ranks. What is known of
+    each parameter therefore only grows: seen from two tasks, it is shared for good.
 
     Args:
         module: its trainable parameters are parted.
@@ -99,8 +98,8 @@ class Partition:
         ]
         if not layer:
             raise ValueError(
-                f"No shared trainable parameter lies under the layer {name!r}. Expected the name of a"
-                " submodule or parameter that at least two tasks use. Shared here:"
+                f"No shared trainable parameter lies under the layer {name!r}. Expected the name of"
+                " a submodule or parameter that at least two tasks use. Shared here:"
                 f" {', '.join(shared) or 'nothing'}."
             )
         return layer
@@ -108,10 +107,8 @@ class Partition:
     def describe(self) -> str:
         """One line for people: how many parameters are shared, in which part, and each head's."""
         names = [self.names[self._index[parameter]].split(".")[:-1] for parameter in self.shared]
-        common = os.path.commonprefix(names)
-        parts = dict.fromkeys(".".join(name[: len(common) + 1]) for name in names)
-        if common:
-            parts = {".".join(common): None}
+        common = [words[0] for words in zip(*names, strict=False) if len(set(words)) == 1]
+        parts = [".".join(common)] if common else dict.fromkeys(name[0] for name in names if name)
         heads = ", ".join(
             f"{task} {_millions(own)}" for task, own in zip(self.tasks, self.own, strict=True)
         )

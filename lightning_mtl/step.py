@@ -1,12 +1,13 @@
 """One micro-batch of a training step, and the window of micro-batches that make one optimizer step.
 
-`MultiTaskModule` builds a `Step` from the task losses. A weighting asks it for statistics, which are
-always those of the whole window and of all ranks, and answers with weights, which the step applies.
+`MultiTaskModule` builds a `Step` from the task losses. A weighting asks it for statistics, which
+are always those of the whole window and of all ranks, and answers with weights, which the step
+applies.
 
 Let R ranks take n micro-batches each, task k be present in N_k of the R n, and f be the factor that
 Lightning has put in front of the loss (the loss scale over the number of accumulated batches). A
-task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ J_krm, where the
-sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
+task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ J_krm, where
+the sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,7 +110,7 @@ class Step:
         return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts)
 
     def backward(self, loss: Tensor) -> None:
-        """Plain backward of a total; every parameter that it does not reach gets zeros under DDP."""
+        """Plain backward of a total; under DDP, parameters that it does not reach get zeros."""
         loss.backward()
         self._anchor_untouched()
         self._release()
@@ -122,7 +123,7 @@ class Step:
         return TaskBackward(self._roots, cut(self._roots, shared), own, shared, self.factor)
 
     def look(self) -> TaskBackward:
-        """Differentiate the heads down to the trunk only, unscaled, and leave the graph as it is."""
+        """Differentiate the heads down to the trunk only, unscaled; the graph stays as it is."""
         shared = self.partition.shared
         parted = replace(cut(self._roots, shared), private=False)
         one = torch.ones_like(self._losses[0])
@@ -190,7 +191,7 @@ class Step:
         return _pick(_pick(total, self.window_present).T, self.window_present)
 
     def normalisers(self) -> Float[Tensor, " k"]:
-        """f N_k of `window_present`: what divides a reduced row to give the task's gradient."""
+        """What divides a reduced row of `window_present` to give the task's gradient: f N_k."""
         return self.factor * self.window_counts
 
     def release(
@@ -218,9 +219,12 @@ class Step:
         """
         write(self.partition.shared, trunk)
         # Every rank writes its own head gradients, of which DDP takes the mean.
-        scales = dict(zip(self.window_present, head_scales, strict=True))
+        scales = {
+            task: torch.as_tensor(scale) * world_size()
+            for task, scale in zip(self.window_present, head_scales, strict=True)
+        }
         heads = self.window.heads
-        self._write_heads(heads, [scales[task] * world_size() for task in heads])
+        self._write_heads(heads, [scales[task] for task in heads])
         self._anchor(self.partition.idle(list(heads)))
         self._release()
 
@@ -246,7 +250,7 @@ class Step:
         return self._counts.nonzero().flatten().tolist()
 
     def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
-        """Weights of this rank's tasks, times R / N_k, so that DDP's mean runs over those that have it."""
+        """Weights of this rank's tasks, times R / N_k: DDP then averages over those that have it."""
         chosen = _pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
         if world_size() > 1:
             chosen = chosen * (world_size() / _pick(self._counts, self.local))
@@ -260,9 +264,7 @@ class Step:
             [torch.zeros_like(t) for t in inputs] if row is None else row
         )
 
-    def _write_heads(
-        self, heads: dict[int, Gradients], scales: Sequence[Tensor] | Sequence[float]
-    ) -> None:
+    def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
         write(
             *merge(
                 (self.partition.own[task], torch._foreach_mul(gradients, scale))
@@ -281,7 +283,7 @@ class Step:
             write(parameters, [torch.zeros_like(parameter) for parameter in parameters])
 
     def _release(self) -> None:
-        """No rank trained these: the optimizer shall leave them alone, momentum and decay included."""
+        """What no rank trained shall the optimizer leave alone, momentum and decay included."""
         if self.last and world_size() > 1:
             for parameter in self.partition.idle(self.window_present):
                 parameter.grad = None

@@ -11,11 +11,11 @@ from lightning_mtl.callbacks.weighting import LossWeighting
 class DWA(LossWeighting):
     """Dynamic weight average: tasks whose loss falls slowly weigh more.
 
-    w = K softmax(r / T) with r_k = L_k(t-1) / L_k(t-2), the ratio of the mean training losses of the
-    last two epochs; w = 1 in the first two epochs.
+    w = K softmax(r / T) with r_k = L_k(t-1) / L_k(t-2), the ratio of the mean training losses of
+    the last two epochs; w = 1 in the first two epochs.
 
-    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7. The means
-    run over the optimizer steps of all ranks in which the task was present.
+    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7. The
+    means run over the optimizer steps of all ranks in which the task was present.
 
     Scale: Σ w = K, as in the paper. Heads: weighted.
 

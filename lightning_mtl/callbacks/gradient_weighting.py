@@ -12,7 +12,8 @@ from torch.nn import Parameter
 from lightning_mtl.callbacks.weighting import Weighting
 from lightning_mtl.gradients import Gradients, TaskBackward, gramian
 from lightning_mtl.guard import NonFiniteGradientError
-from lightning_mtl.step import Statistics, Step
+from lightning_mtl.step import Step
+from lightning_mtl.window import Statistics
 
 Place = Literal["shared", "last_layer", "features"]
 
@@ -24,8 +25,8 @@ class GramianWeighting(Weighting):
     `weight_heads`.
 
     Args:
-        gradients: where G is measured. `"shared"`: at all shared parameters, exact, K trunk backward
-            passes. `"last_layer"`: at the last shared layer. `"features"`: at the shared
+        gradients: where G is measured. `"shared"`: at all shared parameters, exact, K trunk
+            backward passes. `"last_layer"`: at the last shared layer. `"features"`: at the shared
             representation (MGDA-UB of Sener & Koltun, NeurIPS 2018). The last two cost about as
             much as equal weighting; with gradient accumulation they too need K passes, because the
             weights are known only at the end of the window.

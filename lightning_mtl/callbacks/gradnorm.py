@@ -20,13 +20,13 @@ class GradNorm(Weighting):
     r"""Gradient normalisation: learned weights that even out the gradients and the training rates.
 
     With n_k = ||∇_W L_k|| at the last shared layer W, G_k = w_k n_k, the mean Ḡ, and the relative
-    inverse training rate r_k = (L_k / L_k(0)) / mean, the weights descend Σ_k |G_k - Ḡ r_k^α|, whose
-    targets Ḡ r_k^α are constants: ∂/∂w_k = sign(G_k - Ḡ r_k^α) n_k. No double backward pass is
-    needed. Then Σ w = K again. A slow task (large r) has a larger target.
+    inverse training rate r_k = (L_k / L_k(0)) / mean, the weights descend Σ_k |G_k - Ḡ r_k^α|,
+    whose targets Ḡ r_k^α are constants: ∂/∂w_k = sign(G_k - Ḡ r_k^α) n_k. No double backward pass
+    is needed. Then Σ w = K again. A slow task (large r) has a larger target.
 
     Chen, Badrinarayanan, Lee & Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss
-    Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2, Algorithm 1. The step of the network
-    uses w(t), that of the weights gives w(t+1).
+    Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2, Algorithm 1. The step of the
+    network uses w(t), that of the weights gives w(t+1).
 
     Scale: Σ w = K, as in the paper. Heads: weighted, as in the paper.
     Deviations: weights are clamped at 1e-3 before they are renormalised; the paper's own rule turns

@@ -46,14 +46,15 @@ class MGDA(GramianWeighting):
         super().__init__(gradients, every_n_steps, layer, weight_heads)
         if normalize not in get_args(Normalisation):
             raise ValueError(
-                f"`MGDA(normalize=)` should be one of {get_args(Normalisation)}. Found {normalize!r}."
+                f"`MGDA(normalize=)` should be one of {get_args(Normalisation)}. Found"
+                f" {normalize!r}."
             )
         self.normalize = normalize
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """argmin over the simplex of wᵀ G w."""
+        """The minimiser of wᵀ G w over the simplex."""
         norm = gramian.diagonal().sqrt()
         scale = {
             "none": torch.ones_like(norm),

@@ -17,9 +17,9 @@ class UncertaintyWeighting(LossWeighting):
     and 1 for a classification task (its eq. 10), so the weight of a task is c_k e^{-s_k}. Its
     gradient in s_k has the closed form 1/2 - c_k e^{-s_k} L_k, hence no second graph.
 
-    Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
-    and Semantics", CVPR 2018. The objective may go negative: `train/weighted_loss` is its data part,
-    `train/regulariser` the rest, Σ_k s_k / 2.
+    Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
+    Geometry and Semantics", CVPR 2018. The objective may go negative: `train/weighted_loss` is its
+    data part, `train/regulariser` the rest, Σ_k s_k / 2.
 
     Scale: c_k at the start. LibMTL and MTAN use c_k = 1/2 for every task.
     Heads: weighted, as the network minimises the objective.
@@ -37,7 +37,7 @@ class UncertaintyWeighting(LossWeighting):
         self.classification = tuple(classification)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """c e^{-s}."""
+        """One for each task, c e^{-s}."""
         return self._scale(losses) * torch.exp(-self.state.read("log_variance", losses))
 
     def update(self, losses: Float[Tensor, " K"]) -> None:

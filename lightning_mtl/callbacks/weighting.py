@@ -63,7 +63,8 @@ class Weighting(L.Callback, ABC):
                 f"`{name}` needs a `MultiTaskModule`. Found `{type(pl_module).__name__}`. Derive it"
                 " from `lightning_mtl.MultiTaskModule` and move its losses to `task_losses`."
             )
-        weightings = [callback for callback in trainer.callbacks if isinstance(callback, Weighting)]
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        weightings = [callback for callback in callbacks if isinstance(callback, Weighting)]
         if len(weightings) > 1:
             found = " and ".join(f"`{type(weighting).__name__}`" for weighting in weightings)
             raise ValueError(f"A Trainer takes one weighting. Found {found}. Remove all but one.")

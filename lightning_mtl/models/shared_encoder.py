@@ -45,7 +45,10 @@ class SharedEncoder(DenseNetwork):
         )
         width = decoder_channels(decoder)
         self.heads = nn.ModuleDict(
-            {task: nn.Conv2d(width, out, kernel_size=3, padding=1) for task, out in channels.items()}
+            {
+                task: nn.Conv2d(width, out, kernel_size=3, padding=1)
+                for task, out in channels.items()
+            }
         )
 
     def predict(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
