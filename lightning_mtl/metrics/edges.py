@@ -15,8 +15,8 @@ from lightning_mtl.metrics.checks import check_shape
 from lightning_mtl.metrics.edge_counts import edge_counts
 from lightning_mtl.metrics.edge_protocols import PROTOCOLS, ascending
 from lightning_mtl.metrics.edge_scores import best_f, f_score, interpolated_ap
+from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric
-from lightning_mtl.metrics.protocols import find_protocol
 from lightning_mtl.metrics.suppression import suppress_non_maxima
 
 __all__ = ["EdgeMetrics"]

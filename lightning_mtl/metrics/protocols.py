@@ -1,27 +1,132 @@
-"""The lookup of a protocol by its name."""
+"""Metrics as papers define them, by the name of the paper.
 
-from collections.abc import Mapping
-from typing import TypeVar
+Numbers of different protocols must not be compared. "pooled" is the default: all valid pixels of
+the data set count alike. What the others do otherwise:
 
-__all__ = ["find_protocol"]
+| protocol         | segmentation, mIoU     | depth                      | normals              |
+|------------------|------------------------|----------------------------|----------------------|
+| survey, atrc     | absent classes count 0 | as pooled                  | as pooled            |
+| astmt            | absent classes count 0 | RMSE: mean of images       | as pooled            |
+| libmtl           | as pooled              | as pooled                  | as pooled            |
+| mtan             | as pooled              | abs_err, rel_err: mean of  | all: mean of batches |
+|                  |                        | batches                    |                      |
+| mtan_before_2020 | mean of images         | as mtan                    | as mtan              |
 
-T = TypeVar("T")
+* survey: Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey" (TPAMI
+  2021). atrc: Bruggemann et al., "Exploring Relational Context for Multi-Task Dense Prediction"
+  (ICCV 2021). astmt: Maninis et al., "Attentive Single-Tasking of Multiple Tasks" (CVPR 2019).
+  libmtl: Lin and Zhang, "LibMTL" (JMLR 2023). mtan: Liu et al., "End-to-End Multi-Task Learning
+  with Attention" (CVPR 2019), whose code took mIoU over the data set from November 2020 on;
+  Nash-MTL and CAGrad follow it.
+* Where a class occurs neither in targets nor in predictions, mtan and libmtl have no number at all;
+  here, as in pooled, it is left out of the mean.
+* The code of astmt counts pixels without depth as true depths of 1e-9; here they do not count.
+* mtan uses batches of 2, on which its numbers depend.
+* Shares are from 0 to 1 here; survey and astmt print them times 100.
+
+Saliency and edges have protocols of their own, listed in `SaliencyMetrics` and `edge_protocols`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from lightning_mtl.metrics.averaged import AveragedMetric
+from lightning_mtl.metrics.depth import DepthMetrics
+from lightning_mtl.metrics.lookup import find_protocol
+from lightning_mtl.metrics.normals import NormalMetrics
+from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.segmentation import SegmentationMetrics
+
+__all__ = ["depth_metrics", "normal_metrics", "segmentation_metrics"]
 
 
-def find_protocol(owner: str, name: str, protocols: Mapping[str, T]) -> T:
-    """The protocol of that name.
+def _absent_skipped(num_classes: int, ignore_index: int) -> PooledMetric:
+    return SegmentationMetrics(num_classes, ignore_index)
+
+
+def _absent_zero(num_classes: int, ignore_index: int) -> PooledMetric:
+    return SegmentationMetrics(num_classes, ignore_index, absent_classes="zero")
+
+
+def _image_ious(num_classes: int, ignore_index: int) -> PooledMetric:
+    return AveragedMetric(SegmentationMetrics(num_classes, ignore_index), over="images")
+
+
+def _image_rmse() -> PooledMetric:
+    return AveragedMetric(DepthMetrics(), over="images", names=["RMSE"])
+
+
+def _batch_errors() -> PooledMetric:
+    return AveragedMetric(DepthMetrics(), over="batches", names=["abs_err", "rel_err"])
+
+
+def _batch_angles() -> PooledMetric:
+    return AveragedMetric(NormalMetrics(), over="batches")
+
+
+SEGMENTATION: Mapping[str, Callable[[int, int], PooledMetric]] = {
+    "pooled": _absent_skipped,
+    "survey": _absent_zero,
+    "atrc": _absent_zero,
+    "astmt": _absent_zero,
+    "libmtl": _absent_skipped,
+    "mtan": _absent_skipped,
+    "mtan_before_2020": _image_ious,
+}
+DEPTH: Mapping[str, Callable[[], PooledMetric]] = {
+    "pooled": DepthMetrics,
+    "survey": DepthMetrics,
+    "atrc": DepthMetrics,
+    "astmt": _image_rmse,
+    "libmtl": DepthMetrics,
+    "mtan": _batch_errors,
+    "mtan_before_2020": _batch_errors,
+}
+NORMALS: Mapping[str, Callable[[], PooledMetric]] = {
+    "pooled": NormalMetrics,
+    "survey": NormalMetrics,
+    "atrc": NormalMetrics,
+    "astmt": NormalMetrics,
+    "libmtl": NormalMetrics,
+    "mtan": _batch_angles,
+    "mtan_before_2020": _batch_angles,
+}
+
+
+def segmentation_metrics(
+    num_classes: int, ignore_index: int = 255, protocol: str = "pooled"
+) -> PooledMetric:
+    """New metrics of semantic segmentation.
 
     Args:
-        owner: Who asks, for the message.
-        name: What papers follow it.
-        protocols: Those that the owner knows.
+        num_classes: Labels run from 0 to `num_classes - 1`.
+        ignore_index: Label of pixels without a class.
+        protocol: Whose numbers to compare with.
 
     Raises:
-        ValueError: If the owner does not know it.
+        ValueError: If the protocol is not known.
     """
-    if name not in protocols:
-        raise ValueError(
-            f"`{owner}` expects a protocol of {sorted(protocols)}. Found {name!r}. "
-            "`lightning_mtl.metrics` has a table of how they differ."
-        )
-    return protocols[name]
+    return find_protocol("segmentation", protocol, SEGMENTATION)(num_classes, ignore_index)
+
+
+def depth_metrics(protocol: str = "pooled") -> PooledMetric:
+    """New metrics of depth.
+
+    Args:
+        protocol: Whose numbers to compare with.
+
+    Raises:
+        ValueError: If the protocol is not known.
+    """
+    return find_protocol("depth", protocol, DEPTH)()
+
+
+def normal_metrics(protocol: str = "pooled") -> PooledMetric:
+    """New metrics of surface normals.
+
+    Args:
+        protocol: Whose numbers to compare with.
+
+    Raises:
+        ValueError: If the protocol is not known.
+    """
+    return find_protocol("normals", protocol, NORMALS)()

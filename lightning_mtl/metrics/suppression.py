@@ -21,6 +21,8 @@ def suppress_non_maxima(
 
         angle = atan(E_yy sign(-E_xy) / (E_xx + 1e-5))
 
+    Along a row of pixels exactly, `E_xy` is 0, and nothing is suppressed; nor is it there.
+
     Args:
         probability: Probability of an edge.
         smoothing: Radius of the triangle filter in pixels.

@@ -1,0 +1,83 @@
+"""Metrics of binary attributes."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
+
+__all__ = ["AttributeMetrics"]
+
+
+class AttributeMetrics(PooledMetric):
+    """Error and F-score of binary attributes, from 0 to 1, each averaged over attributes.
+
+    With the counts of each attribute over the data set, predicted where the logit is above 0:
+
+        error_a = (FP + FN) / (TP + FP + FN + TN),    F_a = 2 TP / (2 TP + FP + FN),
+        error = mean_a error_a,    F = mean_a F_a.
+
+    The error is that of CelebA's tables, printed times 100 (Sener and Koltun, "Multi-Task Learning
+    as Multi-Objective Optimization", NeurIPS 2018). An attribute without a label has no error, and
+    one that is neither true nor predicted anywhere has no F-score; both are left out of the mean.
+    Where that holds for all, F is 0.
+
+    Args:
+        num_attributes: How many there are.
+        ignore_index: Label of an attribute that is not known.
+
+    Example:
+        >>> metrics = AttributeMetrics(2)
+        >>> metrics.update(torch.tensor([[3.0, -1.0]]), torch.tensor([[1.0, 1.0]]))
+        >>> metrics.compute()
+        {'error': tensor(0.5000), 'F': tensor(0.5000)}
+    """
+
+    directions: ClassVar[dict[str, bool]] = {"error": False, "F": True}
+    confusion: Int[Tensor, "4 A"]
+
+    def __init__(self, num_attributes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        if num_attributes < 1:
+            raise ValueError(
+                "`AttributeMetrics` expects `num_attributes` of at least 1. "
+                f"Found {num_attributes}."
+            )
+        self.num_attributes = num_attributes
+        self.ignore_index = ignore_index
+        self.add_count("confusion", 4, num_attributes)
+
+    def update(self, logits: Float[Tensor, "N A"], target: Num[Tensor, "N A"]) -> None:
+        """Count the attributes of a batch.
+
+        Args:
+            logits: True where above 0.
+            target: True where at least 0.5; `ignore_index` is unknown.
+
+        Raises:
+            ValueError: If a shape does not fit.
+        """
+        check_shape("AttributeMetrics", "prediction", logits, ("N", self.num_attributes))
+        check_shape("AttributeMetrics", "target", target, tuple(logits.shape))
+        known, true, found = target != self.ignore_index, target >= 0.5, logits.detach() > 0
+        cells = (true & found, ~true & found, true & ~found, ~true & ~found)
+        self.confusion += torch.stack([(known & cell).sum(dim=0) for cell in cells])
+
+    def values(self) -> dict[str, Tensor]:
+        """The mean error and the mean F-score."""
+        if not self.confusion.any():
+            return {}
+        counts = self.confusion.to(accumulator_dtype(self.confusion.device))
+        hits, false, missed, _ = counts
+        return {
+            "error": _mean(false + missed, counts.sum(dim=0)),
+            "F": _mean(2 * hits, 2 * hits + false + missed),
+        }
+
+
+def _mean(part: Float[Tensor, " A"], whole: Float[Tensor, " A"]) -> Float[Tensor, ""]:
+    """The mean of `part / whole` where there is a whole."""
+    return (part / whole.clamp(min=1)).sum() / (whole > 0).sum().clamp(min=1)

@@ -1,0 +1,27 @@
+"""The lookup of a protocol by its name."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+__all__ = ["find_protocol"]
+
+T = TypeVar("T")
+
+
+def find_protocol(owner: str, name: str, protocols: Mapping[str, T]) -> T:
+    """The protocol of that name.
+
+    Args:
+        owner: Who asks, for the message.
+        name: What papers follow it.
+        protocols: Those that the owner knows.
+
+    Raises:
+        ValueError: If the owner does not know it.
+    """
+    if name not in protocols:
+        raise ValueError(
+            f"`{owner}` expects a protocol of {sorted(protocols)}. Found {name!r}. "
+            "`lightning_mtl.metrics` says how they differ."
+        )
+    return protocols[name]

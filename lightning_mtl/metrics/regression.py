@@ -1,0 +1,58 @@
+"""Metrics of regression."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.pooled import PooledMetric
+
+__all__ = ["RegressionMetrics"]
+
+
+class RegressionMetrics(PooledMetric):
+    """Errors of real numbers, over the elements of the data set whose target is not NaN.
+
+        RMSE = sqrt(mean (p - t)^2),    abs_err = mean |p - t|,    both in the unit of the target.
+
+    Example:
+        >>> metrics = RegressionMetrics()
+        >>> metrics.update(torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, torch.nan]]))
+        >>> metrics.compute()
+        {'RMSE': tensor(2.), 'abs_err': tensor(2.)}
+    """
+
+    directions: ClassVar[dict[str, bool]] = {"RMSE": False, "abs_err": False}
+    count: Int[Tensor, ""]
+    errors: Float[Tensor, " 2"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_count("count")
+        self.add_sum("errors", 2)
+
+    def update(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> None:
+        """Add the errors of a batch.
+
+        Args:
+            prediction: Any shape and unit.
+            target: Shape and unit of the prediction; NaN is invalid.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        check_shape("RegressionMetrics", "target", target, tuple(prediction.shape))
+        valid = ~target.isnan()
+        error = torch.where(valid, prediction.detach().float() - target.float(), 0)
+        sums = (error.square(), error.abs())
+        self.count += valid.sum()
+        self.errors += torch.stack([one.sum(dtype=self.errors.dtype) for one in sums])
+
+    def values(self) -> dict[str, Tensor]:
+        """The root mean squared and the mean absolute error."""
+        if self.count == 0:
+            return {}
+        squared, absolute = self.errors / self.count
+        return {"RMSE": squared.sqrt(), "abs_err": absolute}
