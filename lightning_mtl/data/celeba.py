@@ -70,8 +70,9 @@ class CelebA(Dataset[Sample]):
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.root(root)
         self.images = SOURCE.existing(folder / "img_align_celeba")
-        self.names = _split_names(SOURCE.existing(folder / "list_eval_partition.txt"), split)
         listed = read_attributes(SOURCE.existing(folder / "list_attr_celeba.txt"))
+        partition = SOURCE.existing(folder / "list_eval_partition.txt")
+        self.names = _split_names(partition, split, len(listed))
         present = set(os.listdir(self.images))
         for name in self.names:
             if name not in present:
@@ -120,8 +121,11 @@ def read_attributes(path: Path) -> dict[str, Bool[Tensor, " 40"]]:
     return {row[0]: value for row, value in zip(rows, values, strict=True)}
 
 
-def _split_names(path: Path, split: Split) -> list[str]:
+def _split_names(path: Path, split: Split, count: int) -> list[str]:
     rows = [line.split() for line in path.read_text().splitlines()]
+    if len(rows) != count:
+        expected = f"{count} rows, as many as faces have attributes"
+        raise CorruptFileError(path, "partition", expected, f"{len(rows)} rows")
     names = [row[0] for row in rows if row[1:] == [PARTITIONS[split]]]
     if not names:
         expected = f"rows that end in {PARTITIONS[split]} ({split})"

@@ -133,7 +133,7 @@ class PASCALContext(Dataset[Sample]):
 
     def _path(self, kind: str, name: str) -> Path:
         paths = [self.root / pattern.format(name) for pattern in PATHS[kind]]
-        return next((path for path in paths if path.exists()), None) or SOURCE.existing(paths[-1])
+        return next((path for path in paths if path.exists()), None) or SOURCE.existing(paths[0])
 
     def _read(self, task: str, name: str, size: tuple[int, int]) -> Tensor | None:
         if task == "segmentation":
