@@ -49,3 +49,16 @@ def solve_units(
     values, vectors = torch.linalg.eigh(cosines)
     inverse = torch.where(values > resolution(gramian), 1 / values, torch.zeros_like(values))
     return vectors @ (inverse * (right.double() @ vectors)), norms
+
+
+def impartial_weights(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
+    """The w with equal projections of d = wᵀJ on all unit rows, and |Σ w| = 1; d opposes no row.
+
+    w ∝ D⁻¹ C⁺ 1: least squares where rows depend on each other; zero where no direction exists.
+    """
+    solution, norms = solve_units(gramian, torch.ones_like(gramian.diagonal()))
+    weights = solution / norms * norms.min()
+    total = weights.sum().abs()
+    # A sum that is rounding would make the weights infinite.
+    smallest = 1e-6 * weights.abs().sum()
+    return (weights / torch.where(smallest > 0, total.maximum(smallest), 1.0)).to(gramian)

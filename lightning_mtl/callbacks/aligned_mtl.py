@@ -1,0 +1,68 @@
+"""Aligned-MTL."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.linalg import rank
+
+Scale = Literal["min", "median", "rmse"]
+
+
+class AlignedMTL(GramianWeighting):
+    r"""Aligned gradients: the Jacobian's singular values are made equal, then its rows averaged.
+
+    With G = V Λ Vᵀ, w = √λ V Λ^{-1/2} Vᵀ 1/K over the eigenvalues that are not zero; λ is the
+    smallest of them: the nearest linear system of gradients with condition number 1.
+
+    Senushkin, Patakin, Kuznetsov & Konushin, "Independent Component Alignment for Multi-Task
+    Learning", CVPR 2023, Algorithm 1.
+
+    Scale: 1/K for orthogonal gradients of one norm, as in the paper and in TorchJD.
+    Heads: their own gradients, unweighted.
+    Deviations: the rank is that of the matrix of cosines, which the norms of the gradients cannot
+    hide. Without any gradient, w = 1/K.
+
+    Args:
+        scale: λ: the smallest eigenvalue (`"min"`, the paper), the (lower) median, or the mean
+            (`"rmse"`, the authors' code).
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        scale: Scale = "min",
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if scale not in get_args(Scale):
+            raise ValueError(
+                f"`AlignedMTL(scale=)` should be one of {get_args(Scale)}. Found {scale!r}."
+            )
+        self.scale = scale
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """√λ V Λ^{-1/2} Vᵀ 1/K."""
+        matrix = gramian.double()
+        mean = torch.full_like(matrix.diagonal(), 1 / len(matrix))
+        count = rank(gramian)
+        if not count:
+            return mean.to(gramian)
+        values, vectors = torch.linalg.eigh(matrix / matrix.diagonal().max())
+        # Gradients of very unequal norms: what is below the rounding of the largest stays rounding.
+        smallest = len(values) * torch.finfo(values.dtype).eps
+        kept = values[-count:].clamp(min=smallest)
+        vectors = vectors[:, -count:]
+        level = {"min": kept[0], "median": kept.median(), "rmse": kept.mean()}[self.scale]
+        return (vectors @ ((level / kept).sqrt() * (mean @ vectors))).to(gramian)

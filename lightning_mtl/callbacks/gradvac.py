@@ -1,0 +1,106 @@
+"""GradVac."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.generator import drawing
+from lightning_mtl.linalg import unit_rows
+
+LARGEST = 1 - 1e-6
+"""Of a target cosine: reaching 1 itself would take infinitely much of the other gradient."""
+
+
+class GradVac(GramianWeighting):
+    r"""Gradient vaccine: gradients are pulled together to the cosine that they usually have.
+
+    Each g_i visits the other tasks j ≠ i in a random order. With φ the cosine between g_i' (as
+    changed so far) and g_j, and φ̂_ij its running average: where φ < φ̂_ij,
+
+        g_i' ← g_i' + ||g_i'|| (φ̂ √(1 - φ²) - φ √(1 - φ̂²)) / (||g_j|| √(1 - φ̂²)) g_j,
+
+    after which their cosine is φ̂; then φ̂_ij ← (1 - β) φ̂_ij + β φ. d = Σ_i g_i'. All of this stays
+    in the span of the gradients, so that the Gramian is enough.
+
+    Wang, Tsvetkov, Firat & Cao, "Gradient Vaccine: Investigating and Improving Multi-task
+    Optimization in Massively Multilingual Models", ICLR 2021, Algorithm 1.
+
+    Scale: the sum, as in the paper: w = 1 where nothing is pulled. Heads: their own gradients,
+    unweighted.
+    Deviations: one cosine for all shared parameters (the paper also has one per layer). φ̂ is kept
+    below 1 - 1e-6, so that nearly equal tasks do not ask for an infinite pull. LibMTL moves φ̂ only
+    where it pulls.
+
+    Args:
+        beta: β, the share of the newest cosine in the average; 0.5 in LibMTL and TorchJD.
+        seed: of the random order, which is alike on every rank and saved with checkpoints.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.5,
+        seed: int = 0,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`GradVac(beta=)` should be in [0, 1]. Found {beta}.")
+        self.beta = beta
+        self.seed = seed
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """How often each gradient occurs in the sum of the changed ones; moves the targets."""
+        cosines, norms = unit_rows(gramian)
+        targets = self._targets(cosines)
+        # Row i holds g_i' / ||g_i|| in terms of the unit gradients; all rows take a step at once.
+        changed = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+        other = (changed == 0) & (cosines.diagonal() > 0)
+        products = cosines.clone()
+        with drawing(self.state, self.seed) as generator:
+            draws = torch.rand(len(norms), len(norms), generator=generator)
+        for visited in draws.argsort(1).T.to(cosines.device):
+            j = visited[:, None]
+            length = (changed * products).sum(1, keepdim=True).clamp(min=0).sqrt()
+            cosine = products.gather(1, j) / torch.where(length > 0, length, 1.0)
+            cosine = cosine.clamp(-1, 1)
+            target = targets.gather(1, j)
+            mask = other.gather(1, j) & (length > 0)
+            pull = torch.where(mask & (cosine < target), length * _pull(cosine, target), 0.0)
+            changed.scatter_add_(1, j, pull)
+            products = products + pull * cosines[visited]
+            moved = torch.lerp(target, cosine, self.beta).clamp(max=LARGEST)
+            targets.scatter_(1, j, torch.where(mask, moved, target))
+        self._remember(targets)
+        return (norms @ changed / norms).to(gramian)
+
+    def _targets(self, like: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+        """φ̂ among the present tasks, a copy."""
+        present = self.state.present
+        count = len(like) if present is None else len(self.tasks)
+        saved = self.state.tensors.get("targets")
+        saved = like.new_zeros(count, count) if saved is None else saved.to(like)
+        self.state.tensors["targets"] = saved
+        return saved.clone() if present is None else saved[list(present)][:, list(present)]
+
+    def _remember(self, targets: Float[Tensor, "k k"]) -> None:
+        present = list(range(len(targets)) if self.state.present is None else self.state.present)
+        saved = self.state.tensors["targets"].clone()
+        index = torch.tensor(present, device=saved.device)
+        saved[index[:, None], index] = targets
+        self.state.tensors["targets"] = saved
+
+
+def _pull(cosine: Tensor, target: Tensor) -> Tensor:
+    """How much of unit g_j takes a unit g_i from `cosine` to `target`."""
+    sine = (1 - target.square()).sqrt()
+    return target * (1 - cosine.square()).sqrt() / sine - cosine

@@ -1,0 +1,61 @@
+"""PCGrad."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.generator import drawing
+from lightning_mtl.linalg import unit_rows
+
+
+class PCGrad(GramianWeighting):
+    r"""Projecting conflicting gradients: what one task takes from another is cut away, then summed.
+
+    Each g_i visits the other tasks j ≠ i in a random order, and loses its component along g_j where
+    g_i^PC·g_j < 0: g_i^PC ← g_i^PC - (g_i^PC·g_j / ||g_j||²) g_j, with the original g_j. Then
+    d = Σ_i g_i^PC. All of this stays in the span of the gradients, so that the Gramian is enough.
+
+    Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS
+    2020, Algorithm 1.
+
+    Scale: the sum, as in the paper: w = 1 without conflicts. Kozistr's optimizer and others take
+    the mean, 1/K of it. Heads: their own gradients, unweighted, as in the paper.
+    Deviations: none. LibMTL and nash-mtl also visit j = i, which projects a gradient on itself.
+
+    Args:
+        seed: of the random order, which is alike on every rank and saved with checkpoints.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        self.seed = seed
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """How often each gradient occurs in the sum of the projected ones."""
+        cosines, norms = unit_rows(gramian)
+        own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+        other = 1 - own
+        with drawing(self.state, self.seed) as generator:
+            draws = torch.rand(len(norms), len(norms), generator=generator)
+        orders = draws.argsort(1).T.to(cosines.device)
+        # Row i holds g_i^PC / ||g_i|| in terms of the unit gradients; all rows take a step at once.
+        projected = own.clone()
+        for visited in orders:
+            along = (projected * cosines[visited]).sum(1, keepdim=True).clamp(max=0)
+            mask = other.gather(1, visited[:, None])
+            projected.scatter_add_(1, visited[:, None], -along * mask)
+        return (norms @ projected / norms).to(gramian)
