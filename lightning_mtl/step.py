@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
-from lightning_mtl.gradients import Gradients, TaskBackward, add, gramian, merge, write
+from lightning_mtl.gradients import Gradients, TaskBackward, add, combine, gramian, merge, write
 from lightning_mtl.graph import cut, reach, root_edge
 from lightning_mtl.partition import Partition
 from lightning_mtl.window import Statistics, Window
@@ -166,6 +166,18 @@ class Step:
                 full[task, other] = block[row, column]
         self.window.gramian = full if self.window.gramian is None else self.window.gramian + full
 
+    def measure_feature_sums(self, backward: TaskBackward) -> None:
+        """Add each task's gradient with respect to a bias on every channel of the features.
+
+        That is the features' gradient, summed over samples and places; unlike the features
+        themselves, these channels mean the same in every batch.
+        """
+        given = self._features()
+        rows = backward.feature_rows() if given is None else backward.rows(given, keep_graph=True)
+        for task, row in zip(self.local, rows, strict=True):
+            sums = [_channel_sums(gradient) for gradient in row]
+            self.window.measured[task] = add(self.window.measured.get(task), sums)
+
     def collect(self, backward: TaskBackward) -> None:
         """Add this micro-batch's gradients of all tasks, trunk and heads, to the window."""
         rows = backward.rows(self.partition.shared)
@@ -180,9 +192,11 @@ class Step:
             for task in self.window_present
         ]
 
-    def reduce_measured(self, inputs: Sequence[Tensor]) -> list[Gradients]:
-        """As `reduce`, of what `measure` added up."""
-        return [self._reduced(self.window.measured, task, inputs) for task in self.window_present]
+    def reduce_measured(self) -> list[Gradients]:
+        """As `reduce`, of what `measure` or `measure_feature_sums` added up."""
+        measured = self.window.measured
+        likes = next(iter(measured.values()))
+        return [self._reduced(measured, task, likes) for task in self.window_present]
 
     def reduce_features(self) -> Float[Tensor, "k k"]:
         """As `reduce`, of what `measure_features` added up, as a Gramian."""
@@ -287,6 +301,11 @@ class Step:
         if self.last and world_size() > 1:
             for parameter in self.partition.idle(self.window_present):
                 parameter.grad = None
+
+
+def _channel_sums(gradient: Tensor) -> Tensor:
+    others = [axis for axis in range(gradient.ndim) if axis != 1]
+    return gradient.float().sum(others) if others else gradient.float()
 
 
 def _pick(values: Tensor, index: Sequence[int]) -> Tensor:

@@ -6,6 +6,7 @@ from lightning_mtl import callbacks
 from lightning_mtl.callbacks import (
     DWA,
     MGDA,
+    MaxGNR,
     EqualWeighting,
     FixedWeighting,
     GradNorm,
@@ -21,6 +22,11 @@ EXAMPLES: dict[str, Callable[[], Weighting]] = {
     "DWA": DWA,
     "GradNorm": GradNorm,
     "MGDA": MGDA,
+    "MGDA(last_layer)": lambda: MGDA(gradients="last_layer"),
+    "MGDA(features)": lambda: MGDA(gradients="features"),
+    "MGDA(every_n_steps)": lambda: MGDA(every_n_steps=3),
+    "MaxGNR": lambda: MaxGNR(warmup_steps=3),
+    "MaxGNR(features)": lambda: MaxGNR(warmup_steps=3, objective="min", gradients="features"),
 }
 
 
@@ -32,4 +38,4 @@ def test_every_weighting_of_the_package_has_an_example():
         and issubclass(kind, Weighting)
         and not kind.__abstractmethods__
     }
-    assert names == set(EXAMPLES)
+    assert names == {type(build()).__name__ for build in EXAMPLES.values()}

@@ -1,7 +1,7 @@
 """The bases of the weightings that need the gradients of the tasks."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import lightning as L
 import torch
@@ -13,9 +13,15 @@ from lightning_mtl.callbacks.weighting import Weighting
 from lightning_mtl.gradients import Gradients, TaskBackward, gramian
 from lightning_mtl.guard import NonFiniteGradientError
 from lightning_mtl.step import Step
-from lightning_mtl.window import Statistics
 
 Place = Literal["shared", "last_layer", "features"]
+
+
+class Solution(NamedTuple):
+    """Weights, and in how many micro-batches each task was present; on the host."""
+
+    weights: Float[Tensor, " k"]
+    counts: Float[Tensor, " k"]
 
 
 class GramianWeighting(Weighting):
@@ -58,6 +64,9 @@ class GramianWeighting(Weighting):
         self.weight_heads = weight_heads
         self._loss_is_scaled = False
 
+    needs_rows: ClassVar[bool] = False
+    """Whether `observe` wants the gradients themselves, beside their inner products."""
+
     @property
     def price(self) -> str:  # type: ignore[override]
         """By where the gradients are measured, and how often."""
@@ -77,6 +86,14 @@ class GramianWeighting(Weighting):
                 the host.
         """
 
+    def observe(self, rows: list[Gradients], norms: Float[Tensor, " K"]) -> None:
+        """Look at the measured gradients, before `weights`; only with `needs_rows`.
+
+        Args:
+            rows: of the tasks present, times `norms`.
+            norms: what to divide them by.
+        """
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As every weighting, and see whether a loss scaler will catch infinite gradients."""
         super().setup(trainer, pl_module, stage)
@@ -94,55 +111,64 @@ class GramianWeighting(Weighting):
             self.state.present = step.present
             self._descend(step, backward, self.state.read("kept", step.losses.cpu().double(), 1.0))
         elif step.alone and self.gradients != "shared":
-            weights = self._solve(step, step.host_statistics(self._measure(step, backward)))
-            self._descend(step, backward, weights)
+            self._measure(step, backward)
+            self._descend(step, backward, self._solve(step, *self._measured(step)).weights)
         else:
             if self.gradients == "features":
-                step.measure_features(backward)
+                self._measure(step, backward)
             step.collect(backward)
             if step.last:
                 self._release(step)
         if step.last:
             self._count()
 
-    def _measure(self, step: Step, backward: TaskBackward) -> Float[Tensor, "k k"]:
-        """G of a step of one micro-batch, without the full rows."""
-        if self.gradients == "features":
+    def _measure(self, step: Step, backward: TaskBackward) -> None:
+        """Add the gradients of one micro-batch to the window, without the full rows."""
+        if self.gradients == "last_layer":
+            step.measure(backward, step.partition.layer(self.layer))
+        elif self.needs_rows:
+            step.measure_feature_sums(backward)
+        else:
             step.measure_features(backward)
-            return step.reduce_features()
-        layer = step.partition.layer(self.layer)
-        step.measure(backward, layer)
-        return gramian(step.reduce_measured(layer))
+
+    def _measured(self, step: Step) -> tuple[Tensor, list[Gradients]]:
+        """G of what `_measure` has added up, and the rows that it is made of, if any."""
+        if self.gradients == "features" and not self.needs_rows:
+            return step.reduce_features(), []
+        rows = step.reduce_measured()
+        return gramian(rows), rows
 
     def _release(self, step: Step) -> None:
         """Solve for the window, and write its gradients."""
         rows = step.reduce()
         if self.gradients == "features":
-            measured = step.reduce_features()
-        elif self.gradients == "last_layer":
-            layer = step.partition.layer(self.layer)
-            measured = gramian(_columns(rows, step.partition.shared, layer))
+            measured, seen = self._measured(step)
         else:
-            measured = gramian(rows)
-        statistics = step.host_statistics(measured)
-        weights = self._solve(step, statistics)
-        step.release(rows, weights.tolist(), statistics.counts, self.weight_heads)
-        step.note(step.window_present, weights)
+            seen = rows
+            if self.gradients == "last_layer":
+                layer = step.partition.layer(self.layer)
+                seen = _columns(rows, step.partition.shared, layer)
+            measured = gramian(seen)
+        solution = self._solve(step, measured, seen)
+        step.release(rows, solution.weights.tolist(), solution.counts, self.weight_heads)
+        step.note(step.window_present, solution.weights)
 
-    def _solve(self, step: Step, statistics: Statistics) -> Float[Tensor, " k"]:
+    def _solve(self, step: Step, measured: Tensor, rows: list[Gradients]) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
-        losses, measured, _ = statistics
+        losses, normalised, counts = step.host_statistics(measured)
         self.state.present = step.window_present
-        if not bool(torch.isfinite(measured).all()):
+        if not bool(torch.isfinite(normalised).all()):
             if self._loss_is_scaled:
-                return torch.ones_like(losses)
-            bad = (~torch.isfinite(measured.diagonal())).nonzero().flatten().tolist()
+                return Solution(torch.ones_like(losses), counts)
+            bad = (~torch.isfinite(normalised.diagonal())).nonzero().flatten().tolist()
             names = [self.tasks[step.window_present[k]] for k in bad]
             raise NonFiniteGradientError(names, step.number)
-        weights = self.weights(losses, measured)
+        if self.needs_rows:
+            self.observe(rows, step.normalisers())
+        weights = self.weights(losses, normalised)
         self.state.read("kept", weights, 1.0)
         self.state.write("kept", weights)
-        return weights
+        return Solution(weights, counts)
 
     def _descend(self, step: Step, backward: TaskBackward, weights: Float[Tensor, " k"]) -> None:
         step.descend(backward, weights, self.weight_heads)

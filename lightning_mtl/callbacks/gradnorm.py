@@ -112,7 +112,7 @@ class GradNorm(Weighting):
         step.descend(backward, weights, weight_heads=True)
         if step.last:
             self.state.present = step.window_present
-            measured = norms(step.reduce_measured(layer)) / step.normalisers()
+            measured = norms(step.reduce_measured()) / step.normalisers()
             self.update(step.window_losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

@@ -1,0 +1,100 @@
+"""The weights that maximise the gradient-to-noise ratios of all tasks."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Objective = Literal["product", "min"]
+
+RESIDUAL = 1e-8
+"""Norm of the gradient in log w at which the search ends."""
+
+SHARPNESS = (1.0, 10.0, 100.0, 1000.0)
+"""Of the soft minimum, in turn: the last is within log(K) / 1000 of the true one."""
+
+
+def max_noise_ratio(
+    signal: Float[Tensor, "K K"],
+    covariance: Float[Tensor, "K K"],
+    start: Float[Tensor, " K"],
+    objective: Objective = "product",
+) -> Float[Tensor, " K"]:
+    """argmax over w > 0, Σ w = K, of Σ_i log GNR_i(w) ("product") or min_i log GNR_i(w) ("min").
+
+    GNR_i(w) = w_i² M_ii / (wᵀ A_i w) with A_i = C + (M without row and column i). In u = log w by
+    Newton's method with Levenberg's damping; the ratios do not change under w -> c w, which the
+    damping leaves alone.
+
+    Args:
+        signal: M, positive semi-definite.
+        covariance: C, positive semi-definite.
+        start: positive weights to start from, the last ones say.
+        objective: what to maximise.
+    """
+    size = len(start)
+    if size == 1:
+        return torch.ones_like(start)
+    scale = signal.diagonal().sqrt().clamp(min=torch.finfo(signal.dtype).tiny)
+    # In units of the tasks' own signals, so that gradients of any size give a problem of size 1.
+    unit = torch.outer(scale, scale)
+    without = torch.ones(size, size, size, dtype=signal.dtype, device=signal.device)
+    index = torch.arange(size, device=signal.device)
+    without[index, index, :] = 0
+    without[index, :, index] = 0
+    noise = covariance / unit + without * (signal / unit)
+    logits = (start * scale).log()
+    for sharpness in SHARPNESS if objective == "min" else (None,):
+        logits = _ascend(noise, logits - logits.mean(), sharpness)
+    weights = (logits - logits.max()).exp() / scale
+    return weights * (size / weights.sum())
+
+
+def _ascend(noise: Float[Tensor, "K K K"], logits: Tensor, sharpness: float | None) -> Tensor:
+    damping = 1e-6
+    value, gradient, curvature = _objective(noise, logits, sharpness)
+    eye = torch.eye(len(logits), dtype=logits.dtype, device=logits.device)
+    for _ in range(100):
+        if float(gradient.norm()) < RESIDUAL or damping > 1e12:
+            break
+        # Shifted until it is positive definite: an ascent direction wherever the surface is bent.
+        lowest = torch.linalg.eigvalsh(curvature)[0]
+        shift = damping + max(0.0, 1e-6 - float(lowest))
+        step = torch.linalg.solve(curvature + shift * eye, gradient)
+        step = step * min(1.0, 2.0 / float(step.abs().max()))
+        moved = _objective(noise, logits + step, sharpness)
+        if float(moved[0]) >= float(value) - 1e-14 * abs(float(value)):
+            logits = logits + step
+            value, gradient, curvature = moved
+            damping = max(damping / 10, 1e-12)
+        else:
+            damping = max(damping * 10, 1e-6)
+    return logits
+
+
+def _objective(
+    noise: Float[Tensor, "K K K"], logits: Float[Tensor, " K"], sharpness: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, gradient and negative Hessian in u of the sum, or of the soft minimum, of log GNR."""
+    size = len(logits)
+    weights = logits.exp()
+    pull = noise @ weights * weights  # (i, k): w_k (A_i w)_k
+    total = pull.sum(1).clamp(min=torch.finfo(logits.dtype).tiny)
+    share = pull / total[:, None]
+    ratios = 2 * logits - total.log()
+    slopes = 2 * torch.eye(size, dtype=logits.dtype, device=logits.device) - 2 * share
+    if sharpness is None:
+        mix = torch.ones_like(logits)
+        value = ratios.sum()
+    else:
+        mix = torch.softmax(-sharpness * ratios, 0)
+        value = -torch.logsumexp(-sharpness * ratios, 0) / sharpness
+    gradient = mix @ slopes
+    quadratic = noise * torch.outer(weights, weights) / total[:, None, None]
+    curvature = 2 * torch.einsum("i,ikl->kl", mix, quadratic) + 2 * torch.diag(mix @ share)
+    curvature = curvature - 4 * torch.einsum("i,ik,il->kl", mix, share, share)
+    if sharpness is not None:
+        spread = torch.einsum("i,ik,il->kl", mix, slopes, slopes)
+        curvature = curvature + sharpness * (spread - torch.outer(gradient, gradient))
+    return value, gradient, curvature
