@@ -18,6 +18,7 @@ of normals, and odsF of edges; `multi_task_performance` makes one number of them
 
 from lightning_mtl.metrics.attributes import AttributeMetrics
 from lightning_mtl.metrics.averaged import AveragedMetric
+from lightning_mtl.metrics.classification import ClassificationMetrics
 from lightning_mtl.metrics.depth import DepthMetrics
 from lightning_mtl.metrics.edges import EdgeMetrics
 from lightning_mtl.metrics.keypoints import KeypointMetrics
@@ -31,6 +32,7 @@ from lightning_mtl.metrics.segmentation import SegmentationMetrics
 __all__ = [
     "AttributeMetrics",
     "AveragedMetric",
+    "ClassificationMetrics",
     "DepthMetrics",
     "EdgeMetrics",
     "KeypointMetrics",

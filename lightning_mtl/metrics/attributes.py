@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 
 __all__ = ["AttributeMetrics"]
@@ -50,19 +51,24 @@ class AttributeMetrics(PooledMetric):
         self.ignore_index = ignore_index
         self.add_count("confusion", 4, num_attributes)
 
-    def update(self, logits: Float[Tensor, "N A"], target: Num[Tensor, "N A"]) -> None:
+    def update(
+        self,
+        logits: Float[Tensor, "N A"] | Float[Tensor, "N A H W"],
+        target: Num[Tensor, "N A"],
+    ) -> None:
         """Count the attributes of a batch.
 
         Args:
-            logits: True where above 0.
+            logits: True where above 0; those of a dense prediction are averaged over the image.
             target: True where at least 0.5; `ignore_index` is unknown.
 
         Raises:
             ValueError: If a shape does not fit.
         """
-        check_shape("AttributeMetrics", "prediction", logits, ("N", self.num_attributes))
-        check_shape("AttributeMetrics", "target", target, tuple(logits.shape))
-        known, true, found = target != self.ignore_index, target >= 0.5, logits.detach() > 0
+        scores = per_image(logits.detach())
+        check_shape("AttributeMetrics", "prediction", scores, ("N", self.num_attributes))
+        check_shape("AttributeMetrics", "target", target, tuple(scores.shape))
+        known, true, found = target != self.ignore_index, target >= 0.5, scores > 0
         cells = (true & found, ~true & found, true & ~found, ~true & ~found)
         self.confusion += torch.stack([(known & cell).sum(dim=0) for cell in cells])
 

@@ -7,13 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import PooledMetric
 
 __all__ = ["RegressionMetrics"]
 
 
 class RegressionMetrics(PooledMetric):
-    """Errors of real numbers, over the elements of the data set whose target is not NaN.
+    """Errors of real numbers about images, over the numbers of the data set that are not NaN.
 
         RMSE = sqrt(mean (p - t)^2),    abs_err = mean |p - t|,    both in the unit of the target.
 
@@ -33,19 +34,25 @@ class RegressionMetrics(PooledMetric):
         self.add_count("count")
         self.add_sum("errors", 2)
 
-    def update(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> None:
+    def update(
+        self,
+        prediction: Float[Tensor, "N C"] | Float[Tensor, "N C H W"],
+        target: Float[Tensor, "N C"],
+    ) -> None:
         """Add the errors of a batch.
 
         Args:
-            prediction: Any shape and unit.
-            target: Shape and unit of the prediction; NaN is invalid.
+            prediction: In the unit of the target; a dense one is averaged over the image.
+            target: NaN is invalid.
 
         Raises:
-            ValueError: If the shapes differ.
+            ValueError: If a shape does not fit.
         """
-        check_shape("RegressionMetrics", "target", target, tuple(prediction.shape))
+        found = per_image(prediction.detach())
+        check_shape("RegressionMetrics", "prediction", found, ("N", "C"))
+        check_shape("RegressionMetrics", "target", target, tuple(found.shape))
         valid = ~target.isnan()
-        error = torch.where(valid, prediction.detach().float() - target.float(), 0)
+        error = torch.where(valid, found - target.float(), 0)
         sums = (error.square(), error.abs())
         self.count += valid.sum()
         self.errors += torch.stack([one.sum(dtype=self.errors.dtype) for one in sums])

@@ -24,6 +24,7 @@ class SaliencyProtocol:
     beta_squared: float
     inclusive: bool
     pooled: bool
+    primary_metric: str
 
 
 SURVEY = SaliencyProtocol(
@@ -31,6 +32,7 @@ SURVEY = SaliencyProtocol(
     beta_squared=1,
     inclusive=False,
     pooled=False,
+    primary_metric="mIoU",
 )
 PROTOCOLS = {
     "survey": SURVEY,
@@ -40,6 +42,7 @@ PROTOCOLS = {
         beta_squared=0.3,
         inclusive=True,
         pooled=True,
+        primary_metric="maxF",
     ),
 }
 
@@ -56,7 +59,7 @@ class SaliencyMetrics(PooledMetric):
     set. They are 0 where nothing is predicted or nothing is salient; the IoU of an image without
     either is 1. The protocols:
 
-    | protocol      | thresholds           | salient is | beta^2 | P, R and IoU  | table column |
+    | protocol      | thresholds           | salient is | beta^2 | P, R and IoU  | in tables    |
     |---------------|----------------------|------------|--------|---------------|--------------|
     | survey, astmt | 0.2, 0.25, ..., 0.9  | p > t      | 1      | mean of images| mIoU         |
     | atrc          | 0.05, 0.1, ..., 0.95 | p >= t     | 0.3    | of the counts | maxF         |
@@ -102,6 +105,7 @@ class SaliencyMetrics(PooledMetric):
         self.beta_squared = settings.beta_squared if beta_squared is None else beta_squared
         self.pooled = settings.pooled if pooled is None else pooled
         self.inclusive = settings.inclusive
+        self.primary_metric = settings.primary_metric
         self.logits = logits
         self.ignore_index = ignore_index
         if not self.thresholds:

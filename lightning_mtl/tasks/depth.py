@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.losses import masked_l1
-from lightning_mtl.metrics import DepthMetrics
+from lightning_mtl.metrics import depth_metrics
 from lightning_mtl.metrics.checks import check_dtype, check_shape
-from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
 
@@ -17,18 +17,23 @@ __all__ = ["Depth"]
 class Depth(Task):
     """Depth along the optical axis, learned by absolute error and compared by RMSE.
 
+    Under the protocol "mtan", which has no RMSE, it is compared by absolute error.
+
     Prediction and target are `(N, 1, H, W)` in metres; a target of 0 is invalid.
 
     Args:
         name: Key of the task.
+        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     out_channels = 1
-    primary_metric = "RMSE"
-    higher_is_better = DepthMetrics.directions["RMSE"]
 
-    def __init__(self, name: str = "depth") -> None:
+    def __init__(self, name: str = "depth", protocol: str = "pooled") -> None:
         self.name = name
+        self.protocol = protocol
+        directions = depth_metrics(protocol).directions
+        self.primary_metric = "RMSE" if "RMSE" in directions else "abs_err"
+        self.higher_is_better = directions[self.primary_metric]
 
     def loss(
         self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"]
@@ -36,9 +41,9 @@ class Depth(Task):
         """Mean absolute error in metres."""
         return masked_l1(prediction, target, target > 0)
 
-    def metrics(self) -> DepthMetrics:
+    def metrics(self) -> PooledMetric:
         """New depth metrics."""
-        return DepthMetrics()
+        return depth_metrics(self.protocol)
 
     def draw(
         self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"] | None = None

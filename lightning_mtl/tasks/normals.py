@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.losses import normal_l1
-from lightning_mtl.metrics import NormalMetrics
+from lightning_mtl.metrics import normal_metrics
 from lightning_mtl.metrics.checks import check_dtype, check_shape
-from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.task import Task
 from lightning_mtl.vectors import has_length, length, unit
 
@@ -25,14 +25,16 @@ class Normals(Task):
 
     Args:
         name: Key of the task.
+        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     out_channels = 3
     primary_metric = "mean"
-    higher_is_better = NormalMetrics.directions["mean"]
 
-    def __init__(self, name: str = "normals") -> None:
+    def __init__(self, name: str = "normals", protocol: str = "pooled") -> None:
         self.name = name
+        self.protocol = protocol
+        self.higher_is_better = self.metrics().directions[self.primary_metric]
 
     def loss(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
@@ -40,9 +42,9 @@ class Normals(Task):
         """Mean absolute error of the components of the normalised prediction."""
         return normal_l1(prediction, target)
 
-    def metrics(self) -> NormalMetrics:
+    def metrics(self) -> PooledMetric:
         """New normal metrics."""
-        return NormalMetrics()
+        return normal_metrics(self.protocol)
 
     def draw(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"] | None = None

@@ -5,9 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_mtl.losses import cross_entropy
-from lightning_mtl.metrics import SegmentationMetrics
+from lightning_mtl.metrics import segmentation_metrics
 from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
-from lightning_mtl.metrics.pooled import accumulator_dtype, count_bins
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins
 from lightning_mtl.tasks.colors import class_colors
 from lightning_mtl.tasks.task import Task
 
@@ -23,17 +23,23 @@ class Segmentation(Task):
         num_classes: Labels run from 0 to `num_classes - 1`.
         name: Key of the task.
         ignore_index: Label of pixels without a class.
+        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     primary_metric = "mIoU"
-    higher_is_better = SegmentationMetrics.directions["mIoU"]
 
     def __init__(
-        self, num_classes: int, name: str = "segmentation", ignore_index: int = 255
+        self,
+        num_classes: int,
+        name: str = "segmentation",
+        ignore_index: int = 255,
+        protocol: str = "pooled",
     ) -> None:
         self.name = name
         self.out_channels = num_classes
         self.ignore_index = ignore_index
+        self.protocol = protocol
+        self.higher_is_better = self.metrics().directions[self.primary_metric]
 
     def loss(
         self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"]
@@ -41,9 +47,9 @@ class Segmentation(Task):
         """Cross entropy."""
         return cross_entropy(prediction, target, self.ignore_index)
 
-    def metrics(self) -> SegmentationMetrics:
+    def metrics(self) -> PooledMetric:
         """New segmentation metrics."""
-        return SegmentationMetrics(self.out_channels, self.ignore_index)
+        return segmentation_metrics(self.out_channels, self.ignore_index, self.protocol)
 
     def draw(
         self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"] | None = None

@@ -1,0 +1,83 @@
+"""Binary attributes of images as a task."""
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from lightning_mtl.losses import balanced_binary_cross_entropy
+from lightning_mtl.metrics import AttributeMetrics
+from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.metrics.per_image import per_image
+from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.tasks.colors import colorize
+from lightning_mtl.tasks.task import Task
+
+__all__ = ["Attributes"]
+
+SMALLEST_SHARE = 1e-6
+
+
+class Attributes(Task):
+    """Binary facts about each image, learned by cross entropy and compared by mean error.
+
+    A prediction is one logit per attribute, `(N, A)`, or a map of them `(N, A, H, W)` whose mean
+    counts; a target is `(N, A)` of 0 and 1.
+
+    Args:
+        num_attributes: A: 40 for CelebA, or 1 where each attribute is a task.
+        name: Key of the task.
+        ignore_index: Label of an attribute that is not known.
+    """
+
+    primary_metric = "error"
+    higher_is_better = AttributeMetrics.directions["error"]
+
+    def __init__(
+        self, num_attributes: int = 40, name: str = "attributes", ignore_index: int = 255
+    ) -> None:
+        self.name = name
+        self.out_channels = num_attributes
+        self.ignore_index = ignore_index
+
+    def loss(self, prediction: Tensor, target: Num[Tensor, "N A"]) -> Float[Tensor, ""]:
+        """Binary cross entropy, the mean over known attributes."""
+        # Balanced at a half, both classes have half of their plain weight.
+        return 2 * balanced_binary_cross_entropy(
+            per_image(prediction), target, 0.5, self.ignore_index
+        )
+
+    def metrics(self) -> AttributeMetrics:
+        """New attribute metrics."""
+        return AttributeMetrics(self.out_channels, self.ignore_index)
+
+    def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 A"]:
+        """One pixel per attribute, the more likely the brighter."""
+        return colorize(torch.sigmoid(per_image(prediction))[:, None])
+
+    def draw_target(self, target: Num[Tensor, "N A"]) -> Float[Tensor, "N 3 1 A"]:
+        """One pixel per attribute, bright if true, black if unknown."""
+        known = (target != self.ignore_index)[:, None, None]
+        return torch.where(known, colorize(target.float()[:, None]), 0)
+
+    def pixel_sum(self, target: Num[Tensor, "N A"]) -> tuple[Tensor, Tensor]:
+        """How often each attribute is true, and the number of images with any known."""
+        dtype = accumulator_dtype(target.device)
+        known = target != self.ignore_index
+        true = (known & (target >= 0.5)).sum(dim=0, dtype=dtype)
+        return true, known.any(dim=1).sum(dtype=dtype)
+
+    def constant(self, mean: Float[Tensor, " A"], target: Tensor) -> Float[Tensor, "N A"]:
+        """The logit of how often each attribute is true, for every image."""
+        return mean.logit(SMALLEST_SHARE).to(target.device).expand(len(target), -1)
+
+    def check(self, target: Num[Tensor, "N A"]) -> None:
+        """Raise unless the target is zeros, ones and unknown attributes."""
+        owner = f"{type(self).__name__} {self.name}"
+        check_shape(owner, "target", target, ("N", self.out_channels))
+        wrong = target[(target != 0) & (target != 1) & (target != self.ignore_index)]
+        if wrong.numel():
+            raise ValueError(
+                f"`{owner}` expects labels of 0 and 1, or {self.ignore_index} if unknown. Found "
+                f"{wrong.numel()} other values, {float(wrong[0])} for one. CelebA's files say -1 "
+                "for 0."
+            )

@@ -1,0 +1,33 @@
+"""Disparity as a task."""
+
+from lightning_mtl.tasks.depth import Depth
+from lightning_mtl.tasks.wrapped import WrappedTask
+
+__all__ = ["Disparity"]
+
+
+class Disparity(WrappedTask):
+    """Inverse depth, learned and compared by absolute error.
+
+    Prediction and target are `(N, 1, H, W)` in any unit, pixels or 1/m; a target of 0 is invalid.
+    Metrics are those of depth in that unit; bright is near (Cityscapes in Liu et al., "End-to-End
+    Multi-Task Learning with Attention", CVPR 2019).
+
+    Args:
+        name: Key of the task.
+        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`: one that has `abs_err`.
+    """
+
+    out_channels = 1
+    primary_metric = "abs_err"
+
+    def __init__(self, name: str = "disparity", protocol: str = "pooled") -> None:
+        self.task = Depth(name, protocol)
+        self.name = name
+        directions = self.task.metrics().directions
+        if self.primary_metric not in directions:
+            raise ValueError(
+                f"`Disparity` expects a protocol with `abs_err`. Found {protocol!r}, which has "
+                f"{sorted(directions)}."
+            )
+        self.higher_is_better = directions[self.primary_metric]

@@ -1,0 +1,57 @@
+"""Edges as a task."""
+
+from collections.abc import Sequence
+
+from lightning_mtl.metrics import EdgeMetrics
+from lightning_mtl.tasks.binary_map import BinaryMap
+
+__all__ = ["Edges"]
+
+
+class Edges(BinaryMap):
+    """Where the boundary of something is, learned with a fixed weight and compared by odsF.
+
+    Its metrics take seconds per image. A few thresholds will do to choose a model.
+
+    Args:
+        name: Key of the task.
+        positive_weight: Weight of edge pixels in the loss: 0.95 in Vandenhende et al., "Multi-Task
+            Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021), 0.8 for NYUD elsewhere.
+        ignore_index: Label of pixels without a label.
+        thresholds: How many, or which, of `EdgeMetrics`; by default the protocol's.
+        max_dist: Largest distance of a match, as a share of the image diagonal.
+        protocol: Whose metrics, of `lightning_mtl.metrics.edge_protocols`.
+        workers: Processes that match edges, 0 for none.
+    """
+
+    primary_metric = "odsF"
+    higher_is_better = EdgeMetrics.directions["odsF"]
+
+    def __init__(
+        self,
+        name: str = "edges",
+        positive_weight: float | None = 0.95,
+        ignore_index: int = 255,
+        thresholds: int | Sequence[float] | None = None,
+        max_dist: float = 0.0075,
+        protocol: str = "survey",
+        workers: int = 0,
+    ) -> None:
+        self.name = name
+        self.positive_weight = positive_weight
+        self.ignore_index = ignore_index
+        self.thresholds = EdgeMetrics(thresholds, protocol=protocol).thresholds
+        self.max_dist = max_dist
+        self.protocol = protocol
+        self.workers = workers
+
+    def metrics(self) -> EdgeMetrics:
+        """New edge metrics."""
+        return EdgeMetrics(
+            self.thresholds,
+            self.max_dist,
+            self.protocol,
+            workers=self.workers,
+            logits=True,
+            ignore_index=self.ignore_index,
+        )

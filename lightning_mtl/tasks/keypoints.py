@@ -1,0 +1,89 @@
+"""Keypoints as a task."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.losses import masked_squared_error
+from lightning_mtl.metrics import KeypointMetrics
+from lightning_mtl.metrics.checks import check_dtype, check_shape
+from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.tasks.colors import class_colors
+from lightning_mtl.tasks.task import Task
+
+__all__ = ["Keypoints"]
+
+
+class Keypoints(Task):
+    """Where keypoints are, as heatmaps learned by squared error and compared by pixel distance.
+
+    Prediction and target are `(N, J, H, W)`, a target from 0 to 1; a target heatmap of zeros has no
+    keypoint and does not count (the heatmaps of Chen et al., "GradNorm", ICML 2018, with their
+    squared loss).
+
+    Args:
+        num_keypoints: J.
+        name: Key of the task.
+        alpha: How far from the target a keypoint is correct, as a share of the longer image side.
+        decode: How a predicted heatmap becomes a position, as in `KeypointMetrics`.
+    """
+
+    primary_metric = "error"
+    higher_is_better = KeypointMetrics.directions["error"]
+
+    def __init__(
+        self,
+        num_keypoints: int,
+        name: str = "keypoints",
+        alpha: float = 0.1,
+        decode: Literal["argmax", "soft_argmax"] = "argmax",
+    ) -> None:
+        self.name = name
+        self.out_channels = num_keypoints
+        self.alpha = alpha
+        self.decode = decode
+
+    def loss(
+        self, prediction: Float[Tensor, "N J H W"], target: Float[Tensor, "N J H W"]
+    ) -> Float[Tensor, ""]:
+        """Mean squared error of the heatmaps."""
+        return masked_squared_error(prediction, target, _exists(target))
+
+    def metrics(self) -> KeypointMetrics:
+        """New keypoint metrics."""
+        return KeypointMetrics(self.alpha, self.decode)
+
+    def draw(
+        self, prediction: Float[Tensor, "N J H W"], target: Tensor | None = None
+    ) -> Float[Tensor, "N 3 H W"]:
+        """Each heatmap in a colour of its own; where they overlap, the brighter."""
+        return self.draw_target(prediction.float().nan_to_num(0).clamp(0, 1))
+
+    def draw_target(self, target: Float[Tensor, "N J H W"]) -> Float[Tensor, "N 3 H W"]:
+        """Each heatmap in a colour of its own; where they overlap, the brighter."""
+        colors = class_colors(self.out_channels).to(target.device)
+        return (target.float()[:, :, None] * colors[:, :, None, None]).amax(dim=1)
+
+    def pixel_sum(self, target: Float[Tensor, "N J H W"]) -> tuple[Tensor, Tensor]:
+        """The sums of the heatmaps, and the number of pixels of images with any keypoint."""
+        dtype = accumulator_dtype(target.device)
+        images = _exists(target).any(dim=1).sum(dtype=dtype)
+        return target.sum(dim=(0, 2, 3), dtype=dtype), images * target[0, 0].numel()
+
+    def check(self, target: Float[Tensor, "N J H W"]) -> None:
+        """Raise unless the target is heatmaps from 0 to 1."""
+        owner = f"{type(self).__name__} {self.name}"
+        check_shape(owner, "target", target, ("N", self.out_channels, "H", "W"))
+        check_dtype(owner, target, floating=True)
+        wrong = target[~((target >= 0) & (target <= 1))]
+        if wrong.numel():
+            raise ValueError(
+                f"`{owner}` expects heatmaps from 0 to 1. Found {wrong.numel()} other values, "
+                f"{float(wrong[0])} for one. Divide each heatmap by its peak."
+            )
+
+
+def _exists(target: Float[Tensor, "N J H W"]) -> Tensor:
+    """Which heatmaps have a keypoint, `(N, J, 1, 1)`."""
+    return (target > 0).flatten(2).any(dim=2)[:, :, None, None]

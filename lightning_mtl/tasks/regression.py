@@ -1,0 +1,73 @@
+"""Regression as a task."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.losses import masked_squared_error
+from lightning_mtl.metrics import RegressionMetrics
+from lightning_mtl.metrics.checks import check_dtype, check_shape
+from lightning_mtl.metrics.per_image import per_image
+from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.tasks.colors import colorize
+from lightning_mtl.tasks.task import Task
+
+__all__ = ["Regression"]
+
+
+class Regression(Task):
+    """Real numbers about each image, learned by squared error and compared by RMSE.
+
+    A prediction is `(N, C)`, or a map `(N, C, H, W)` whose mean counts; a target is `(N, C)`, NaN
+    where it is not known. Targets of about unit size are learned best.
+
+    Args:
+        name: Key of the task.
+        out_channels: C.
+    """
+
+    primary_metric = "RMSE"
+    higher_is_better = RegressionMetrics.directions["RMSE"]
+
+    def __init__(self, name: str, out_channels: int = 1) -> None:
+        self.name = name
+        self.out_channels = out_channels
+
+    def loss(self, prediction: Tensor, target: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
+        """Mean squared error."""
+        return masked_squared_error(per_image(prediction), target, ~target.isnan())
+
+    def metrics(self) -> RegressionMetrics:
+        """New regression metrics."""
+        return RegressionMetrics()
+
+    def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 C"]:
+        """One pixel per number, through a sigmoid: dark if negative, bright if positive."""
+        return colorize(torch.sigmoid(per_image(prediction))[:, None])
+
+    def draw_target(self, target: Float[Tensor, "N C"]) -> Float[Tensor, "N 3 1 C"]:
+        """One pixel per number, dark if negative, bright if positive, black if unknown."""
+        return torch.where(target.isnan()[:, None, None], 0, self.draw(target))
+
+    def pixel_sum(self, target: Float[Tensor, "N C"]) -> tuple[Tensor, Tensor]:
+        """The sums of images with all numbers known, and how many these are."""
+        dtype = accumulator_dtype(target.device)
+        known = ~target.isnan().any(dim=1)
+        total = torch.where(known[:, None], target, 0).sum(dim=0, dtype=dtype)
+        return total, known.sum(dtype=dtype)
+
+    def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C"]:
+        """The mean for every image."""
+        return mean.to(target.device).expand(len(target), -1)
+
+    def check(self, target: Float[Tensor, "N C"]) -> None:
+        """Raise unless the target is finite numbers, or NaN where unknown."""
+        owner = f"{type(self).__name__} {self.name}"
+        check_shape(owner, "target", target, ("N", self.out_channels))
+        check_dtype(owner, target, floating=True)
+        wrong = target[target.isinf()]
+        if wrong.numel():
+            raise ValueError(
+                f"`{owner}` expects finite numbers, NaN where unknown. Found {wrong.numel()} "
+                f"infinite ones. Set them to NaN."
+            )
