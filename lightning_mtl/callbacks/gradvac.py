@@ -9,7 +9,10 @@ from lightning_mtl.generator import drawing
 from lightning_mtl.linalg import unit_rows
 
 LARGEST = 1 - 1e-6
-"""Of a target cosine: reaching 1 itself would take infinitely much of the other gradient."""
+"""Of a target cosine: reaching 1 would take infinitely much of the other gradient."""
+
+TINY = 1e-24
+"""Of the squared length of a unit gradient: what is left of it is rounding."""
 
 
 class GradVac(GramianWeighting):
@@ -61,36 +64,41 @@ class GradVac(GramianWeighting):
     ) -> Float[Tensor, " K"]:
         """How often each gradient occurs in the sum of the changed ones; moves the targets."""
         cosines, norms = unit_rows(gramian)
-        targets = self._targets(cosines)
-        # Row i holds g_i' / ||g_i|| in terms of the unit gradients; all rows take a step at once.
-        changed = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
-        other = (changed == 0) & (cosines.diagonal() > 0)
-        products = cosines.clone()
+        own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with drawing(self.state, self.seed) as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
-        for visited in draws.argsort(1).T.to(cosines.device):
-            j = visited[:, None]
-            length = (changed * products).sum(1, keepdim=True).clamp(min=0).sqrt()
-            cosine = products.gather(1, j) / torch.where(length > 0, length, 1.0)
-            cosine = cosine.clamp(-1, 1)
-            target = targets.gather(1, j)
-            mask = other.gather(1, j) & (length > 0)
-            pull = torch.where(mask & (cosine < target), length * _pull(cosine, target), 0.0)
+        orders = draws.argsort(1).to(cosines.device)
+        # Every pair meets once a step, so targets are known at once. A zero gradient meets none.
+        targets = self._targets(cosines)
+        meets = (own == 0) & (cosines.diagonal() > 0) & (cosines.diagonal() > 0)[:, None]
+        target = torch.where(meets, targets, -1.0).gather(1, orders)
+        tangent = target / (1 - target.square()).clamp(min=1e-12).sqrt()
+        # Row i holds g_i' / ||g_i|| in terms of the unit gradients; all rows take a step at once.
+        changed, products = own.clone(), cosines.clone()
+        found = torch.empty_like(cosines)
+        for turn, j in enumerate(orders.T[:, :, None]):
+            length = torch.linalg.vecdot(changed, products)[:, None].clamp(min=TINY).sqrt()
+            cosine = (products.gather(1, j) / length).clamp(-1, 1)
+            found[:, turn : turn + 1] = cosine
+            low = cosine < target[:, turn : turn + 1]
+            # From φ to φ̂ in the plane of g_i' and g_j: ||g_i'|| (φ̂ / √(1 - φ̂²) √(1 - φ²) - φ).
+            reach = tangent[:, turn : turn + 1] * (1 - cosine.square()).sqrt() - cosine
+            pull = length * reach * low
             changed.scatter_add_(1, j, pull)
-            products = products + pull * cosines[visited]
-            moved = torch.lerp(target, cosine, self.beta).clamp(max=LARGEST)
-            targets.scatter_(1, j, torch.where(mask, moved, target))
-        self._remember(targets)
+            products.addcmul_(cosines[j[:, 0]], pull)
+        met = torch.empty_like(found).scatter_(1, orders, found)
+        moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
+        self._remember(torch.where(meets, moved, targets))
         return (norms @ changed / norms).to(gramian)
 
     def _targets(self, like: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
-        """φ̂ among the present tasks, a copy."""
+        """φ̂ among the present tasks."""
         present = self.state.present
         count = len(like) if present is None else len(self.tasks)
         saved = self.state.tensors.get("targets")
         saved = like.new_zeros(count, count) if saved is None else saved.to(like)
         self.state.tensors["targets"] = saved
-        return saved.clone() if present is None else saved[list(present)][:, list(present)]
+        return saved if present is None else saved[list(present)][:, list(present)]
 
     def _remember(self, targets: Float[Tensor, "k k"]) -> None:
         present = list(range(len(targets)) if self.state.present is None else self.state.present)
@@ -98,9 +106,3 @@ class GradVac(GramianWeighting):
         index = torch.tensor(present, device=saved.device)
         saved[index[:, None], index] = targets
         self.state.tensors["targets"] = saved
-
-
-def _pull(cosine: Tensor, target: Tensor) -> Tensor:
-    """How much of unit g_j takes a unit g_i from `cosine` to `target`."""
-    sine = (1 - target.square()).sqrt()
-    return target * (1 - cosine.square()).sqrt() / sine - cosine

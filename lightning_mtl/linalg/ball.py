@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.linalg.unit import resolution, unit_rows
 
-GUESSES = 6
+GUESSES = 8
 """Sets of rows to try before the path is followed."""
 
 
@@ -50,7 +50,8 @@ def _guess(
     """
     rows = torch.stack([need, reached], 1)
     identity = torch.eye(len(need), dtype=need.dtype, device=need.device)
-    active = torch.ones_like(need, dtype=torch.bool)
+    level = reached / need
+    active = level <= level.min()
     for _ in range(GUESSES):
         both = active[:, None] & active
         factor, info = torch.linalg.cholesky_ex(torch.where(both, cosines, identity))
@@ -62,9 +63,9 @@ def _guess(
         root = middle * middle - square * (length - radius * radius)
         if square <= 0 or root < 0:
             return None
-        level = (middle + math.sqrt(root)) / square
-        t = level * x - y
-        slack = cosines @ t - level * need + reached
+        best = (middle + math.sqrt(root)) / square
+        t = best * x - y
+        slack = cosines @ t - best * need + reached
         slip = tolerance * float(t.abs().max())
         wrong = torch.where(active, t < -slip, slack < -slip)
         if not bool(wrong.any()):
