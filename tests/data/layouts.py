@@ -59,7 +59,7 @@ def save_mat(path: Path, **variables: object) -> None:
 
 
 def nyuv2(root: Path) -> None:
-    """Four frames; label 4 is class 40 of 40 (ceiling of 894), label 5 another; both mapped here."""
+    """Four frames with labels 4 and 894 of 894; the frame number is the brightness."""
     mapping = np.full((1, 894), 40, np.uint8)
     mapping[0, :10] = np.arange(1, 11)
     save_mat(root / "classMapping40.mat", mapClass=mapping)
@@ -208,7 +208,7 @@ def celeba(root: Path) -> None:
 
 
 def mnist(root: Path) -> None:
-    """Digit i of 60 (train, unpacked) and of 20 (t10k, packed) has brightness i and label i % 10."""
+    """Digit i of 60 (unpacked) or 20 (t10k, packed) has brightness i and label i % 10."""
     for file, count in (("train", 60), ("t10k", 20)):
         digits = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, 28, 28))
         images = struct.pack(">IIII", 0x803, count, 28, 28) + digits.tobytes()
