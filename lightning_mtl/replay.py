@@ -1,0 +1,86 @@
+"""Computing the losses of a batch once more, leaving no trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_mtl.module import MultiTaskModule
+
+
+class RandomState(NamedTuple):
+    """The state of the global generators: the host's and the device's."""
+
+    host: Tensor
+    device: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "RandomState":
+        """Of this moment; does not wait for the device."""
+        if not _accelerated(device):
+            return cls(torch.get_rng_state(), None)
+        own = torch.get_device_module(device).get_rng_state(device)
+        return cls(torch.get_rng_state(), own)
+
+    def restore(self, device: torch.device) -> None:
+        """Continue from here."""
+        torch.set_rng_state(self.host)
+        if self.device is not None:
+            torch.get_device_module(device).set_rng_state(self.device, device)
+
+
+def replay(
+    trainer: L.Trainer, module: MultiTaskModule, batch: Any, start: RandomState
+) -> dict[str, Tensor]:
+    """The task losses of `batch` at the present parameters, without graph.
+
+    The same random numbers are drawn as from `start` on, so that dropout drops the same units.
+    Buffers (running statistics), metrics, logs and the generators are left as they were.
+
+    Args:
+        trainer: gives the precision.
+        module: in training mode.
+        batch: on the device.
+        start: the generators before the batch's first evaluation.
+    """
+    now = RandomState.now(module.device)
+    start.restore(module.device)
+    with torch.no_grad(), _untouched(module), trainer.precision_plugin.train_step_context():
+        losses = module.task_losses(batch)
+    now.restore(module.device)
+    return losses
+
+
+@contextmanager
+def _untouched(module: L.LightningModule) -> Iterator[None]:
+    buffers = {buffer: buffer.clone() for buffer in module.buffers()}
+    metrics = {m: _copied(m) for m in module.modules() if isinstance(m, Metric)}
+    module.log = module.log_dict = _no_log  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del module.log, module.log_dict
+        for buffer, value in buffers.items():
+            buffer.copy_(value)
+        for metric, state in metrics.items():
+            for name, value in state.items():
+                setattr(metric, name, value)
+
+
+def _copied(metric: Metric) -> dict[str, Any]:
+    return {
+        name: value.clone() if isinstance(value, Tensor) else list(value)
+        for name, value in metric.metric_state.items()
+    }
+
+
+def _no_log(*args: Any, **kwargs: Any) -> None:
+    """In place of `LightningModule.log`: the first evaluation has logged already."""
+
+
+def _accelerated(device: torch.device) -> bool:
+    return device.type not in ("cpu", "meta")
