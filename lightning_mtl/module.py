@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import union_over_ranks
+from lightning_mtl.graph import reach, root_edge
 from lightning_mtl.guard import FiniteGuard
 from lightning_mtl.partition import Partition
 from lightning_mtl.step import Step
@@ -21,6 +22,12 @@ class Balancer(Protocol):
     """What the module asks of a weighting; `lightning_mtl.callbacks.Weighting` is one."""
 
     tasks: tuple[str, ...]
+
+    def active(self, tasks: tuple[str, ...]) -> set[str]:
+        """Which tasks the next backward pass trains."""
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        """Run the closure and step, once or more often."""
 
     def total(self, step: Step) -> Tensor:
         """The loss that `training_step` returns."""
@@ -46,6 +53,14 @@ class PlainSum:
     """The balancer of a module without a weighting: Σ L_k."""
 
     tasks: tuple[str, ...] = ()
+
+    def active(self, tasks: tuple[str, ...]) -> set[str]:
+        """All."""
+        return set(tasks)
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        """Once."""
+        optimizer.step(closure=closure)
 
     def total(self, step: Step) -> Tensor:
         """Σ L_k."""
@@ -136,15 +151,27 @@ class MultiTaskModule(L.LightningModule, ABC):
         values = torch.stack([losses[task].detach() for task in present])
         number = self.trainer.global_step
         self._guard.watch(present, values, number)
+        if not partition.complete:
+            roots = [root_edge(losses[task]) for task in present]
+            indices = [partition.tasks.index(task) for task in present]
+            partition.learn(reach(roots), indices, values.device)
+        if first:
+            rank_zero_info(partition.describe())
+        active = self.balancer.active(partition.tasks)
+        losses = {task: losses[task] for task in present if task in active}
         # Lightning offers no public way to ask whether the optimizer steps after this batch.
         last = not self.trainer.fit_loop._should_accumulate()
         model: Any = self.trainer.strategy.model
         # DDP that looks for unused parameters itself must not be given gradients for them.
         anchored = not getattr(model, "find_unused_parameters", False)
         self._step = Step(losses, partition, self._window, last, number, self._features, anchored)
-        if first:
-            rank_zero_info(partition.describe())
         return self.balancer.total(self._step)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Let the balancer step. Lightning calls it."""
+        self.balancer.optimizer_step(optimizer, optimizer_closure)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Hand the scaled total to the balancer. Lightning calls it."""
@@ -189,16 +216,20 @@ class MultiTaskModule(L.LightningModule, ABC):
         tasks = step.partition.tasks
         losses = dict(zip(step.window_present, step.window_losses, strict=True))
         weights = step.window.applied
-        self.task_weights = {tasks[k]: weight for k, weight in sorted(weights.items())}
-        self._report = {
-            "train/total_loss": torch.as_tensor(sum(losses.values())),
+        applied = {tasks[k]: weight for k, weight in sorted(weights.items())}
+        # Groups of tasks may take turns within one batch: what they report adds up.
+        self.task_weights = self.task_weights | applied if self._report else applied
+        weighted = [loss * weights[k].to(loss) for k, loss in losses.items() if k in weights]
+        sums = {"train/total_loss": list(losses.values()), "train/weighted_loss": weighted}
+        for name, values in sums.items():
+            if values:
+                before = self._report.get(name, torch.zeros_like(values[0]))
+                self._report[name] = before + torch.stack(values).sum()
+        self._report |= {
             **{f"train/loss/{tasks[k]}": loss for k, loss in losses.items()},
-            **{f"train/weight/{task}": weight for task, weight in self.task_weights.items()},
+            **{f"train/weight/{task}": weight for task, weight in applied.items()},
             **{f"train/{name}": value for name, value in self.balancer.logs().items()},
         }
-        if weights:
-            weighted = [loss * weights[k].to(loss) for k, loss in losses.items()]
-            self._report["train/weighted_loss"] = torch.as_tensor(sum(weighted))
         self._window = Window()
 
     def _features(self) -> Sequence[Tensor] | None:

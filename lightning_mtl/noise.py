@@ -16,7 +16,8 @@ def unbiased_gramian(
 ) -> Float[Tensor, "K K"]:
     """The inner products of the expected gradients, E[g_i] · E[g_j], without the noise's share.
 
-    (R A - B) / (R - 1): the mean of g_ir · g_js over parts r ≠ s. Unbiased, hence it may have negative
+    (R A - B) / (R - 1): the mean of g_ir · g_js over parts r ≠ s. Unbiased, hence it may have
+    negative
     eigenvalues: for diagnostics, not for solvers.
 
     Args:
@@ -68,7 +69,7 @@ def conflict_rate(gramian: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
 
 
 def magnitude_similarity(gramian: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
-    """2 |g_i| |g_j| / (|g_i|² + |g_j|²), in [0, 1]: 1 for equal lengths (Yu et al., NeurIPS 2020)."""
+    """2 |g_i| |g_j| / (|g_i|² + |g_j|²), 1 for equal lengths (Yu et al., NeurIPS 2020, def. 2)."""
     square = gramian.diagonal().clamp(min=0)
     product = torch.outer(square.sqrt(), square.sqrt())
     total = square[:, None] + square
@@ -76,7 +77,8 @@ def magnitude_similarity(gramian: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
 
 
 def itgn_ratio(gramian: Float[Tensor, "K K"], weights: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-    """The inter-task gradient noise of each task against its gradient, ||Σ_{j≠i} w_j g_j|| / ||w_i g_i||.
+    """The inter-task gradient noise of each task against its gradient, ||Σ_{j≠i} w_j g_j|| / ||w_i
+    g_i||.
 
     ITGN in the words of Fan et al. (ACCV 2022); infinite for a task without gradient or weight.
     """
@@ -90,15 +92,15 @@ def itgn_ratio(gramian: Float[Tensor, "K K"], weights: Float[Tensor, " K"]) -> F
 def average_overlap(beta: float, steps: Float[Tensor, ""] | float) -> float | Tensor:
     """Σ a_t², the squared weights of a bias-corrected exponential average after `steps` steps.
 
-    rho = (1 - beta)(1 + beta^t) / ((1 + beta)(1 - beta^t)): the share of one step's noise that is left
-    in the square of the average.
+    rho = (1 - beta)(1 + beta^t) / ((1 + beta)(1 - beta^t)): the share of one step's noise that is
+    left in the square of the average.
     """
     decay = beta**steps
     return (1 - beta) * (1 + decay) / ((1 + beta) * (1 - decay))
 
 
 def signal_gramian(
-    average: Float[Tensor, "K K"], second_moment: Float[Tensor, "K K"], overlap: float
+    average: Float[Tensor, "K K"], second_moment: Float[Tensor, "K K"], overlap: Tensor | float
 ) -> Float[Tensor, "K K"]:
     """M_jk = E[g_j] · E[g_k], from averaged gradients whose own noise is taken off.
 

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
 from lightning_mtl.gradients import Gradients, TaskBackward, add, combine, gramian, merge, write
-from lightning_mtl.graph import cut, reach, root_edge
+from lightning_mtl.graph import cut, root_edge
 from lightning_mtl.partition import Partition
 from lightning_mtl.window import Statistics, Window
 
@@ -60,8 +60,6 @@ class Step:
         window.count(self._sums, self._counts, self.present)
         self.alone = last and window.length == 1
         self._roots = [root_edge(loss) for loss in self._losses]
-        if not partition.complete:
-            partition.learn(reach(self._roots), self.local, self._sums.device)
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
@@ -92,6 +90,9 @@ class Step:
         Args:
             weights: of the tasks in `present`; `None` for the plain sum.
         """
+        if not self._losses:
+            # Nothing to train here, but other ranks may be waiting for this one.
+            return torch.zeros_like(self._sums[0], requires_grad=True)
         if weights is None:
             return torch.as_tensor(sum(self._losses))
         scaled = zip(self._losses, self._local_scaled(weights), strict=True)
@@ -249,8 +250,9 @@ class Step:
     def _share(self) -> tuple[Tensor, Tensor]:
         """The sum of each task's loss over the ranks, and how many ranks have it; (K,) both."""
         here = dict(zip(self.local, self._losses, strict=True))
-        wide = torch.promote_types(self._losses[0].dtype, torch.float32)
-        zero = torch.zeros_like(self._losses[0].detach(), dtype=wide)
+        like = self._losses[0].detach() if self._losses else self.partition.parameters[0].detach()
+        wide = torch.promote_types(like.dtype, torch.float32)
+        zero = like.new_zeros((), dtype=wide)
         every = range(len(self.partition.tasks))
         sums = torch.stack([here[k].detach().to(wide) if k in here else zero for k in every])
         counts = torch.stack([zero + 1 if k in here else zero for k in every])
@@ -264,7 +266,7 @@ class Step:
         return self._counts.nonzero().flatten().tolist()
 
     def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
-        """Weights of this rank's tasks, times R / N_k: DDP then averages over those that have it."""
+        """Weights of this rank's tasks, times R / N_k; DDP then averages over those with it."""
         chosen = _pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
         if world_size() > 1:
             chosen = chosen * (world_size() / _pick(self._counts, self.local))
@@ -312,4 +314,4 @@ def _pick(values: Tensor, index: Sequence[int]) -> Tensor:
     """`values[index]`, without the copy of an index to the device."""
     if list(index) == list(range(len(values))):
         return values
-    return torch.stack([values[i] for i in index])
+    return torch.stack([values[i] for i in index]) if index else values[:0]

@@ -6,6 +6,7 @@ from lightning_mtl import callbacks
 from lightning_mtl.callbacks import (
     DWA,
     MGDA,
+    AlternatingUpdates,
     MaxGNR,
     EqualWeighting,
     FixedWeighting,

@@ -1,24 +1,31 @@
 """Callbacks for a Trainer: weightings, of which a run has at most one, and monitors."""
 
 from lightning_mtl.callbacks.aligned_mtl import AlignedMTL
+from lightning_mtl.callbacks.alternating import AlternatingUpdates
 from lightning_mtl.callbacks.cagrad import CAGrad
 from lightning_mtl.callbacks.config import ConFIG
 from lightning_mtl.callbacks.dualproj import DualProj
 from lightning_mtl.callbacks.dwa import DWA
+from lightning_mtl.callbacks.dynamic_task_priority import DynamicTaskPriority
 from lightning_mtl.callbacks.equal import EqualWeighting
 from lightning_mtl.callbacks.fairgrad import FairGrad
+from lightning_mtl.callbacks.famo import FAMO
 from lightning_mtl.callbacks.fixed import FixedWeighting
+from lightning_mtl.callbacks.geometric import GeometricLoss
 from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, JacobianWeighting
 from lightning_mtl.callbacks.gradnorm import GradNorm
 from lightning_mtl.callbacks.gradvac import GradVac
 from lightning_mtl.callbacks.imtlg import IMTLG
+from lightning_mtl.callbacks.imtll import IMTLL
 from lightning_mtl.callbacks.maxgnr import MaxGNR
 from lightning_mtl.callbacks.mgda import MGDA
 from lightning_mtl.callbacks.modo import MoDo
 from lightning_mtl.callbacks.nash_mtl import NashMTL
 from lightning_mtl.callbacks.pcgrad import PCGrad
 from lightning_mtl.callbacks.pictures import PredictionGrid
+from lightning_mtl.callbacks.random import RandomWeighting
 from lightning_mtl.callbacks.sdmgrad import SDMGrad
+from lightning_mtl.callbacks.stch import STCH
 from lightning_mtl.callbacks.summary import MetricTable
 from lightning_mtl.callbacks.uncertainty import UncertaintyWeighting
 from lightning_mtl.callbacks.upgrad import UPGrad
@@ -26,15 +33,21 @@ from lightning_mtl.callbacks.weighting import LossWeighting, Weighting
 
 __all__ = [
     "DWA",
+    "FAMO",
     "IMTLG",
+    "IMTLL",
     "MGDA",
+    "STCH",
     "AlignedMTL",
+    "AlternatingUpdates",
     "CAGrad",
     "ConFIG",
     "DualProj",
+    "DynamicTaskPriority",
     "EqualWeighting",
     "FairGrad",
     "FixedWeighting",
+    "GeometricLoss",
     "GradNorm",
     "GradVac",
     "GramianWeighting",
@@ -46,6 +59,7 @@ __all__ = [
     "NashMTL",
     "PCGrad",
     "PredictionGrid",
+    "RandomWeighting",
     "SDMGrad",
     "UPGrad",
     "UncertaintyWeighting",

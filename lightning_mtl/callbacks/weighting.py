@@ -42,6 +42,14 @@ class Weighting(L.Callback, ABC):
     def backward(self, step: Step, loss: Tensor) -> None:
         """Write the gradients, given the total as Lightning has scaled it."""
 
+    def active(self, tasks: tuple[str, ...]) -> set[str]:
+        """Which tasks the next backward pass trains: all."""
+        return set(tasks)
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        """Run the closure and step: once."""
+        optimizer.step(closure=closure)
+
     def logs(self) -> dict[str, Tensor]:
         """What to log under `train/` beside losses and weights; regularisers, say."""
         return {}
