@@ -13,7 +13,18 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.wrappers import MultitaskWrapper
 
-from lightning_mtl.metrics import DepthMetrics, NormalMetrics, SegmentationMetrics
+from lightning_mtl.metrics import (
+    AttributeMetrics,
+    AveragedMetric,
+    ClassificationMetrics,
+    DepthMetrics,
+    EdgeMetrics,
+    KeypointMetrics,
+    NormalMetrics,
+    RegressionMetrics,
+    SaliencyMetrics,
+    SegmentationMetrics,
+)
 from lightning_mtl.metrics.pooled import PooledMetric, count_bins
 
 
@@ -34,16 +45,58 @@ def normals_batch(size: int) -> tuple[Tensor, Tensor]:
     return prediction, torch.where(torch.rand(size, 1, 6, 5) < 0.3, 0, target)
 
 
+def binary_batch(size: int) -> tuple[Tensor, Tensor]:
+    target = (torch.rand(size, 12, 15) < 0.2).float()
+    noisy = (0.5 * target + 0.5 * torch.rand(size, 12, 15)).bfloat16().float()
+    return noisy, torch.where(torch.rand(size, 12, 15) < 0.2, 255, target)
+
+
+def keypoints_batch(size: int) -> tuple[Tensor, Tensor]:
+    target = torch.rand(size, 3, 6, 5)
+    return torch.randn(size, 3, 6, 5), torch.where(torch.rand(size, 3, 1, 1) < 0.3, 0, target)
+
+
+def attributes_batch(size: int) -> tuple[Tensor, Tensor]:
+    target = (torch.rand(size, 4) < 0.4).float()
+    return torch.randn(size, 4), torch.where(torch.rand(size, 4) < 0.2, 255, target)
+
+
+def classes_batch(size: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(size, 3, 2, 2), torch.cat([torch.tensor([255]), torch.arange(size - 1) % 3])
+
+
+def numbers_batch(size: int) -> tuple[Tensor, Tensor]:
+    target = torch.randn(size, 2)
+    return torch.randn(size, 2), torch.where(torch.rand(size, 2) < 0.2, torch.nan, target)
+
+
 # name: metric, batch, invalid value
-CASES = {
+ON_DEVICE = {
     "segmentation": (lambda: SegmentationMetrics(4), segmentation_batch, 255),
     "depth": (DepthMetrics, depth_batch, 0),
     "normals": (NormalMetrics, normals_batch, 0),
+    "saliency": (SaliencyMetrics, binary_batch, 255),
+    "pooled saliency": (lambda: SaliencyMetrics("atrc"), binary_batch, 255),
+    "raw saliency": (lambda: SaliencyMetrics(logits=True), binary_batch, 255),
+    "keypoints": (KeypointMetrics, keypoints_batch, 0),
+    "soft keypoints": (lambda: KeypointMetrics(decode="soft_argmax"), keypoints_batch, 0),
+    "attributes": (lambda: AttributeMetrics(4), attributes_batch, 255),
+    "classification": (ClassificationMetrics, classes_batch, 255),
+    "regression": (RegressionMetrics, numbers_batch, torch.nan),
 }
+# These read values in `update`.
+ON_HOST = {
+    "edges": (lambda: EdgeMetrics(9, max_dist=0.08), binary_batch, 255),
+    "mean of images": (lambda: AveragedMetric(DepthMetrics(), "images"), depth_batch, 0),
+}
+CASES = ON_DEVICE | ON_HOST
 Make = Callable[[], PooledMetric]
 Batch = Callable[[int], tuple[Tensor, Tensor]]
 every_metric = pytest.mark.parametrize(
     ("make", "batch", "invalid"), CASES.values(), ids=CASES.keys()
+)
+every_metric_on_device = pytest.mark.parametrize(
+    ("make", "batch", "invalid"), ON_DEVICE.values(), ids=ON_DEVICE.keys()
 )
 
 
@@ -91,7 +144,7 @@ def test_low_precision_predictions_are_computed_in_float32(make, batch, invalid,
     assert values_of(make(), (low, target)) == values_of(make(), (low.float(), target))
 
 
-@every_metric
+@every_metric_on_device
 def test_no_update_waits_for_the_device(make, batch, invalid):
     # Tensors on the meta device have no values, so reading one raises.
     metric = make().to("meta")
@@ -101,7 +154,7 @@ def test_no_update_waits_for_the_device(make, batch, invalid):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_metric
+@every_metric_on_device
 def test_no_update_synchronises_cuda(make, batch, invalid):
     expected = values_of(make(), pair := batch(2))
     metric = make().to("cuda")
