@@ -1,0 +1,128 @@
+"""Metrics by the names of papers, against what these papers compute."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_mtl.metrics import depth_metrics, normal_metrics, segmentation_metrics
+from lightning_mtl.metrics.pooled import PooledMetric
+
+BATCH = 2
+ALIKE = ("pooled", "survey", "atrc", "libmtl")
+
+
+def values_of(metric: PooledMetric, prediction: Tensor, target: Tensor) -> dict[str, float]:
+    for pair in zip(prediction.split(BATCH), target.split(BATCH), strict=True):
+        metric.update(*pair)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+def depth() -> tuple[Tensor, Tensor]:
+    target = torch.rand(5, 1, 6, 7) * 4 + 0.1
+    prediction = target + 0.5 * torch.rand_like(target)
+    return prediction, torch.where(torch.rand_like(target) < torch.rand(5, 1, 1, 1), 0, target)
+
+
+def normals() -> tuple[Tensor, Tensor]:
+    target = functional.normalize(torch.randn(5, 3, 6, 7), dim=1)
+    prediction = target + torch.rand(5, 1, 1, 1) * torch.randn_like(target)
+    return prediction, torch.where(torch.rand(5, 1, 6, 7) < torch.rand(5, 1, 1, 1), 0, target)
+
+
+def segmentation() -> tuple[Tensor, Tensor]:
+    target = torch.randint(0, 3, (4, 6, 7))
+    target[0] = 1
+    logits = 2 * functional.one_hot(target, 5).movedim(-1, 1).float()
+    logits[:, :3] += torch.randn(4, 3, 6, 7)
+    return logits, torch.where(torch.rand(4, 6, 7) < 0.2, 255, target)
+
+
+def ious(logits: Tensor, target: Tensor) -> list[float]:
+    """The intersection over union of each of five classes, NaN for one that is nowhere."""
+    found, true = logits.argmax(1)[target != 255], target[target != 255]
+    unions = [((found == c) | (true == c)).sum().item() for c in range(5)]
+    hits = [((found == c) & (true == c)).sum().item() for c in range(5)]
+    return [h / u if u else np.nan for h, u in zip(hits, unions, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ("pooled", lambda logits, target: np.nanmean(ious(logits, target))),
+        ("mtan", lambda logits, target: np.nanmean(ious(logits, target))),
+        ("libmtl", lambda logits, target: np.nanmean(ious(logits, target))),
+        ("survey", lambda logits, target: np.nansum(ious(logits, target)) / 5),
+        ("astmt", lambda logits, target: np.nansum(ious(logits, target)) / 5),
+        ("atrc", lambda logits, target: np.nansum(ious(logits, target)) / 5),
+        (
+            "mtan_before_2020",
+            lambda logits, target: np.mean(
+                [
+                    np.nanmean(ious(logits[None], target[None]))
+                    for logits, target in zip(logits, target, strict=True)
+                ]
+            ),
+        ),
+    ],
+)
+def test_miou_is_that_of_the_protocol(protocol, expected):
+    logits, target = segmentation()
+    found = values_of(segmentation_metrics(5, protocol=protocol), logits, target)
+    assert found["mIoU"] == pytest.approx(expected(logits, target))
+
+
+def test_depth_under_astmt_is_the_mean_of_the_rmse_of_images():
+    prediction, target = depth()
+    errors = [
+        (p - t)[t > 0].square().mean().sqrt().item()
+        for p, t in zip(prediction, target, strict=True)
+        if (t > 0).any()
+    ]
+    found = values_of(depth_metrics("astmt"), prediction, target)
+    assert found == pytest.approx({"RMSE": np.mean(errors)}, rel=1e-5)
+
+
+def test_depth_under_mtan_is_the_mean_of_the_errors_of_batches():
+    prediction, target = depth()
+    absolute, relative = [], []
+    for p, t in zip(prediction.split(BATCH), target.split(BATCH), strict=True):
+        error = (p - t)[t > 0].abs()
+        absolute.append(error.mean().item())
+        relative.append((error / t[t > 0]).mean().item())
+    found = values_of(depth_metrics("mtan"), prediction, target)
+    expected = {"abs_err": np.mean(absolute), "rel_err": np.mean(relative)}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_normals_under_mtan_are_the_means_of_the_statistics_of_batches():
+    prediction, target = normals()
+    medians, means, within = [], [], []
+    for p, t in zip(prediction.split(BATCH), target.split(BATCH), strict=True):
+        cosine = functional.cosine_similarity(p.double(), t.double(), dim=1)[(t != 0).any(dim=1)]
+        angles = np.degrees(np.arccos(cosine.clamp(-1, 1).numpy()))
+        medians.append(np.median(angles))
+        means.append(angles.mean())
+        within.append((angles < 22.5).mean())
+    found = values_of(normal_metrics("mtan"), prediction, target)
+    assert found["median"] == pytest.approx(np.mean(medians), abs=0.0051)
+    assert found["mean"] == pytest.approx(np.mean(means), rel=1e-5)
+    assert found["within_22.5"] == pytest.approx(np.mean(within), rel=1e-5)
+
+
+@pytest.mark.parametrize(("make", "batch"), [(depth_metrics, depth), (normal_metrics, normals)])
+def test_the_pooled_protocols_agree_and_the_others_do_not(make, batch):
+    pair = batch()
+    pooled = values_of(make(), *pair)
+    assert all(values_of(make(protocol), *pair) == pooled for protocol in ALIKE)
+    averaged = values_of(make("mtan"), *pair)
+    assert all(averaged[name] != pytest.approx(pooled[name], rel=1e-3) for name in averaged)
+
+
+@pytest.mark.parametrize(
+    "make", [depth_metrics, normal_metrics, lambda p: segmentation_metrics(2, protocol=p)]
+)
+def test_an_unknown_protocol_is_an_error_that_lists_those_known(make):
+    with pytest.raises(ValueError, match=r"of \['astmt', 'atrc', .*'survey'\]. Found 'eigen'"):
+        make("eigen")
