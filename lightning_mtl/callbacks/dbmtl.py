@@ -1,0 +1,61 @@
+"""DB-MTL."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.rows import read_rows, write_rows
+
+SMALLEST = 1e-8
+"""What a loss of zero counts as."""
+
+
+class DBMTL(JacobianWeighting):
+    r"""Dual balancing: gradients of the logarithms of the losses, averaged, of equal norms.
+
+    ĝ_k ← β_t ĝ_k + (1 - β_t) ∇ log L_k with β_t = β / t^σ, and d = α Σ_k ĝ_k / ||ĝ_k||, α =
+    max_k ||ĝ_k||. ∇ log L_k = g_k / L_k.
+
+    Lin, Jiang, Ye, Zhang, Chen, Chen, Liu & Kwok, "Dual-Balancing for Multi-Task Learning", 2023
+    (arXiv 2308.12029), Algorithm 1.
+
+    Scale: as in the paper: K vectors of the largest norm. Heads: their own gradients,
+    unweighted; in the paper those of log L_k, which an optimizer that normalises hardly tells
+    apart.
+    Memory: K P numbers, the averages, and as many again while they are moved.
+    Deviations: averages start at the first gradient, not at a fraction of it.
+
+    Args:
+        beta: β of the averages; 0 does not average.
+        beta_sigma: σ, their decay.
+    """
+
+    price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
+
+    def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= beta < 1 or beta_sigma < 0:
+            raise ValueError(
+                "`DBMTL` needs beta in [0, 1) and beta_sigma >= 0. Found"
+                f" beta={beta} and beta_sigma={beta_sigma}."
+            )
+        self.beta = beta
+        self.beta_sigma = beta_sigma
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """α Σ ĝ / ||ĝ||."""
+        steps = self.state.read("steps", losses) + 1
+        self.state.write("steps", steps)
+        of_logarithms = jacobian / losses.clamp(min=SMALLEST)[:, None].to(jacobian)
+        average, unwritten = read_rows(self.state, "average", jacobian)
+        rate = torch.where(unwritten, 1.0, 1 - self.beta / steps**self.beta_sigma)
+        average = torch.lerp(average, of_logarithms, rate[:, None].to(jacobian))
+        write_rows(self.state, "average", average)
+        norms = torch.linalg.vector_norm(average, dim=1)
+        scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
+        return scale @ average

@@ -1,0 +1,60 @@
+"""GradDrop."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+
+
+class GradDrop(JacobianWeighting):
+    r"""Gradient sign dropout: every parameter follows one sign, drawn by how much the tasks agree.
+
+    With the positive sign purity P = 1/2 (1 + Σ_k g_k / Σ_k |g_k|) of each parameter and U
+    uniform in [0, 1], the positive gradients are kept where P > U and the negative ones where P
+    < U; of what is dropped a share `leak` remains. d is the sum of what is left.
+
+    Chen, Ngiam, Huang, Luong, Kretzschmar, Chai & Anguelov, "Just Pick a Sign: Optimizing Deep
+    Multitask Models with Gradient Sign Dropout", NeurIPS 2020, eq. 1, Algorithm 1.
+
+    Scale: the sum, as in the paper: Σ g where all signs agree. Heads: their own gradients,
+    unweighted.
+    Deviations: signs are those of the shared parameters' gradients, as in TorchJD; the paper (and
+    LibMTL) takes those of the shared features, summed over the batch.
+
+    Args:
+        leak: in [0, 1]; 1 is the plain sum.
+        seed: of the draws, which are alike on every rank; the count of the draws is saved with
+            checkpoints.
+    """
+
+    price: ClassVar[str] = "F + H + K B"
+
+    def __init__(self, leak: float = 0.0, seed: int = 0) -> None:
+        super().__init__()
+        if not 0 <= leak <= 1:
+            raise ValueError(f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}.")
+        self.leak = leak
+        self.seed = seed
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """Σ_k (leak + (1 - leak) M_k) g_k."""
+        total = jacobian.sum(0)
+        size = jacobian.abs().sum(0)
+        purity = 0.5 * (1 + total / torch.where(size > 0, size, 1.0))
+        drawn = self._draw(purity)
+        positive = torch.where(purity > drawn, jacobian.clamp(min=0).sum(0), 0.0)
+        negative = torch.where(purity < drawn, jacobian.clamp(max=0).sum(0), 0.0)
+        return self.leak * total + (1 - self.leak) * (positive + negative)
+
+    def _draw(self, like: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """Uniform numbers, drawn where the gradients are: P of them are too many to send."""
+        # Kept on the host: reading it waits for no device.
+        count = self.state.tensors.get("draws", torch.tensor(0)).cpu()
+        self.state.tensors["draws"] = count + 1
+        generator = torch.Generator(like.device).manual_seed(self.seed * 2**32 + int(count))
+        return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
