@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_mtl.tasks import Depth, Normals, Segmentation, Task
+from lightning_mtl.tasks import (
+    Depth,
+    Disparity,
+    Edges,
+    HumanParts,
+    Keypoints,
+    Normals,
+    Saliency,
+    Segmentation,
+    Task,
+)
 
 N, H, W = 3, 6, 8
 
@@ -27,11 +37,33 @@ def unit_vectors() -> Tensor:
     return torch.where(torch.rand(N, 1, H, W) < 0.3, 0, unit)
 
 
+def flags() -> Tensor:
+    target = (torch.rand(N, H, W) < 0.3).float()
+    return torch.where(torch.rand(N, H, W) < 0.3, 255, target)
+
+
+def heatmaps() -> Tensor:
+    return torch.where(torch.rand(N, 2, 1, 1) < 0.3, 0, torch.rand(N, 2, H, W))
+
+
 # name: task, targets, invalid value
 CASES = {
     "segmentation": (Segmentation(num_classes=5), classes, 255),
     "depth": (Depth(), metres, 0),
     "normals": (Normals(), unit_vectors, 0),
+    "human_parts": (HumanParts(num_classes=5), classes, 255),
+    "disparity": (Disparity(), metres, 0),
+    "edges": (Edges(thresholds=5), flags, 255),
+    "saliency": (Saliency(), flags, 255),
+    "keypoints": (Keypoints(num_keypoints=2), heatmaps, 0),
+    "depth_mtan": (Depth("depth_mtan", protocol="mtan"), metres, 0),
+    "normals_mtan": (Normals("normals_mtan", protocol="mtan"), unit_vectors, 0),
+    "segmentation_survey": (
+        Segmentation(5, "segmentation_survey", protocol="survey"),
+        classes,
+        255,
+    ),
+    "saliency_atrc": (Saliency("saliency_atrc", protocol="atrc"), flags, 255),
 }
 DrawTarget = Callable[[], Tensor]
 every_task = pytest.mark.parametrize(("task", "targets", "invalid"), CASES.values(), ids=CASES)
@@ -121,7 +153,7 @@ def test_the_constant_predictor_is_a_prediction_of_one_value(task, targets, inva
     mean = mean_target(task, target)
     prediction = task.constant(mean, target)
     assert prediction.shape == (N, task.out_channels, H, W)
-    assert (prediction == mean.view(1, -1, 1, 1)).all()
+    assert (prediction == prediction[:1, :, :1, :1]).all()
     task.metrics().update(prediction, target)
 
 
@@ -170,7 +202,12 @@ def test_tasks_are_built_from_yaml():
         - class_path: lightning_mtl.tasks.Depth
         - class_path: lightning_mtl.tasks.Normals
           init_args: {name: surface}
+        - class_path: lightning_mtl.tasks.Edges
+          init_args: {thresholds: [0.2, 0.5], max_dist: 0.011, protocol: bsds}
+        - class_path: lightning_mtl.tasks.Attributes
     """
     tasks = jsonargparse.auto_cli(given, args=["--tasks", text], as_positional=False)
-    assert [task.name for task in tasks] == ["segmentation", "depth", "surface"]
-    assert [task.out_channels for task in tasks] == [13, 1, 3]
+    names = ["segmentation", "depth", "surface", "edges", "attributes"]
+    assert [task.name for task in tasks] == names
+    assert [task.out_channels for task in tasks] == [13, 1, 3, 1, 40]
+    assert tasks[3].metrics().thresholds == (0.2, 0.5)
