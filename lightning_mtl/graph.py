@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
@@ -35,13 +36,42 @@ class Cut:
         edges: for each loss, the edges from its head into the trunk.
         private: whether no node above the cut is used by two losses, so that a head's buffers may
             be freed as soon as it has been differentiated.
-        below: whether the trunk can be entered here. It cannot if a head uses a parameter directly
-            that the trunk uses too: then the edges are the losses themselves.
     """
 
     edges: list[list[GradientEdge]]
     private: bool
-    below: bool
+
+
+class _Join(torch.autograd.Function):
+    """The identity on several tensors, as one node of the graph."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*features: Tensor) -> tuple[Tensor, ...]:
+        return tuple(feature.view_as(feature) for feature in features)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        return gradients
+
+
+def join_features(features: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors, as one place in the graph where the heads leave the trunk.
+
+    An encoder's stages are computed from one another, so a graph of heads that use several of them
+    cannot be cut between heads and encoder: pass them through here in `forward`. It costs nothing
+    and changes no number, and lets `gradients="features"`, `"last_layer"` and `GradNorm`
+    differentiate every head only once.
+
+    Args:
+        features: what the heads receive.
+    """
+    return list(_Join.apply(*features))
 
 
 def root_edge(loss: Tensor) -> GradientEdge:
@@ -71,7 +101,7 @@ def reach(roots: Sequence[GradientEdge]) -> Reach:
     return Reach(shared, own)
 
 
-def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut:
+def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut | None:
     """Part the graph into heads and a trunk that holds the shared parameters and no others.
 
     A node belongs to the trunk if only shared leaves lie below it and, where several losses are
@@ -80,6 +110,9 @@ def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut:
     Args:
         roots: of the losses.
         shared: the shared parameters.
+
+    Returns:
+        The cut; `None` where the trunk cannot be entered at one, see `_nested`.
     """
     owner = _owners(roots)
     pure = _pure(roots, shared)
@@ -95,9 +128,7 @@ def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut:
         entered, head = _descend(root, trunk)
         edges.append([GradientEdge(node, output) for node, output in entered])
         private = private and all(owner[node] != SHARED for node in head)
-    if _tied(edges):
-        return Cut([[root] for root in roots], private=False, below=False)
-    return Cut(edges, private, below=True)
+    return None if _nested(edges) else Cut(edges, private)
 
 
 def _stacked_entry(edge: GradientEdge) -> tuple[Node, int] | None:
@@ -169,14 +200,24 @@ def _descend(
     return entered, head
 
 
-def _tied(edges: Iterable[Iterable[GradientEdge]]) -> bool:
-    """Whether a parameter at the cut also lies below another edge of the cut."""
-    nodes = [edge.node for task in edges for edge in task]
-    leaves = {node for node in nodes if _leaf(node) is not None}
-    if not leaves:
-        return False
-    below = _owners([GradientEdge(node, 0) for node in nodes if node not in leaves])
-    return any(leaf in below for leaf in leaves)
+def _nested(edges: Iterable[Iterable[GradientEdge]]) -> bool:
+    """Whether some edge of the cut lies below another one.
+
+    Autograd would then run through the trunk on its way to the lower edge. So it is with the stages
+    of an encoder that feed both the next stage and a head, unless they are joined, and with a
+    parameter that trunk and head use both.
+    """
+    nodes = {edge.node for task in edges for edge in task}
+    below = {child for node in nodes for child in _children(node)}
+    stack = list(below)
+    while stack:
+        node = stack.pop()
+        if node in nodes:
+            return True
+        new = [child for child in _children(node) if child not in below]
+        below.update(new)
+        stack.extend(new)
+    return False
 
 
 def _children(node: Node) -> list[Node]:

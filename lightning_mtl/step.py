@@ -11,7 +11,6 @@ the sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -19,9 +18,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
-from lightning_mtl.gradients import Gradients, TaskBackward, add, combine, gramian, merge, write
+from lightning_mtl.gradients import Gradients, add, combine, gramian, merge, write
 from lightning_mtl.graph import cut, root_edge
 from lightning_mtl.partition import Partition
+from lightning_mtl.task_backward import CutBackward, RootBackward, TaskBackward
 from lightning_mtl.window import Statistics, Window
 
 
@@ -120,15 +120,12 @@ class Step:
         """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
         self.factor = torch.autograd.grad(loss, self._losses)[0]
         own = [self.partition.own[task] for task in self.local]
-        shared = self.partition.shared
-        return TaskBackward(self._roots, cut(self._roots, shared), own, shared, self.factor)
+        return self._differentiate(own, self.factor, keep_graph=False)
 
     def look(self) -> TaskBackward:
         """Differentiate the heads down to the trunk only, unscaled; the graph stays as it is."""
-        shared = self.partition.shared
-        parted = replace(cut(self._roots, shared), private=False)
         one = torch.ones_like(self._losses[0])
-        return TaskBackward(self._roots, parted, [[] for _ in self.local], shared, one)
+        return self._differentiate([[] for _ in self.local], one, keep_graph=True)
 
     def descend(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool
@@ -246,6 +243,14 @@ class Step:
     def note(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
         """Remember the weights that were applied, for the logs."""
         self.window.applied.update(zip(present, weights.detach(), strict=True))
+
+    def _differentiate(
+        self, own: Sequence[Sequence[Tensor]], cotangent: Tensor, keep_graph: bool
+    ) -> TaskBackward:
+        parted = cut(self._roots, self.partition.shared)
+        if parted is None:
+            return RootBackward(self._roots, own, self.partition.shared, cotangent)
+        return CutBackward(self._roots, parted, own, cotangent, keep_graph)
 
     def _share(self) -> tuple[Tensor, Tensor]:
         """The sum of each task's loss over the ranks, and how many ranks have it; (K,) both."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from lightning_mtl import MultiTaskModule
+from lightning_mtl import MultiTaskModule, join_features
 
 TASKS = ("one", "two", "three")
 
@@ -118,3 +118,26 @@ class PartlyLabelled(Toy):
         }
         kept = {task: loss for task, loss in losses.items() if present[task]}
         return kept or {TASKS[0]: losses[TASKS[0]]}
+
+
+class Skipping(Toy):
+    """A trunk whose stages all feed the heads, as an encoder with skip connections does."""
+
+    def __init__(self, joined: bool) -> None:
+        super().__init__()
+        self.joined = joined
+        self.trunk = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)])
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        x, *targets = batch
+        stages = []
+        for layer in self.trunk:
+            x = torch.tanh(layer(x))
+            stages.append(x)
+        if self.joined:
+            stages = join_features(stages)
+        used = {"one": stages[2] + stages[0], "two": stages[2] * stages[1], "three": stages[1]}
+        return {
+            task: self.scales[task] * nn.functional.mse_loss(self.heads[task](used[task]), target)
+            for task, target in zip(TASKS, targets, strict=True)
+        }

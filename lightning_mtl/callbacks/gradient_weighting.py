@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.callbacks.weighting import Weighting
-from lightning_mtl.gradients import Gradients, TaskBackward, gramian
+from lightning_mtl.gradients import Gradients, gramian
 from lightning_mtl.guard import NonFiniteGradientError
 from lightning_mtl.step import Step
+from lightning_mtl.task_backward import TaskBackward
 
 Place = Literal["shared", "last_layer", "features"]
 

@@ -14,8 +14,7 @@ Saved = dict[str, Any]
 
 
 class TorchJDWeighting(JacobianWeighting):
-    """A `torchjd.aggregation` Weighting or Aggregator, with everything that Lightning does
-    around it.
+    """A Weighting or an Aggregator of `torchjd.aggregation`, in everything that Lightning does.
 
     An Aggregator receives the Jacobian and gives d; a Weighting receives the Gramian (or the
     Jacobian) and gives w, with d = wᵀJ. TorchJD is an extra: `pip install

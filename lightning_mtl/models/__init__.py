@@ -1,6 +1,8 @@
 """Networks for dense prediction: image in, one prediction per task out."""
 
+from lightning_mtl.models.lenet import LeNet
 from lightning_mtl.models.network import DenseNetwork
+from lightning_mtl.models.pooled_encoder import PooledEncoder
 from lightning_mtl.models.shared_encoder import SharedEncoder
 
-__all__ = ["DenseNetwork", "SharedEncoder"]
+__all__ = ["DenseNetwork", "LeNet", "PooledEncoder", "SharedEncoder"]

@@ -32,7 +32,10 @@ class DenseNetwork(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
-        """Predictions for a standardised, padded image, at any size: they are resized to it."""
+        """Predictions for a standardised, padded image, at any size: they are resized to it.
+
+        A fact about the whole image is `(N, C)` and stays so.
+        """
 
     def forward(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C H W"]]:
         """Raw predictions (logits, metres, unnormalised vectors) for images in [0, 1]."""
@@ -42,7 +45,9 @@ class DenseNetwork(nn.Module, ABC):
         padded = F.pad((image - self.mean) / self.std, padding, mode="replicate")
         size = padded.shape[-2:]
         return {
-            task: _resized(prediction, size)[..., :height, :width]
+            task: prediction
+            if prediction.ndim == 2
+            else _resized(prediction, size)[..., :height, :width]
             for task, prediction in self.predict(padded).items()
         }
 

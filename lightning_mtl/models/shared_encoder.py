@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_mtl.graph import join_features
 from lightning_mtl.models.encoders import (
     Decoder,
     build_decoder,
@@ -53,7 +54,7 @@ class SharedEncoder(DenseNetwork):
 
     def predict(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
         """One pass of the encoder, then every decoder on the same features."""
-        features = self.encoder(image)
+        features = join_features(self.encoder(image))
         return {
             task: self.heads[task](decoder(features)) for task, decoder in self.decoders.items()
         }
