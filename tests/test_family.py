@@ -85,7 +85,12 @@ class Witness(L.Callback):
         trunk = list(pl_module.trunk.parameters())
         losses = pl_module.task_losses(batch)
         with torch.enable_grad():
-            rows = [torch.autograd.grad(loss, trunk, retain_graph=True) for loss in losses.values()]
+            rows = [
+                torch.autograd.grad(
+                    loss, trunk, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                for loss in losses.values()
+            ]
         self.jacobian = [torch.cat([part.flatten() for part in row]) for row in rows]
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
