@@ -42,7 +42,7 @@ class EdgeMetrics(PooledMetric):
     BSDS500 has 200 test images, the survey's PASCAL 2498, both with `max_dist=0.0075`; NYUD is
     usually evaluated with 0.011. Published maps have 8 bits; these here are not rounded.
 
-    `update` works on the host, some 3 milliseconds per image of 321 x 481, threshold and annotator.
+    `update` works on the host, some 2 milliseconds per image of 321 x 481, threshold and annotator.
     `workers` processes share thresholds and images; their number does not change a digit. They
     are spawned, so a script that uses them needs `if __name__ == "__main__"`.
 
