@@ -12,8 +12,9 @@ name of one; an unknown one is an error that lists those known.
 | edges        | bsds (default), survey, astmt        | `lightning_mtl.metrics.edge_protocols`   |
 | others       | one definition each                  |                                          |
 
-The survey's columns are mIoU of segmentation, human parts and saliency, RMSE of depth, mean angle
-of normals, and odsF of edges; `multi_task_performance` makes one number of them.
+The task `Edges` follows the survey unless told otherwise. The survey's columns are mIoU of
+segmentation, human parts and saliency, RMSE of depth, mean angle of normals, and odsF of edges;
+`multi_task_performance` makes one number of them.
 """
 
 from lightning_mtl.metrics.attributes import AttributeMetrics
