@@ -45,8 +45,8 @@ class Observer(Protocol):
     def observe(self, step: Step) -> None:
         """Look at a micro-batch before its backward pass."""
 
-    def conclude(self, step: Step) -> None:
-        """Look at the window when its weights are known."""
+    def conclude(self, step: Step) -> dict[str, Tensor]:
+        """Look at the window when its weights are known; what to log under `train/`."""
 
 
 class PlainSum:
@@ -186,9 +186,10 @@ class MultiTaskModule(L.LightningModule, ABC):
             observer.observe(step)
         self.balancer.backward(step, loss)
         if step.last:
-            for observer in self.observers:
-                observer.conclude(step)
+            seen = [observer.conclude(step) for observer in self.observers]
             self._finish(step)
+            for report in seen:
+                self._report |= {f"train/{name}": value for name, value in report.items()}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what the last optimizer step saw."""

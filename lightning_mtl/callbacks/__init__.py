@@ -26,6 +26,7 @@ from lightning_mtl.callbacks.mgda import MGDA
 from lightning_mtl.callbacks.moco import MoCo
 from lightning_mtl.callbacks.modo import MoDo
 from lightning_mtl.callbacks.nash_mtl import NashMTL
+from lightning_mtl.callbacks.noise_monitor import GradientNoiseMonitor
 from lightning_mtl.callbacks.pcgrad import PCGrad
 from lightning_mtl.callbacks.pictures import PredictionGrid
 from lightning_mtl.callbacks.random import RandomWeighting
@@ -60,6 +61,7 @@ __all__ = [
     "GradDrop",
     "GradNorm",
     "GradVac",
+    "GradientNoiseMonitor",
     "GramianWeighting",
     "JacobianWeighting",
     "LossWeighting",

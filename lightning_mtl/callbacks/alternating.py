@@ -22,8 +22,8 @@ class AlternatingUpdates(Weighting):
 
     For every batch and every group in turn: zero the gradients, run the network as the groups
     before have left it, backpropagate the sum of this group's losses only, step. With one
-    optimizer state per group (its moments and step counts of the shared parameters, never reset) the updates of the
-    groups are independent, and with Adam the scale of a loss no longer matters.
+    optimizer state per group (its moments and step counts of the shared parameters, never reset)
+    the updates of the groups are independent, and with Adam the scale of a loss no longer matters.
 
     Pascal, Michiardi, Bost, Huet & Zuluaga, "Improved optimization strategies for deep Multi-Task
     Networks", arXiv 2109.11678 (2021): `"per_group"` is its IO, `"shared"` its IUS; one group of

@@ -1,0 +1,266 @@
+"""`GradientNoiseMonitor`: how strong, how noisy and how much at odds the tasks' gradients are."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+
+from lightning_mtl.callbacks.charts import cosine_figure, history_figure, pixels, save
+from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.gradients import Gradients, add, gramian
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.noise import (
+    conflict_rate,
+    cosines,
+    gradient_to_noise,
+    itgn_ratio,
+    magnitude_similarity,
+    nearest_psd,
+    noise_scale,
+    noise_trace,
+    unbiased_gramian,
+)
+from lightning_mtl.step import Step
+
+
+class GradientNoiseMonitor(L.Callback):
+    r"""Measures the gradients of the tasks on the shared parameters, under any weighting or none.
+
+    Independent parts of the data, ranks and the micro-batches of an accumulation window, tell noise
+    from signal (see `lightning_mtl.noise`). Where there is only one part, the previous measured
+    step is the other one. Numerators and denominators are averaged over measurements before they
+    are divided. The run itself is not changed: the same parameters to the bit.
+
+    Logged under `train/noise/`, for each task unless said otherwise:
+
+    * `gradient_norm/<task>`: ||g_k|| of the step, biased upwards by its noise;
+    * `gnr/<task>`: gradient-to-noise ratio at the applied weights (see `MaxGNR`);
+    * `itgn/<task>`: ||Σ_{j≠k} w_j g_j|| / ||w_k g_k||, the others' pull against the task's own;
+    * `noise_scale/<task>`: tr Σ_k / |G_k|² in samples, the critical batch size of McCandlish et al.
+      (arXiv 1812.06162, 2018);
+    * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair;
+    * `conflict_rate`: the share of pairs with a negative cosine.
+
+    In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that measured
+    something and `pictures/noise.png`, GNR and weights over the run, when training ends. Both go to
+    TensorBoard too.
+
+    Under `AlternatingUpdates` each group's pass is a step of its own, and only the tasks of the last
+    group are compared.
+
+    Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
+    of K P gradients if there is only one part. One host sync.
+
+    Args:
+        every_n_steps: how often to measure, in optimizer steps.
+        decay: of the averages over measurements.
+    """
+
+    def __init__(self, every_n_steps: int = 50, decay: float = 0.9) -> None:
+        if every_n_steps < 1 or not 0 <= decay < 1:
+            raise ValueError(
+                "`GradientNoiseMonitor` needs `every_n_steps` of at least 1 and `decay` in [0, 1)."
+                f" Found {every_n_steps} and {decay}."
+            )
+        self.every_n_steps = every_n_steps
+        self.decay = decay
+        self.averages: dict[str, Tensor] = {}
+        self.history: dict[str, list[float]] = {}
+        self._samples = 0.0
+        self._rows: dict[int, Gradients] = {}
+        self._parts: Tensor | None = None
+        self._previous: tuple[list[int], list[Gradients]] | None = None
+        self._cosines: tuple[list[str], list[list[float]]] | None = None
+        self._whole: list[int] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start looking at the module's steps."""
+        if not isinstance(pl_module, MultiTaskModule):
+            raise TypeError(
+                "`GradientNoiseMonitor` needs a `MultiTaskModule`. Found"
+                f" `{type(pl_module).__name__}`."
+            )
+        if stage == "fit":
+            pl_module.observers.append(self)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stop looking."""
+        if isinstance(pl_module, MultiTaskModule) and self in pl_module.observers:
+            pl_module.observers.remove(self)
+
+    def on_train_batch_start(  # noqa: D102
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Counting may fail on an exotic batch, so it is left alone where nothing is measured.
+        if trainer.global_step % self.every_n_steps == 0:
+            self._samples = float(extract_batch_size(batch))
+
+    def observe(self, step: Step) -> None:
+        """Differentiate one micro-batch's tasks on the side."""
+        if step.number % self.every_n_steps:
+            return
+        rows = step.look().rows(step.partition.shared, keep_graph=True)
+        size = len(step.partition.tasks)
+        block = gramian(rows)
+        part = block.new_zeros(size, size)
+        for i, task in enumerate(step.local):
+            for j, other in enumerate(step.local):
+                part[task, other] = block[i, j]
+        self._parts = part if self._parts is None else self._parts + part
+        for task, row in zip(step.local, rows, strict=True):
+            self._rows[task] = add(self._rows.get(task), row)
+
+    def conclude(self, step: Step) -> dict[str, Tensor]:
+        """Turn what was seen of the window into numbers to log."""
+        if self._parts is None:
+            return {}
+        parts = step.window.length * world_size()
+        counts = step.window_counts.tolist()
+        # A task that some part lacks says nothing about the noise between parts.
+        whole = [task for task, n in zip(step.window_present, counts, strict=True) if n == parts]
+        sums = [sum_gradients_over_ranks(self._rows[task]) for task in whole]
+        within = sum_over_ranks(self._parts).cpu().double() / parts
+        self._rows, self._parts = {}, None
+        if not whole:
+            return {}
+        index = torch.tensor(whole)
+        within = within[index[:, None], index]
+        mean = gramian(sums).cpu().double() / parts**2
+        tasks = [step.partition.tasks[task] for task in whole]
+        weights = torch.stack([step.window.applied[task].cpu().double() for task in whole])
+        self._learn(whole, sums, mean, within, parts)
+        return self._report(tasks, mean, weights, step.number)
+
+    def _learn(
+        self,
+        whole: list[int],
+        sums: list[Gradients],
+        mean: Tensor,
+        within: Tensor,
+        parts: int,
+    ) -> None:
+        """Average signal and noise; with one part, against the previous measured step."""
+        if parts > 1:
+            signal = unbiased_gramian(mean, within, parts)
+            noise = (within - signal) / parts
+            trace = noise_trace(mean, within, parts, self._samples)
+            self._average(whole, signal, noise, trace)
+            return
+        previous, self._previous = self._previous, (whole, sums)
+        if previous is None or previous[0] != whole:
+            return
+        # Two steps are the two parts: the Gramian of all their rows has both and their products.
+        both = gramian([*sums, *previous[1]]).cpu().double()
+        count = len(whole)
+        now, before = both[:count, :count], both[count:, count:]
+        across = (both[:count, count:] + both[count:, :count]) / 2
+        second = (now + before) / 2
+        joint = (second + across) / 2
+        trace = noise_trace(joint, second, 2, self._samples)
+        self._average(whole, across, second - across, trace)
+
+    def _average(self, whole: list[int], signal: Tensor, noise: Tensor, trace: Tensor) -> None:
+        size = max([*whole, len(self.averages.get("trace", [])) - 1]) + 1
+        index = torch.tensor(whole)
+        pair = (index[:, None], index)
+        for name, value, place in (
+            ("signal", signal, pair),
+            ("noise", noise, pair),
+            ("trace", trace, index),
+        ):
+            shape = (size,) * value.ndim
+            for key in (name, f"{name}_weight"):
+                old = self.averages.get(key, value.new_zeros(0))
+                grown = value.new_zeros(shape)
+                grown[tuple(slice(n) for n in old.shape)] = (
+                    old.view(old.shape) if old.numel() else 0
+                )
+                self.averages[key] = grown
+            weight = self.averages[f"{name}_weight"]
+            self.averages[name][place] = (
+                self.decay * self.averages[name][place] + (1 - self.decay) * value
+            )
+            weight[place] = self.decay * weight[place] + (1 - self.decay)
+        self._whole = whole
+
+    def _report(
+        self, tasks: list[str], mean: Tensor, weights: Tensor, number: int
+    ) -> dict[str, Tensor]:
+        cosine, similarity = cosines(mean), magnitude_similarity(mean)
+        report = {"conflict_rate": conflict_rate(mean)}
+        itgn = itgn_ratio(mean, weights)
+        for k, task in enumerate(tasks):
+            report[f"gradient_norm/{task}"] = mean[k, k].sqrt()
+            report[f"itgn/{task}"] = itgn[k]
+            for j in range(k):
+                report[f"cosine/{tasks[j]}/{task}"] = cosine[j, k]
+                report[f"similarity/{tasks[j]}/{task}"] = similarity[j, k]
+        self._cosines = (tasks, cosine.tolist())
+        ratio = torch.full_like(weights, float("nan"))
+        if "signal" in self.averages and len(self._whole) == len(tasks):
+            index = torch.tensor(self._whole)
+            pair = (index[:, None], index)
+            averaged = {
+                name: self.averages[name][place] / self.averages[f"{name}_weight"][place]
+                for name, place in (("signal", pair), ("noise", pair), ("trace", index))
+            }
+            signal, noise = nearest_psd(averaged["signal"]), nearest_psd(averaged["noise"])
+            ratio = gradient_to_noise(weights, signal, noise)
+            scale = noise_scale(averaged["trace"], averaged["signal"].diagonal())
+            for k, task in enumerate(tasks):
+                report[f"gnr/{task}"] = ratio[k]
+                report[f"noise_scale/{task}"] = scale[k]
+        self._remember(tasks, ratio, weights, number)
+        return {f"noise/{name}": value for name, value in report.items()}
+
+    def _remember(self, tasks: list[str], ratio: Tensor, weights: Tensor, number: int) -> None:
+        steps = self.history.setdefault("step", [])
+        steps.append(float(number))
+        for kind, values in (("gnr", ratio), ("weight", weights)):
+            for task, value in zip(tasks, values.tolist(), strict=True):
+                curve = self.history.setdefault(f"{kind}/{task}", [])
+                curve += [float("nan")] * (len(steps) - 1 - len(curve)) + [value]
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the cosines."""
+        if self._cosines is not None:
+            tasks, matrix = self._cosines
+            self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw GNR and weights over the run."""
+        steps = self.history.get("step", [])
+        if len(steps) > 1:
+            curves: dict[str, dict[str, list[float]]] = {"gnr": {}, "weight": {}}
+            for name, values in self.history.items():
+                kind, _, task = name.partition("/")
+                if task:
+                    missing = [float("nan")] * (len(steps) - len(values))
+                    curves[kind][task] = values + missing
+            self._draw(trainer, "noise", history_figure(steps, curves["gnr"], curves["weight"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Averages and history; the previous step's gradients are measured again."""
+        return {"averages": dict(self.averages), "history": dict(self.history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the Trainer's checkpoint."""
+        self.averages = dict(state_dict["averages"])
+        self.history = dict(state_dict["history"])
+
+    def _draw(self, trainer: L.Trainer, name: str, figure: Any) -> None:
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
+        save(figure, folder / f"{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                picture = pixels(figure)
+                logger.experiment.add_image(
+                    f"train/{name}", picture, trainer.global_step, dataformats="HWC"
+                )
