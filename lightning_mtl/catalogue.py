@@ -16,7 +16,7 @@ BEGIN, END = "<!-- weightings:begin -->", "<!-- weightings:end -->"
 # Authors, "Title", venue and year: the form in which docstrings cite.
 CITATION = re.compile(
     r'(?P<authors>[A-Z][^"“”.;:()]*?(?: et al\.)?), ["“](?P<title>[^"”]+)["”],'
-    r" (?P<venue>[^\".;()]*?\d{4})"
+    r" (?P<venue>arXiv \d{4}\.\d+|[^\".;()]*?\d{4})"
 )
 
 

@@ -1,0 +1,70 @@
+"""The table of weightings says of each class what its docstring says."""
+
+import re
+
+import pytest
+
+from lightning_mtl.callbacks import (
+    DWA,
+    MGDA,
+    AlternatingUpdates,
+    EqualWeighting,
+    GradNorm,
+    GramianWeighting,
+)
+from lightning_mtl.catalogue import catalogue_markdown, citations, renewed, summary, weightings
+
+
+def rows() -> dict[str, list[str]]:
+    lines = catalogue_markdown().splitlines()[2:]
+    # A bar within a cell is escaped.
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def test_every_weighting_has_one_complete_row() -> None:
+    table = rows()
+    assert list(table) == [kind.__name__ for kind in weightings()]
+    assert GramianWeighting.__name__ not in table
+    for needs, what, _, price in table.values():
+        assert needs in ("losses", "gradients")
+        assert what
+        assert {"F", "H", "B"} <= set(price)
+
+
+def test_a_row_says_what_the_class_says() -> None:
+    assert rows()["GradNorm"] == [
+        "gradients",
+        summary(GradNorm),
+        "Chen et al., ICML 2018",
+        GradNorm.price,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (DWA, "Liu et al., CVPR 2019"),
+        (MGDA, "Désidéri, Comptes Rendus Mathematique 2012; Sener & Koltun, NeurIPS 2018"),
+        (AlternatingUpdates, "Pascal et al., arXiv 2109.11678"),
+        (EqualWeighting, ""),
+    ],
+)
+def test_works_are_cited_in_short(kind: type, expected: str) -> None:
+    assert citations(kind) == expected
+
+
+def test_the_table_is_renewed_where_it_is_marked() -> None:
+    text = "before <!-- weightings:begin --> old <!-- weightings:end --> after"
+    new = renewed(text)
+    assert new.startswith("before ")
+    assert new.endswith(" after")
+    assert catalogue_markdown() in new
+    assert "old" not in new
+    assert renewed(new) == new
+
+
+@pytest.mark.parametrize("text", ["", "<!-- weightings:end --> <!-- weightings:begin -->"])
+def test_a_text_without_marks_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="should be marked by"):
+        renewed(text)
