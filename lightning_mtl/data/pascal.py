@@ -66,7 +66,7 @@ class PASCALContext(Dataset[Sample]):
 
     Mottaghi et al., CVPR 2014; tasks of Maninis et al., CVPR 2019. Saliency and normals are
     distilled from networks; normals count only where the class of the pixel is also one of NYUv2.
-    Edges are the thinned zero-crossings of the 459 classes. An image without people has no
+    Edges are where the 459 classes meet, thinned. An image without people has no
     `human_parts`.
 
     Args:
