@@ -8,10 +8,16 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 from torchvision.utils import make_grid, save_image
 
 from lightning_mtl.dense_prediction import DensePrediction
+
+PADDING = 2
+TITLE_HEIGHT = 24
 
 
 class PredictionGrid(L.Callback):
@@ -63,13 +69,26 @@ class PredictionGrid(L.Callback):
 
 
 def draw(module: DensePrediction, batch: dict[str, Tensor]) -> Float[Tensor, "3 height width"]:
-    """The grid for one batch, RGB in [0, 1]."""
+    """The grid for one batch, RGB in [0, 1], with a line of titles."""
     with torch.no_grad():
         predictions = module(batch["image"])
-    columns = [batch["image"].float().clamp(0, 1)]
+    image = batch["image"].float().clamp(0, 1)
+    columns = {"input": image}
     for name, task in module.tasks.items():
         if name in batch:
-            columns.append(task.draw_target(batch[name]).to(columns[0]))
-            columns.append(task.draw(predictions[name].float(), batch[name]).to(columns[0]))
-    frames = torch.stack(columns, dim=1).flatten(0, 1).cpu()
-    return make_grid(frames, nrow=len(columns), padding=2, pad_value=1.0)
+            columns[f"{name}: target"] = task.draw_target(batch[name])
+            columns[f"{name}: predicted"] = task.draw(predictions[name].float(), batch[name])
+    size = image.shape[-2:]
+    cells = [F.interpolate(column.to(image), size) for column in columns.values()]
+    frames = torch.stack(cells, dim=1).flatten(0, 1).cpu()
+    grid = make_grid(frames, nrow=len(columns), padding=PADDING, pad_value=1.0)
+    return torch.cat([_titles(list(columns), grid.shape[-1], size[1] + PADDING), grid], dim=1)
+
+
+def _titles(names: list[str], width: int, step: int) -> Float[Tensor, "3 height width"]:
+    """The names above their columns, on two lines, black on white."""
+    strip = Image.new("RGB", (width, TITLE_HEIGHT), "white")
+    pen = ImageDraw.Draw(strip)
+    for index, name in enumerate(names):
+        pen.text((index * step + PADDING, 1), name.replace(": ", "\n"), "black", spacing=0)
+    return to_dtype(pil_to_tensor(strip), torch.float32, scale=True)
