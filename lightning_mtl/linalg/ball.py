@@ -32,6 +32,8 @@ def max_min_in_ball(
         v, in float64.
     """
     cosines, norms = unit_rows(gramian)
+    if not float(radius):
+        return torch.zeros_like(norms)
     need = norms.min() / norms
     reached = cosines @ (center.double() * norms)
     tolerance = resolution(gramian)
@@ -128,7 +130,9 @@ class _Path:
         shares = _solve(inside, self.cosines[row, active])
         self.slack[row] = 0.0
         if 1 - float(shares @ self.cosines[row, active]) <= self.tolerance:
-            leaving, stride = _first(self.t[active], -shares, self.tolerance)
+            # Shares are worth half the digits only: they solve a nearly singular system.
+            noise = math.sqrt(self.tolerance) * float(shares.abs().max())
+            leaving, stride = _first(self.t[active], -shares, noise)
             if stride == math.inf:
                 return False
             self.t[active] = (self.t[active] - stride * shares).clamp(min=0)

@@ -12,7 +12,7 @@ ROUNDS = 12
 PATIENCE = 3
 """Block pivots that may fail to reduce the number of wrong signs before single ones are made."""
 
-LARGEST = 1e4
+LARGEST = 1e2
 """How many times as large as the problem's numbers a solution may be before it is distrusted."""
 
 

@@ -7,10 +7,13 @@ from torch import Tensor
 from lightning_mtl.linalg.unit import resolution, unit_rows
 
 STEPS = 100
-"""More than ever needed: about 10 for independent rows, 30 for nearly opposed ones."""
+"""More than ever needed: about 10, and 30 for nearly opposed rows or large α and unequal norms."""
 
 RIDGE = 1e-8
 """What the smallest eigenvalue of C is lifted to: the rounding of float32 gradients."""
+
+FURTHEST = 8.0
+"""How many powers of e a weight may fall in one step."""
 
 
 def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Tensor, " K"]:
@@ -57,9 +60,8 @@ def _newton(
         scale = hessian.diagonal().rsqrt()
         factor, _ = torch.linalg.cholesky_ex(scale[:, None] * hessian * scale)
         step = scale * torch.cholesky_solve((scale * error)[:, None], factor)[:, 0]
-        largest = float(step.max())
-        # Full steps upwards; downwards never past half way to zero.
-        u = u - u * step * min(1.0, 0.5 / max(largest, 0.5))
+        # Upwards as it is; far downwards by a factor, as 1 - step would be negative.
+        u = u * torch.where(step > 0.5, torch.exp(-step.clamp(max=FURTHEST)), 1 - step)
         previous, size = size, float(step.abs().max())
         # Quadratic from here on, so a step that is no shorter is rounding.
         if size < 1e-12 or (size < 1e-4 and size >= previous / 2):

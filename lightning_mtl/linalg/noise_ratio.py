@@ -21,7 +21,7 @@ def max_noise_ratio(
     start: Float[Tensor, " K"],
     objective: Objective = "product",
 ) -> Float[Tensor, " K"]:
-    """argmax over w > 0, Σ w = K, of Σ_i log GNR_i(w) ("product") or min_i log GNR_i(w) ("min").
+    """The w > 0, Σ w = K, that maximises Σ_i log GNR_i(w) ("product") or its minimum ("min").
 
     GNR_i(w) = w_i² M_ii / (wᵀ A_i w) with A_i = C + (M without row and column i). In u = log w by
     Newton's method with Levenberg's damping; the ratios do not change under w -> c w, which the

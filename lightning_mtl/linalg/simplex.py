@@ -27,7 +27,7 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
     norms = matrix.diagonal().clamp(min=0).sqrt()
     zero = norms == 0
     if bool(zero.any()):
-        return (zero / zero.sum()).to(gramian)
+        return (zero.to(matrix) / zero.sum()).to(gramian)
     matrix = matrix / norms.max().square()
     norms = norms / norms.max()
     weights, active = _start(matrix, norms)

@@ -29,8 +29,8 @@ def unit_rows(
 
 
 def resolution(gramian: Float[Tensor, "K K"]) -> float:
-    """What the dtype cannot tell from zero in a Gramian of unit rows: 16 K roundings."""
-    return 16 * len(gramian) * torch.finfo(gramian.dtype).eps
+    """What the dtype cannot tell from zero in a Gramian of unit rows: 16 K roundings, but 1e-3."""
+    return min(16 * len(gramian) * torch.finfo(gramian.dtype).eps, 1e-3)
 
 
 def rank(gramian: Float[Tensor, "K K"]) -> int:
