@@ -1,4 +1,4 @@
-"""What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth in logs."""
+"""What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth."""
 
 import subprocess
 import sys
