@@ -1,12 +1,15 @@
 """Gradients of several tasks: their inner products, sums, and the way into `.grad`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import buckets
+
+CACHE = 2**17
+"""Numbers of a row that are read at once on the host, so that K rows stay in its cache."""
 
 Gradients = list[Tensor]
 """One tensor for each parameter: a row of the Jacobian that is never joined into one vector."""
@@ -25,8 +28,7 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
             " override `shared_parameters()`."
         )
     entries: list[list[Tensor]] = []
-    for parts in zip(*(buckets(row) for row in rows), strict=True):
-        flat = [_flat(part) for part in parts]
+    for flat in zip(*(_pieces(row) for row in rows), strict=True):
         entries.append([torch.dot(flat[i], flat[j]) for i in range(tasks) for j in range(i + 1)])
     sums = torch.stack([torch.stack(part) for part in entries]).sum(0)
     full = sums.new_zeros(tasks, tasks)
@@ -82,9 +84,16 @@ def write(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         torch.autograd.backward(list(parameters), list(gradients))
 
 
-def _flat(part: Sequence[Tensor]) -> Float[Tensor, " n"]:
-    joined = part[0].flatten() if len(part) == 1 else torch.cat([t.flatten() for t in part])
-    return joined.to(wide(joined))
+def _pieces(row: Sequence[Tensor]) -> Iterator[Float[Tensor, " n"]]:
+    """A row as vectors that are quick to multiply: few on a device, cache-sized ones on the host."""
+    if row[0].device.type == "cpu":
+        for part in row:
+            flat = part.flatten()
+            yield from flat.to(wide(flat)).split(CACHE)
+        return
+    for bucket in buckets(row):
+        joined = torch.cat([part.flatten() for part in bucket])
+        yield joined.to(wide(joined))
 
 
 def wide(tensor: Tensor) -> torch.dtype:

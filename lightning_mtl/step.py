@@ -108,7 +108,7 @@ class Step:
         parts = [gramian.flatten(), self.normalisers(), self.window_losses, self.window_counts]
         host = torch.cat([part.to(gramian.dtype) for part in parts]).cpu().double()
         matrix, scale, losses, counts = host.split([k * k, k, k, k])
-        return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts)
+        return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts, scale)
 
     def backward(self, loss: Tensor) -> None:
         """Plain backward of a total; under DDP, parameters that it does not reach get zeros."""

@@ -15,6 +15,7 @@ class Statistics(NamedTuple):
     losses: Float[Tensor, " k"]
     gramian: Float[Tensor, "k k"]
     counts: Float[Tensor, " k"]
+    scale: Float[Tensor, " k"]
 
 
 class Window:

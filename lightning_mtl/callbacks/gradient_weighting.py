@@ -87,12 +87,12 @@ class GramianWeighting(Weighting):
                 the host.
         """
 
-    def observe(self, rows: list[Gradients], norms: Float[Tensor, " K"]) -> None:
+    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
         """Look at the measured gradients, before `weights`; only with `needs_rows`.
 
         Args:
-            rows: of the tasks present, times `norms`.
-            norms: what to divide them by.
+            rows: of the tasks present, times `scale`.
+            scale: what to divide them by, on the host.
         """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -156,7 +156,7 @@ class GramianWeighting(Weighting):
 
     def _solve(self, step: Step, measured: Tensor, rows: list[Gradients]) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
-        losses, normalised, counts = step.host_statistics(measured)
+        losses, normalised, counts, scale = step.host_statistics(measured)
         self.state.present = step.window_present
         if not bool(torch.isfinite(normalised).all()):
             if self._loss_is_scaled:
@@ -165,7 +165,7 @@ class GramianWeighting(Weighting):
             names = [self.tasks[step.window_present[k]] for k in bad]
             raise NonFiniteGradientError(names, step.number)
         if self.needs_rows:
-            self.observe(rows, step.normalisers())
+            self.observe(rows, scale)
         weights = self.weights(losses, normalised)
         self.state.read("kept", weights, 1.0)
         self.state.write("kept", weights)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
-from lightning_mtl.gradients import Gradients
+from lightning_mtl.gradients import Gradients, wide
 from lightning_mtl.gradients import gramian as gramian_of
 from lightning_mtl.linalg.noise_ratio import Objective, max_noise_ratio
 from lightning_mtl.noise import (
@@ -89,24 +89,30 @@ class MaxGNR(GramianWeighting):
         """As every Gramian rule; the averages take memory."""
         return f"{super().price}, and K P numbers of averaged gradients"
 
-    def observe(self, rows: list[Gradients], norms: Float[Tensor, " K"]) -> None:
+    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
         """Average the gradients of the tasks present.
 
         Args:
-            rows: the gradients times `norms`.
-            norms: what they are to be divided by.
+            rows: the gradients times `scale`.
+            scale: on the host.
         """
         tensors = self.state.tensors
         present = range(len(rows)) if self.state.present is None else self.state.present
         tasks = len(self.state.tasks) or len(rows)
-        flat = [torch.cat([part.flatten() for part in row]) for row in rows]
+        first = rows[0]
+        sizes = [part.numel() for part in first]
         if "mean" not in tensors:
-            tensors["mean"] = flat[0].new_zeros(tasks, flat[0].numel(), dtype=norms.dtype)
+            dtype = wide(first[0])
+            tensors["mean"] = torch.zeros(tasks, sum(sizes), dtype=dtype, device=first[0].device)
             tensors["mean_steps"] = torch.zeros(tasks, dtype=torch.float64)
-        mean = tensors["mean"] = tensors["mean"].to(flat[0].device)
+        mean = tensors["mean"] = tensors["mean"].to(first[0].device)
         steps = tensors["mean_steps"] = tensors["mean_steps"].clone()
-        for row, norm, task in zip(flat, norms, present, strict=True):
-            mean[task] = torch.lerp(row.to(mean) / norm, mean[task], self.beta1)
+        for row, divisor, task in zip(rows, scale.tolist(), present, strict=True):
+            # In place and part by part: this is as large as the trunk, for every task.
+            kept = list(mean[task].split(sizes))
+            new = [part.flatten().to(mean.dtype) for part in row]
+            torch._foreach_mul_(kept, self.beta1)
+            torch._foreach_add_(kept, new, alpha=(1 - self.beta1) / divisor)
             steps[task] += 1
 
     def weights(

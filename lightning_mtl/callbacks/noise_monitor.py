@@ -46,12 +46,12 @@ class GradientNoiseMonitor(L.Callback):
     * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair;
     * `conflict_rate`: the share of pairs with a negative cosine.
 
-    In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that measured
-    something and `pictures/noise.png`, GNR and weights over the run, when training ends. Both go to
-    TensorBoard too.
+    In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that
+    measured something and `pictures/noise.png`, GNR and weights over the run, when training ends.
+    Both go to TensorBoard too.
 
-    Under `AlternatingUpdates` each group's pass is a step of its own, and only the tasks of the last
-    group are compared.
+    Where groups of tasks take turns, each group's pass is a step of its own, and only the tasks of
+    the last group are compared.
 
     Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
     of K P gradients if there is only one part. One host sync.
