@@ -117,9 +117,10 @@ class DensePrediction(MultiTaskModule):
     def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> None:
         self._check_targets(batch)
         predictions = self(batch["image"])
-        for name, metric in metrics.items():
+        for name, task in self.tasks.items():
             if name in batch:
-                metric.update(predictions[name], batch[name])  # type: ignore[operator]
+                metric: Any = metrics[name]
+                metric.update(predictions[name], task.metric_target(batch))
 
     def _log_metrics(self, stage: str, metrics: nn.ModuleDict) -> None:
         results: dict[str, dict[str, Tensor]] = {}

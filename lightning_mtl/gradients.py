@@ -27,9 +27,10 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
             " least one trainable parameter that two tasks use. Use a loss-level weighting, or"
             " override `shared_parameters()`."
         )
-    entries: list[list[Tensor]] = []
-    for flat in zip(*(_pieces(row) for row in rows), strict=True):
-        entries.append([torch.dot(flat[i], flat[j]) for i in range(tasks) for j in range(i + 1)])
+    entries = [
+        [torch.dot(flat[i], flat[j]) for i in range(tasks) for j in range(i + 1)]
+        for flat in zip(*(_pieces(row) for row in rows), strict=True)
+    ]
     sums = torch.stack([torch.stack(part) for part in entries]).sum(0)
     full = sums.new_zeros(tasks, tasks)
     lower = torch.tril_indices(tasks, tasks, device=sums.device)
@@ -85,7 +86,7 @@ def write(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
 
 
 def _pieces(row: Sequence[Tensor]) -> Iterator[Float[Tensor, " n"]]:
-    """A row as vectors that are quick to multiply: few on a device, cache-sized ones on the host."""
+    """A row as vectors quick to multiply: few on a device, cache-sized ones on the host."""
     if row[0].device.type == "cpu":
         for part in row:
             flat = part.flatten()

@@ -79,8 +79,8 @@ def magnitude_similarity(gramian: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
 def itgn_ratio(gramian: Float[Tensor, "K K"], weights: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     """The inter-task gradient noise of each task, in units of its gradient.
 
-    ||Σ_{j≠i} w_j g_j|| / ||w_i g_i||, with ITGN in the words of Fan et al. (ACCV 2022); infinite for
-    a task without gradient or weight.
+    ||Σ_{j≠i} w_j g_j|| / ||w_i g_i||, with ITGN in the words of Fan et al. (ACCV 2022); infinite
+    for a task without gradient or weight.
     """
     weighted = gramian * torch.outer(weights, weights)
     own = weighted.diagonal()

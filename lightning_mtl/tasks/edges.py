@@ -1,6 +1,7 @@
 """Edges as a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning_mtl.metrics import EdgeMetrics
 from lightning_mtl.tasks.binary_map import BinaryMap
@@ -44,6 +45,10 @@ class Edges(BinaryMap):
         self.max_dist = max_dist
         self.protocol = protocol
         self.workers = workers
+
+    def metric_target(self, batch: Mapping[str, Any]) -> Any:
+        """Every annotator's edges where the data set has them, since odsF is defined over them."""
+        return batch.get("annotators", batch[self.name])
 
     def metrics(self) -> EdgeMetrics:
         """New edge metrics."""

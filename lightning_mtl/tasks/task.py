@@ -1,6 +1,8 @@
 """The interface of a task."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +37,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> PooledMetric:
         """New metrics, which take `update(prediction, target)`."""
+
+    def metric_target(self, batch: Mapping[str, Any]) -> Any:
+        """What the metrics take as target; what the loss takes, unless a batch has better."""
+        return batch[self.name]
 
     @abstractmethod
     def draw(

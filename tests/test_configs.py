@@ -1,0 +1,131 @@
+"""Every config of the package trains through the command line, on tiny settings."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_mtl.cli import main
+from lightning_mtl.compare import compare
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+OVERLAYS = sorted((CONFIGS / "weightings").glob("*.yaml"))
+
+TINY = """
+data:
+  init_args: {batch_size: 4}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 2
+  limit_val_batches: 1
+  limit_test_batches: 1
+  limit_predict_batches: 1
+  check_val_every_n_epoch: 1
+  enable_progress_bar: false
+  enable_model_summary: false
+  log_every_n_steps: 1
+  accelerator: cpu
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LightningCLI warns about arguments of its own while those of pytest are there."""
+    monkeypatch.setattr(sys, "argv", ["lightning-mtl"])
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments that make any config small; whatever it writes goes to a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return ["--config", str(tmp_path / "tiny.yaml")]
+
+
+ROOMS = ["--data.init_args.size=[32,32]", "--data.init_args.train_length=8"]
+
+
+def run(command: str, *configs: Path, tiny: list[str], extra: list[str] | None = None) -> None:
+    named = [part for config in configs for part in ("--config", str(config))]
+    main([command, *named, *tiny, *(extra or [])])
+
+
+def test_the_quick_start_trains_validates_tests_and_predicts(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONFIGS / "quickstart.yaml"
+    run("fit", config, tiny=tiny, extra=ROOMS)
+    shown = capsys.readouterr().out
+    assert "trivial" in shown
+    assert "mIoU" in shown
+    folder = tmp_path / "runs" / "quickstart" / "version_0"
+    assert (folder / "pictures" / "epoch_001.png").stat().st_size > 1000
+    checkpoint = next((folder / "checkpoints").glob("*.ckpt"))
+    for command in ("validate", "test", "predict"):
+        run(command, config, tiny=tiny, extra=[*ROOMS, f"--ckpt_path={checkpoint}"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_weighting_trains_the_quick_start(overlay: Path, tiny: list[str]) -> None:
+    if overlay.stem == "torchjd":
+        pytest.importorskip("torchjd", reason="the extra `torchjd` is optional")
+    run("fit", CONFIGS / "quickstart.yaml", overlay, tiny=tiny, extra=ROOMS)
+
+
+def test_noise_is_drawn_over_a_run(tiny: list[str], tmp_path: Path) -> None:
+    configs = (CONFIGS / "quickstart.yaml", CONFIGS / "noise.yaml")
+    every = ["--trainer.max_epochs=9", "--trainer.check_val_every_n_epoch=9"]
+    run("fit", *configs, tiny=tiny, extra=[*ROOMS, *every])
+    pictures = tmp_path / "runs" / "quickstart" / "version_0" / "pictures"
+    assert {"noise.png", "cosines.png"} <= {path.name for path in pictures.iterdir()}
+
+
+def test_mosd_trains(tiny: list[str], shared_data: Path) -> None:
+    small = [f"--data.init_args.root={shared_data / 'mosd'}", "--data.init_args.size=[32,32]"]
+    # Not cached: a few frames are read instead of all.
+    run("fit", CONFIGS / "mosd.yaml", tiny=tiny, extra=[*small, "--data.init_args.cache=false"])
+
+
+def test_the_printed_config_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), "--print_config"]
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert "class_path: lightning_mtl.DensePrediction" in capsys.readouterr().out
+
+
+def written(folder: Path, rows: str) -> str:
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text(rows)
+    return str(folder)
+
+
+def test_runs_are_compared_with_spread_and_delta(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "step,val/depth/RMSE,val/segmentation/mIoU\n"
+    one = written(tmp_path / "a", head + "1,2.0,0.1\n2,0.9,0.5\n")
+    two = written(tmp_path / "b", head + "2,1.1,0.7\n")
+    compare(
+        [f"equal={one}", f"equal={two}"],
+        baselines={"val/depth/RMSE": 1.0, "val/segmentation/mIoU": 0.5},
+        higher_is_better=["val/segmentation/mIoU"],
+    )
+    shown = "".join(capsys.readouterr().out.split())
+    assert "1±0.14" in shown
+    assert "0.6±0.14" in shown
+    # Deltas: (+10 + 0) / 2 = 5 and (-10 + 40) / 2 = 15.
+    assert "10±7.1" in shown
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"metrics\.csv"):
+        compare([str(tmp_path)])
+
+
+def test_rank_and_seed_are_in_the_saved_config(tiny: list[str], tmp_path: Path) -> None:
+    run("fit", CONFIGS / "quickstart.yaml", tiny=tiny, extra=ROOMS)
+    saved = tmp_path / "runs" / "quickstart" / "version_0" / "config.yaml"
+    assert "seed_everything: 0" in saved.read_text()
+    assert torch.initial_seed() == 0
