@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
-from lightning_mtl.linalg import rank
+from lightning_mtl.linalg import resolution, unit_rows
 
 Scale = Literal["min", "median", "rmse"]
 
@@ -54,15 +54,16 @@ class AlignedMTL(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """√λ V Λ^{-1/2} Vᵀ 1/K."""
-        matrix = gramian.double()
-        mean = torch.full_like(matrix.diagonal(), 1 / len(matrix))
-        count = rank(gramian)
-        if not count:
+        cosines, norms = unit_rows(gramian)
+        mean = torch.full_like(norms, 1 / len(norms))
+        values, vectors = torch.linalg.eigh(cosines)
+        kept = values > resolution(gramian)
+        if not bool(kept.any()):
             return mean.to(gramian)
-        values, vectors = torch.linalg.eigh(matrix / matrix.diagonal().max())
-        # Gradients of very unequal norms: what is below the rounding of the largest stays rounding.
-        smallest = len(values) * torch.finfo(values.dtype).eps
-        kept = values[-count:].clamp(min=smallest)
-        vectors = vectors[:, -count:]
-        level = {"min": kept[0], "median": kept.median(), "rmse": kept.mean()}[self.scale]
-        return (vectors @ ((level / kept).sqrt() * (mean @ vectors))).to(gramian)
+        # G = A Aᵀ. The singular values of A keep the digits that the eigenvalues of G would lose
+        # where norms are very unequal.
+        root = norms[:, None] * vectors[:, kept] * values[kept].sqrt()
+        directions, singular, _ = torch.linalg.svd(root, full_matrices=False)
+        squares = singular.square()
+        level = {"min": squares[-1], "median": squares.median(), "rmse": squares.mean()}[self.scale]
+        return (directions @ (level.sqrt() / singular * (mean @ directions))).to(gramian)

@@ -4,7 +4,7 @@ from lightning_mtl.linalg.ball import max_min_in_ball
 from lightning_mtl.linalg.cone import dual_cone, nonnegative_qp
 from lightning_mtl.linalg.fair import fair_weights
 from lightning_mtl.linalg.simplex import project_to_simplex, simplex_min_norm
-from lightning_mtl.linalg.unit import impartial_weights, rank, resolution, solve_units, unit_rows
+from lightning_mtl.linalg.unit import impartial_weights, resolution, solve_units, unit_rows
 
 __all__ = [
     "dual_cone",
@@ -13,7 +13,6 @@ __all__ = [
     "max_min_in_ball",
     "nonnegative_qp",
     "project_to_simplex",
-    "rank",
     "resolution",
     "simplex_min_norm",
     "solve_units",

@@ -99,6 +99,8 @@ class _Path:
             active = self.active
             rows = self.cosines[active]
             step = _solve(rows[:, active], self.need[active])
+            if step is None:
+                break
             pull = step @ rows
             rate = pull - self.need
             rate[active] = 0.0
@@ -129,6 +131,8 @@ class _Path:
         inside = self.cosines[active][:, active]
         shares = _solve(inside, self.cosines[row, active])
         self.slack[row] = 0.0
+        if shares is None:
+            return False
         if 1 - float(shares @ self.cosines[row, active]) <= self.tolerance:
             # Shares are worth half the digits only: they solve a nearly singular system.
             noise = math.sqrt(self.tolerance) * float(shares.abs().max())
@@ -157,6 +161,7 @@ def _surface(length: float, slope: float, square: float, radius: float) -> float
     return room / (slope + math.sqrt(slope * slope + square * room)) if room else 0.0
 
 
-def _solve(matrix: Float[Tensor, "k k"], right: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    factor, _ = torch.linalg.cholesky_ex(matrix)
-    return torch.cholesky_solve(right[:, None], factor)[:, 0]
+def _solve(matrix: Float[Tensor, "k k"], right: Float[Tensor, " k"]) -> Float[Tensor, " k"] | None:
+    """The solution; none where the rounding of a low precision has made the matrix indefinite."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return None if int(info) else torch.cholesky_solve(right[:, None], factor)[:, 0]

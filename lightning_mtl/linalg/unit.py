@@ -33,11 +33,6 @@ def resolution(gramian: Float[Tensor, "K K"]) -> float:
     return min(16 * len(gramian) * torch.finfo(gramian.dtype).eps, 1e-3)
 
 
-def rank(gramian: Float[Tensor, "K K"]) -> int:
-    """How many rows are linearly independent, whatever their norms."""
-    return int((torch.linalg.eigvalsh(unit_rows(gramian)[0]) > resolution(gramian)).sum())
-
-
 def solve_units(
     gramian: Float[Tensor, "K K"], right: Float[Tensor, " K"]
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:

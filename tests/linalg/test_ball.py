@@ -42,8 +42,9 @@ def test_the_optimum_is_that_of_a_general_solver() -> None:
         gramian = rows @ rows.T
         center, radius, added = setting(rows, 0.4)
 
-        def objective(w, gramian=gramian.numpy(), center=center.numpy(), radius=float(radius)):
-            return w @ gramian @ center + radius * (w @ gramian @ w) ** 0.5
+        def objective(w, cost=gramian @ center, gramian=gramian, radius=radius):
+            w = torch.from_numpy(w)
+            return float(w @ cost + radius * (w @ gramian @ w).sqrt())
 
         found = minimize(
             objective,

@@ -9,7 +9,7 @@ from tests.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_j
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10, 20, 40])
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 10.0])
 def test_fair_weights_solve_their_equation(make, tasks: int, alpha: float) -> None:
-    """T5, T6: also for norms over six decades, where the solvers of TorchJD miss it by 100 % and more."""
+    """T5, T6: for norms over six decades too, where TorchJD misses it by 100 % and more."""
     for scale in SCALES:
         rows = make(tasks, 2 * tasks + 5, seed=tasks) * scale
         weights = fair_weights(rows @ rows.T, alpha)
