@@ -144,11 +144,16 @@ class Step:
         backward.descend(scaled)
         self._release()
 
-    def measure(self, backward: TaskBackward, inputs: Sequence[Tensor]) -> None:
-        """Add this micro-batch's task gradients at some parameters of the trunk to the window."""
+    def measure(self, backward: TaskBackward, inputs: Sequence[Tensor]) -> list[Gradients]:
+        """Add this micro-batch's task gradients at some parameters of the trunk to the window.
+
+        Returns:
+            The rows of this micro-batch.
+        """
         rows = backward.rows(inputs, keep_graph=True)
         for task, row in zip(self.local, rows, strict=True):
             self.window.measured[task] = add(self.window.measured.get(task), row)
+        return rows
 
     def measure_features(self, backward: TaskBackward) -> None:
         """Add the Gramian of this micro-batch at the shared features to the window.
@@ -157,11 +162,7 @@ class Step:
         """
         given = self._features()
         rows = backward.feature_rows() if given is None else backward.rows(given, keep_graph=True)
-        block = gramian(rows)
-        full = block.new_zeros(len(self.partition.tasks), len(self.partition.tasks))
-        for row, task in enumerate(self.local):
-            for column, other in enumerate(self.local):
-                full[task, other] = block[row, column]
+        full = self._spread(gramian(rows))
         self.window.gramian = full if self.window.gramian is None else self.window.gramian + full
 
     def measure_feature_sums(self, backward: TaskBackward) -> None:
@@ -176,12 +177,48 @@ class Step:
             sums = [_channel_sums(gradient) for gradient in row]
             self.window.measured[task] = add(self.window.measured.get(task), sums)
 
-    def collect(self, backward: TaskBackward) -> None:
-        """Add this micro-batch's gradients of all tasks, trunk and heads, to the window."""
+    def add_part(self, rows: Sequence[Gradients]) -> None:
+        """Add the Gramian of one micro-batch on one rank, an independent part of the window.
+
+        Args:
+            rows: of this rank's tasks.
+        """
+        products = self._spread(gramian(rows))
+        both = torch.stack(
+            [products, self._spread(torch.ones_like(products[: len(rows), : len(rows)]))]
+        )
+        self.window.parts = both if self.window.parts is None else self.window.parts + both
+
+    def across_parts(self, measured: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+        """The mean of J_r J_sᵀ over different parts r ≠ s, in the units of `measured`.
+
+        With Σ_r J_r and each part's own Gramian, no further passes are needed. What only one part
+        has stays as it is.
+
+        Args:
+            measured: the Gramian of the reduced rows.
+        """
+        assert self.window.parts is not None
+        own, same = (
+            _pick(_pick(matrix, self.window_present).T, self.window_present)
+            for matrix in sum_over_ranks(self.window.parts)
+        )
+        pairs = torch.outer(self.window_counts, self.window_counts).to(measured)
+        others = pairs - same
+        crossed = (measured - own) * pairs / others.clamp(min=1)
+        return torch.where(others > 0, crossed, measured)
+
+    def collect(self, backward: TaskBackward) -> list[Gradients]:
+        """Add this micro-batch's gradients of all tasks, trunk and heads, to the window.
+
+        Returns:
+            The trunk's rows of this micro-batch.
+        """
         rows = backward.rows(self.partition.shared)
         for task, row, head in zip(self.local, rows, backward.heads, strict=True):
             self.window.rows[task] = add(self.window.rows.get(task), row)
             self.window.heads[task] = add(self.window.heads.get(task), head)
+        return rows
 
     def reduce(self) -> list[Gradients]:
         """The window's rows of `window_present`, summed over ranks, still times f N_k."""
@@ -284,6 +321,14 @@ class Step:
         return sum_gradients_over_ranks(
             [torch.zeros_like(t) for t in inputs] if row is None else row
         )
+
+    def _spread(self, block: Float[Tensor, "l l"]) -> Float[Tensor, "K K"]:
+        """A matrix of this rank's tasks as one of all tasks, zero elsewhere."""
+        full = block.new_zeros(len(self.partition.tasks), len(self.partition.tasks))
+        for row, task in enumerate(self.local):
+            for column, other in enumerate(self.local):
+                full[task, other] = block[row, column]
+        return full
 
     def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
         write(

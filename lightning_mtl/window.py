@@ -30,6 +30,7 @@ class Window:
         self.heads: dict[int, Gradients] = {}
         self.measured: dict[int, Gradients] = {}
         self.gramian: Tensor | None = None
+        self.parts: Tensor | None = None  # (2, K, K): Gramians of the parts, and how many had both
         self.applied: dict[int, Tensor] = {}  # the weights, for the logs
 
     def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:

@@ -65,6 +65,10 @@ class GramianWeighting(Weighting):
         self.weight_heads = weight_heads
         self._loss_is_scaled = False
 
+    cross_parts: ClassVar[bool] = False
+    """Whether G is to be the mean of J_r J_sᵀ over different parts of the data, ranks and
+    micro-batches, where there are several: unbiased by noise, but not positive semi-definite."""
+
     needs_rows: ClassVar[bool] = False
     """Whether `observe` wants the gradients themselves, beside their inner products."""
 
@@ -117,7 +121,9 @@ class GramianWeighting(Weighting):
         else:
             if self.gradients == "features":
                 self._measure(step, backward)
-            step.collect(backward)
+            rows = step.collect(backward)
+            if self.cross_parts and self.gradients != "features":
+                step.add_part(self._at_place(step, rows))
             if step.last:
                 self._release(step)
         if step.last:
@@ -126,7 +132,9 @@ class GramianWeighting(Weighting):
     def _measure(self, step: Step, backward: TaskBackward) -> None:
         """Add the gradients of one micro-batch to the window, without the full rows."""
         if self.gradients == "last_layer":
-            step.measure(backward, step.partition.layer(self.layer))
+            rows = step.measure(backward, step.partition.layer(self.layer))
+            if self.cross_parts:
+                step.add_part(rows)
         elif self.needs_rows:
             step.measure_feature_sums(backward)
         else:
@@ -137,7 +145,7 @@ class GramianWeighting(Weighting):
         if self.gradients == "features" and not self.needs_rows:
             return step.reduce_features(), []
         rows = step.reduce_measured()
-        return gramian(rows), rows
+        return self._across(step, gramian(rows)), rows
 
     def _release(self, step: Step) -> None:
         """Solve for the window, and write its gradients."""
@@ -145,14 +153,20 @@ class GramianWeighting(Weighting):
         if self.gradients == "features":
             measured, seen = self._measured(step)
         else:
-            seen = rows
-            if self.gradients == "last_layer":
-                layer = step.partition.layer(self.layer)
-                seen = _columns(rows, step.partition.shared, layer)
-            measured = gramian(seen)
+            seen = self._at_place(step, rows)
+            measured = self._across(step, gramian(seen))
         solution = self._solve(step, measured, seen)
         step.release(rows, solution.weights.tolist(), solution.counts, self.weight_heads)
         step.note(step.window_present, solution.weights)
+
+    def _at_place(self, step: Step, rows: list[Gradients]) -> list[Gradients]:
+        """The part of full rows where G is measured."""
+        if self.gradients == "shared":
+            return rows
+        return _columns(rows, step.partition.shared, step.partition.layer(self.layer))
+
+    def _across(self, step: Step, measured: Tensor) -> Tensor:
+        return step.across_parts(measured) if self.cross_parts else measured
 
     def _solve(self, step: Step, measured: Tensor, rows: list[Gradients]) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
