@@ -21,12 +21,6 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
     Dot products keep float32 where a matrix product may silently run in TF32.
     """
     tasks = len(rows)
-    if not rows or not rows[0]:
-        raise ValueError(
-            "No shared parameters were found, so there are no gradients to balance. Expected at"
-            " least one trainable parameter that two tasks use. Use a loss-level weighting, or"
-            " override `shared_parameters()`."
-        )
     entries = [
         [torch.dot(flat[i], flat[j]) for i in range(tasks) for j in range(i + 1)]
         for flat in zip(*(_pieces(row) for row in rows), strict=True)
@@ -48,6 +42,8 @@ def norms(rows: Sequence[Gradients]) -> Float[Tensor, " K"]:
 def combine(rows: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
     """The sum of the rows, weighted: w @ J."""
     first, *others = rows
+    if not first:
+        return []
     # Not in place: autograd may hand out one tensor for two parameters, or an expanded one.
     total = list(torch._foreach_mul(first, weights[0]))
     for row, weight in zip(others, weights[1:], strict=True):

@@ -22,10 +22,12 @@ class Reach:
     Attributes:
         shared: leaves that at least two losses reach.
         own: for each loss, the leaves that it alone reaches.
+        fused: whether one node holds all of them, as in a network that was compiled as a whole.
     """
 
     shared: list[Tensor]
     own: list[list[Tensor]]
+    fused: bool
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,14 @@ def reach(roots: Sequence[GradientEdge]) -> Reach:
     """Sort the leaves below the losses by who reaches them."""
     shared: list[Tensor] = []
     own: list[list[Tensor]] = [[] for _ in roots]
-    for node, task in _owners(roots).items():
-        leaf = _leaf(node)
-        if leaf is not None:
-            (shared if task == SHARED else own[task]).append(leaf)
-    return Reach(shared, own)
+    owner = _owners(roots)
+    leaves = {node: leaf for node in owner if (leaf := _leaf(node)) is not None}
+    for node, leaf in leaves.items():
+        task = owner[node]
+        (shared if task == SHARED else own[task]).append(leaf)
+    # The most that an operation of its own holds is a weight, a bias and the like.
+    fused = len(leaves) > 4 and any(leaves.keys() <= set(_children(node)) for node in owner)
+    return Reach(shared, own, fused)
 
 
 def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut | None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -144,19 +144,18 @@ class MultiTaskModule(L.LightningModule, ABC):
         """Compute the task losses and their total. Lightning calls it."""
         losses = self.task_losses(batch)
         self._check(losses)
-        first = self._partition is None
-        partition = self._partition = self._partition or self._part(losses)
+        before = self._partition
+        if before is None or not before.current:
+            self._partition = self._part(losses)
+        partition = self._partition
+        assert partition is not None
         self._check_names(losses, partition)
         present = [task for task in partition.tasks if task in losses]
         values = torch.stack([losses[task].detach() for task in present])
         number = self.trainer.global_step
         self._guard.watch(present, values, number)
         if not partition.complete:
-            roots = [root_edge(losses[task]) for task in present]
-            indices = [partition.tasks.index(task) for task in present]
-            partition.learn(reach(roots), indices, values.device)
-        if first:
-            rank_zero_info(partition.describe())
+            self._learn(partition, before or partition, losses, values.device)
         active = self.balancer.active(partition.tasks)
         losses = {task: losses[task] for task in present if task in active}
         # Lightning offers no public way to ask whether the optimizer steps after this batch.
@@ -232,6 +231,28 @@ class MultiTaskModule(L.LightningModule, ABC):
             **{f"train/{name}": value for name, value in self.balancer.logs().items()},
         }
         self._window = Window()
+
+    def _learn(
+        self,
+        partition: Partition,
+        before: Partition,
+        losses: dict[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        """See which parameters the losses reach; what the window holds is sorted accordingly."""
+        known = before.shared, before.own
+        present = [index for index, task in enumerate(partition.tasks) if task in losses]
+        reached = reach([root_edge(losses[partition.tasks[index]]) for index in present])
+        partition.learn(reached, present, device)
+        self._window.regroup(known, (partition.shared, partition.own))
+        if reached.fused and len(present) > 1:
+            rank_zero_warn(
+                "One node of the autograd graph holds all parameters, as in a network that was"
+                " compiled as a whole: every parameter looks shared, and the backward pass of every"
+                " task runs everything. Compile the encoder and each head on its own."
+            )
+        if partition.complete:
+            rank_zero_info(partition.describe())
 
     def _features(self) -> Sequence[Tensor] | None:
         features = self.shared_features()

@@ -26,12 +26,14 @@ class Partition:
     def __init__(
         self, module: Module, tasks: Sequence[str], given: Sequence[Parameter] | None = None
     ) -> None:
+        self._everything = list(module.parameters())
+        self._trainable = [parameter.requires_grad for parameter in self._everything]
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
         self.tasks = tuple(tasks)
         self._index = {parameter: index for index, parameter in enumerate(self.parameters)}
-        self._given = None if given is None else {self._index[parameter] for parameter in given}
+        self._given = None if given is None else self._indices(given)
         # One row a task and a last one for "shared"; a column for each parameter.
         self._seen = torch.zeros(len(tasks) + 1, len(named), dtype=torch.bool)
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
@@ -43,6 +45,26 @@ class Partition:
     def complete(self) -> bool:
         """Whether every task has been seen in some batch of some rank."""
         return bool(self._traced.all())
+
+    @property
+    def current(self) -> bool:
+        """Whether the parameters that are trained are still those that were parted."""
+        return [parameter.requires_grad for parameter in self._everything] == self._trainable
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is known to be shared yet, because some tasks are still to come.
+
+        Raises:
+            ValueError: if all came and nothing is shared.
+        """
+        if not self.shared and self.complete:
+            raise ValueError(
+                "No shared parameters were found, so there are no gradients to balance. Expected at"
+                " least one trainable parameter that two tasks use. Use a loss-level weighting, or"
+                " override `shared_parameters()`."
+            )
+        return not self.shared
 
     def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
         """Add what one step's graph shows; a collective call until the partition is complete."""
@@ -90,12 +112,9 @@ class Partition:
         shared = {self.names[self._index[parameter]]: parameter for parameter in self.shared}
         if name is None:
             weights = [key for key, parameter in shared.items() if parameter.ndim >= 2]
-            name = (weights or list(shared))[-1].rpartition(".")[0]
-        layer = [
-            p
-            for key, p in shared.items()
-            if key == name or key.startswith(f"{name}." if name else "")
-        ]
+            last = (weights or list(shared))[-1]
+            name = last.rpartition(".")[0] or last
+        layer = [p for key, p in shared.items() if key == name or key.startswith(f"{name}.")]
         if not layer:
             raise ValueError(
                 f"No shared trainable parameter lies under the layer {name!r}. Expected the name of"
@@ -115,6 +134,16 @@ class Partition:
         return (
             f"shared: {_millions(self.shared)} in {', '.join(parts) or 'nothing'}; heads: {heads}"
         )
+
+    def _indices(self, given: Sequence[Parameter]) -> set[int]:
+        trainable = [parameter for parameter in given if parameter.requires_grad]
+        foreign = [tuple(p.shape) for p in trainable if p not in self._index]
+        if foreign:
+            raise ValueError(
+                "`shared_parameters()` should name parameters of the module. Found others, such as"
+                f" one of shape {foreign[0]}."
+            )
+        return {self._index[parameter] for parameter in trainable}
 
     def _mark(self, row: int, leaves: Sequence[Tensor]) -> None:
         for leaf in leaves:

@@ -92,9 +92,11 @@ class Step:
         """
         if not self._losses:
             # Nothing to train here, but other ranks may be waiting for this one.
-            return torch.zeros_like(self._sums[0], requires_grad=True)
+            self._plain = torch.zeros_like(self._sums[0], requires_grad=True)
+            return self._plain
         if weights is None:
-            return torch.as_tensor(sum(self._losses))
+            self._plain = torch.as_tensor(sum(self._losses))
+            return self._plain
         scaled = zip(self._losses, self._local_scaled(weights), strict=True)
         return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
 
@@ -118,7 +120,8 @@ class Step:
 
     def differentiate(self, loss: Tensor) -> TaskBackward:
         """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
-        self.factor = torch.autograd.grad(loss, self._losses)[0]
+        # Not at the losses: one of them may be part of another, and would count twice.
+        self.factor = torch.autograd.grad(loss, self._plain)[0]
         own = [self.partition.own[task] for task in self.local]
         return self._differentiate(own, self.factor, keep_graph=False)
 
@@ -126,6 +129,12 @@ class Step:
         """Differentiate the heads down to the trunk only, unscaled; the graph stays as it is."""
         one = torch.ones_like(self._losses[0])
         return self._differentiate([[] for _ in self.local], one, keep_graph=True)
+
+    def descend_equally(self, backward: TaskBackward) -> None:
+        """Apply weights of 1, as long as nothing is known that could be balanced."""
+        weights = torch.ones_like(self.losses)
+        self.descend(backward, weights, weight_heads=True)
+        self.note(self.present, weights)
 
     def descend(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool

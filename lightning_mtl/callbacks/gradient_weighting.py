@@ -111,10 +111,14 @@ class GramianWeighting(Weighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Measure G, solve, combine; or apply the weights that are kept."""
+        undecided = step.partition.undecided
         backward = step.differentiate(loss)
-        if not self._due():
+        if undecided:
+            step.descend_equally(backward)
+        elif not self._due():
             self.state.present = step.present
-            self._descend(step, backward, self.state.read("kept", step.losses.cpu().double(), 1.0))
+            like = torch.ones(len(step.present), dtype=torch.float64)
+            self._descend(step, backward, self.state.read("kept", like, 1.0))
         elif step.alone and self.gradients != "shared":
             self._measure(step, backward)
             self._descend(step, backward, self._solve(step, *self._measured(step)).weights)
@@ -226,7 +230,12 @@ class JacobianWeighting(Weighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Collect J, combine, write."""
-        step.collect(step.differentiate(loss))
+        undecided = step.partition.undecided
+        backward = step.differentiate(loss)
+        if undecided:
+            step.descend_equally(backward)
+            return
+        step.collect(backward)
         if not step.last:
             return
         jacobian = _joined(step.reduce()) / step.normalisers()[:, None]

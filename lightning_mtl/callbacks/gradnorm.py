@@ -92,6 +92,7 @@ class GradNorm(Weighting):
     ) -> Float[Tensor, " K"]:
         """∂/∂w Σ_k |G_k - Ḡ r_k^α| with constant targets."""
         ratio = losses / self._initial(losses)
+        ratio = torch.where(torch.isnan(ratio), torch.ones_like(ratio), ratio)
         rate = ratio / ratio.mean()
         weighted = weights.abs() * norms
         target = weighted.mean() * rate.pow(self.alpha)
@@ -103,9 +104,12 @@ class GradNorm(Weighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Measure the norms at W, apply w(t), move to w(t+1)."""
-        layer = step.partition.layer(self.layer)
+        undecided = step.partition.undecided
         backward = step.differentiate(loss)
-        step.measure(backward, layer)
+        if undecided:
+            step.descend_equally(backward)
+            return
+        step.measure(backward, step.partition.layer(self.layer))
         self.state.present = step.present
         weights = self.weights(step.losses)
         step.note(step.present, weights)
@@ -127,6 +131,7 @@ class GradNorm(Weighting):
             present = range(len(tasks)) if self.state.present is None else self.state.present
             return losses.new_tensor([given[tasks[index]] for index in present])
         initial = self.state.read("initial", losses, math.nan)
-        initial = torch.where(torch.isnan(initial), losses, initial)
+        # A loss of zero, of a batch without a valid label, is nothing to compare with.
+        initial = torch.where(torch.isnan(initial) & (losses > 0), losses, initial)
         self.state.write("initial", initial)
         return initial
