@@ -35,6 +35,7 @@ class UncertaintyWeighting(LossWeighting):
         super().__init__()
         self.lr = lr
         self.classification = tuple(classification)
+        self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """One for each task, c e^{-s}."""
@@ -44,11 +45,12 @@ class UncertaintyWeighting(LossWeighting):
         """One Adam step on s."""
         gradient = 0.5 - self.weights(losses) * losses
         log_variance = self.state.read("log_variance", losses)
+        self._regulariser = log_variance.sum() / 2
         self.state.write("log_variance", log_variance - adam(self.state, gradient, self.lr))
 
     def logs(self) -> dict[str, Tensor]:
-        """The part of the objective that is not a loss."""
-        return {"regulariser": self.state.tensors["log_variance"].sum() / 2}
+        """The part of the last step's objective that is not a loss."""
+        return {"regulariser": self._regulariser}
 
     def _scale(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         unknown = set(self.classification) - set(self.tasks)
