@@ -86,6 +86,12 @@ class Weighting(L.Callback, ABC):
         if isinstance(pl_module, MultiTaskModule):
             pl_module.balancer = PlainSum()
 
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """As at the end of a run, which Lightning skips after an exception."""
+        self.teardown(trainer, pl_module, "fit")
+
     def state_dict(self) -> dict[str, Any]:
         """For the Trainer's checkpoint."""
         return self.state.state_dict()
