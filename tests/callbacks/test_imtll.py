@@ -1,0 +1,33 @@
+import torch
+
+from lightning_mtl.callbacks import IMTLL
+
+
+def test_scales_move_as_by_automatic_differentiation() -> None:
+    """L25: by an Adam of their own, without the network's weight decay."""
+    weighting = IMTLL(lr=0.05)
+    scale = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([scale], lr=0.05)
+    for step in range(30):
+        losses = torch.rand(3, dtype=torch.float64) * torch.tensor([0.1, 1.0, 10.0]) + 0.01 * step
+        torch.testing.assert_close(weighting.weights(losses), scale.detach().exp())
+        optimizer.zero_grad()
+        (scale.exp() * losses - scale).sum().backward()
+        optimizer.step()
+        weighting.update(losses)
+
+
+def test_scaled_losses_approach_one() -> None:
+    weighting = IMTLL(lr=0.05)
+    losses = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
+    for _ in range(600):
+        weighting.update(losses)
+    scaled = weighting.weights(losses) * losses
+    torch.testing.assert_close(scaled, torch.ones(3, dtype=torch.float64), atol=1e-2, rtol=0)
+
+
+def test_the_regulariser_is_logged_apart() -> None:
+    weighting = IMTLL()
+    weighting.update(torch.tensor([1.0, 5.0]))
+    expected = -weighting.state.tensors["log_scale"].sum()
+    assert torch.equal(weighting.logs()["regulariser"], expected)
