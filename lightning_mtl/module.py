@@ -214,7 +214,7 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     def _finish(self, step: Step) -> None:
         tasks = step.partition.tasks
-        losses = dict(zip(step.window_present, step.window_losses, strict=True))
+        losses = dict(zip(step.window.tasks, step.window.losses, strict=True))
         weights = step.window.applied
         applied = {tasks[k]: weight for k, weight in sorted(weights.items())}
         # Groups of tasks may take turns within one batch: what they report adds up.

@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 
-from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.distributed import sum_over_ranks, world_size
 from lightning_mtl.gradients import Gradients, add, combine, gramian, merge, write
 from lightning_mtl.graph import cut, root_edge
 from lightning_mtl.partition import Partition
 from lightning_mtl.task_backward import CutBackward, RootBackward, TaskBackward
-from lightning_mtl.window import Statistics, Window
+from lightning_mtl.window import Window, pick
 
 
 class Step:
@@ -64,25 +64,7 @@ class Step:
     @property
     def losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over the ranks that have them, detached."""
-        return _pick(self._sums / self._counts.clamp(min=1), self.present)
-
-    @property
-    def window_present(self) -> list[int]:
-        """Indices of the tasks that were present anywhere in the window."""
-        return sorted(self.window.present)
-
-    @property
-    def window_losses(self) -> Float[Tensor, " k"]:
-        """The losses of `window_present`: means over micro-batches and ranks, detached."""
-        window = self.window
-        assert window.loss_sums is not None and window.counts is not None
-        return _pick(window.loss_sums / window.counts.clamp(min=1), self.window_present)
-
-    @property
-    def window_counts(self) -> Float[Tensor, " k"]:
-        """In how many micro-batches of how many ranks each of `window_present` was present."""
-        assert self.window.counts is not None
-        return _pick(self.window.counts, self.window_present)
+        return pick(self._sums / self._counts.clamp(min=1), self.present)
 
     def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
         """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
@@ -100,18 +82,6 @@ class Step:
         scaled = zip(self._losses, self._local_scaled(weights), strict=True)
         return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
 
-    def host_statistics(self, gramian: Float[Tensor, "k k"]) -> Statistics:
-        """Bring (k, k) numbers to the host in float64: the one host sync of a gradient-level step.
-
-        Args:
-            gramian: of the rows that `reduce` and its like return, on the device.
-        """
-        k = len(gramian)
-        parts = [gramian.flatten(), self.normalisers(), self.window_losses, self.window_counts]
-        host = torch.cat([part.to(gramian.dtype) for part in parts]).cpu().double()
-        matrix, scale, losses, counts = host.split([k * k, k, k, k])
-        return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts, scale)
-
     def backward(self, loss: Tensor) -> None:
         """Plain backward of a total; under DDP, parameters that it does not reach get zeros."""
         loss.backward()
@@ -121,9 +91,10 @@ class Step:
     def differentiate(self, loss: Tensor) -> TaskBackward:
         """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
         # Not at the losses: one of them may be part of another, and would count twice.
-        self.factor = torch.autograd.grad(loss, self._plain)[0]
+        factor = torch.autograd.grad(loss, self._plain)[0]
+        self.window.factor = factor
         own = [self.partition.own[task] for task in self.local]
-        return self._differentiate(own, self.factor, keep_graph=False)
+        return self._differentiate(own, factor, keep_graph=False)
 
     def look(self) -> TaskBackward:
         """Differentiate the heads down to the trunk only, unscaled; the graph stays as it is."""
@@ -198,25 +169,6 @@ class Step:
         )
         self.window.parts = both if self.window.parts is None else self.window.parts + both
 
-    def across_parts(self, measured: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
-        """The mean of J_r J_sᵀ over different parts r ≠ s, in the units of `measured`.
-
-        With Σ_r J_r and each part's own Gramian, no further passes are needed. What only one part
-        has stays as it is.
-
-        Args:
-            measured: the Gramian of the reduced rows.
-        """
-        assert self.window.parts is not None
-        own, same = (
-            _pick(_pick(matrix, self.window_present).T, self.window_present)
-            for matrix in sum_over_ranks(self.window.parts)
-        )
-        pairs = torch.outer(self.window_counts, self.window_counts).to(measured)
-        others = pairs - same
-        crossed = (measured - own) * pairs / others.clamp(min=1)
-        return torch.where(others > 0, crossed, measured)
-
     def collect(self, backward: TaskBackward) -> list[Gradients]:
         """Add this micro-batch's gradients of all tasks, trunk and heads, to the window.
 
@@ -229,38 +181,15 @@ class Step:
             self.window.heads[task] = add(self.window.heads.get(task), head)
         return rows
 
-    def reduce(self) -> list[Gradients]:
-        """The window's rows of `window_present`, summed over ranks, still times f N_k."""
-        return [
-            self._reduced(self.window.rows, task, self.partition.shared)
-            for task in self.window_present
-        ]
-
-    def reduce_measured(self) -> list[Gradients]:
-        """As `reduce`, of what `measure` or `measure_feature_sums` added up."""
-        measured = self.window.measured
-        likes = next(iter(measured.values()))
-        return [self._reduced(measured, task, likes) for task in self.window_present]
-
-    def reduce_features(self) -> Float[Tensor, "k k"]:
-        """As `reduce`, of what `measure_features` added up, as a Gramian."""
-        assert self.window.gramian is not None
-        total = sum_over_ranks(self.window.gramian)
-        return _pick(_pick(total, self.window_present).T, self.window_present)
-
-    def normalisers(self) -> Float[Tensor, " k"]:
-        """What divides a reduced row of `window_present` to give the task's gradient: f N_k."""
-        return self.factor * self.window_counts
-
     def release(
         self, rows: list[Gradients], weights: Sequence[float], counts: Tensor, weight_heads: bool
     ) -> None:
         """Write the window's gradients: w @ J for the trunk, and the heads' own.
 
         Args:
-            rows: of `reduce`.
-            weights: of `window_present`, on the host.
-            counts: `window_counts`, on the host.
+            rows: of `Window.reduce`.
+            weights: of the window's tasks, on the host.
+            counts: of the window, on the host.
             weight_heads: whether the heads' gradients are weighted too.
         """
         # n / N_k turns a summed row into the gradient that Lightning expects, see above.
@@ -273,13 +202,13 @@ class Step:
 
         Args:
             trunk: the shared parameters' gradients, the same on every rank.
-            head_scales: what the heads' summed gradients are multiplied by, for `window_present`.
+            head_scales: what the heads' summed gradients are multiplied by, for the window's tasks.
         """
         write(self.partition.shared, trunk)
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
             task: torch.as_tensor(scale) * world_size()
-            for task, scale in zip(self.window_present, head_scales, strict=True)
+            for task, scale in zip(self.window.tasks, head_scales, strict=True)
         }
         heads = self.window.heads
         self._write_heads(heads, [scales[task] for task in heads])
@@ -318,18 +247,10 @@ class Step:
 
     def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
         """Weights of this rank's tasks, times R / N_k; DDP then averages over those with it."""
-        chosen = _pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
+        chosen = pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
         if world_size() > 1:
-            chosen = chosen * (world_size() / _pick(self._counts, self.local))
+            chosen = chosen * (world_size() / pick(self._counts, self.local))
         return list(chosen)
-
-    def _reduced(
-        self, rows: dict[int, Gradients], task: int, inputs: Sequence[Tensor]
-    ) -> Gradients:
-        row = rows.get(task)
-        return sum_gradients_over_ranks(
-            [torch.zeros_like(t) for t in inputs] if row is None else row
-        )
 
     def _spread(self, block: Float[Tensor, "l l"]) -> Float[Tensor, "K K"]:
         """A matrix of this rank's tasks as one of all tasks, zero elsewhere."""
@@ -360,17 +281,10 @@ class Step:
     def _release(self) -> None:
         """What no rank trained shall the optimizer leave alone, momentum and decay included."""
         if self.last and world_size() > 1:
-            for parameter in self.partition.idle(self.window_present):
+            for parameter in self.partition.idle(self.window.tasks):
                 parameter.grad = None
 
 
 def _channel_sums(gradient: Tensor) -> Tensor:
     others = [axis for axis in range(gradient.ndim) if axis != 1]
     return gradient.float().sum(others) if others else gradient.float()
-
-
-def _pick(values: Tensor, index: Sequence[int]) -> Tensor:
-    """`values[index]`, without the copy of an index to the device."""
-    if list(index) == list(range(len(values))):
-        return values
-    return torch.stack([values[i] for i in index]) if index else values[:0]

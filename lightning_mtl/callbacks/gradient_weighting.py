@@ -147,13 +147,13 @@ class GramianWeighting(Weighting):
     def _measured(self, step: Step) -> tuple[Tensor, list[Gradients]]:
         """G of what `_measure` has added up, and the rows that it is made of, if any."""
         if self.gradients == "features" and not self.needs_rows:
-            return step.reduce_features(), []
-        rows = step.reduce_measured()
+            return step.window.reduce_features(), []
+        rows = step.window.reduce_measured()
         return self._across(step, gramian(rows)), rows
 
     def _release(self, step: Step) -> None:
         """Solve for the window, and write its gradients."""
-        rows = step.reduce()
+        rows = step.window.reduce()
         if self.gradients == "features":
             measured, seen = self._measured(step)
         else:
@@ -161,7 +161,7 @@ class GramianWeighting(Weighting):
             measured = self._across(step, gramian(seen))
         solution = self._solve(step, measured, seen)
         step.release(rows, solution.weights.tolist(), solution.counts, self.weight_heads)
-        step.note(step.window_present, solution.weights)
+        step.note(step.window.tasks, solution.weights)
 
     def _at_place(self, step: Step, rows: list[Gradients]) -> list[Gradients]:
         """The part of full rows where G is measured."""
@@ -170,17 +170,17 @@ class GramianWeighting(Weighting):
         return _columns(rows, step.partition.shared, step.partition.layer(self.layer))
 
     def _across(self, step: Step, measured: Tensor) -> Tensor:
-        return step.across_parts(measured) if self.cross_parts else measured
+        return step.window.across_parts(measured) if self.cross_parts else measured
 
     def _solve(self, step: Step, measured: Tensor, rows: list[Gradients]) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
-        losses, normalised, counts, scale = step.host_statistics(measured)
-        self.state.present = step.window_present
+        losses, normalised, counts, scale = step.window.host_statistics(measured)
+        self.state.present = step.window.tasks
         if not bool(torch.isfinite(normalised).all()):
             if self._loss_is_scaled:
                 return Solution(torch.ones_like(losses), counts)
             bad = (~torch.isfinite(normalised.diagonal())).nonzero().flatten().tolist()
-            names = [self.tasks[step.window_present[k]] for k in bad]
+            names = [self.tasks[step.window.tasks[k]] for k in bad]
             raise NonFiniteGradientError(names, step.number)
         if self.needs_rows:
             self.observe(rows, scale)
@@ -238,13 +238,13 @@ class JacobianWeighting(Weighting):
         step.collect(backward)
         if not step.last:
             return
-        jacobian = _joined(step.reduce()) / step.normalisers()[:, None]
-        self.state.present = step.window_present
-        direction = self.combine(step.window_losses, jacobian.to(step.window_losses.dtype))
+        jacobian = _joined(step.window.reduce()) / step.window.normalisers()[:, None]
+        self.state.present = step.window.tasks
+        direction = self.combine(step.window.losses, jacobian.to(step.window.losses.dtype))
         shared = step.partition.shared
-        pieces = (direction * step.factor * step.window.length).split([p.numel() for p in shared])
+        pieces = (direction * step.window.scale()).split([p.numel() for p in shared])
         trunk = [piece.view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
-        step.apply(trunk, list(step.window.length / step.window_counts))
+        step.apply(trunk, list(step.window.length / step.window.counts))
 
 
 def _columns(

@@ -115,9 +115,9 @@ class GradNorm(Weighting):
         step.note(step.present, weights)
         step.descend(backward, weights, weight_heads=True)
         if step.last:
-            self.state.present = step.window_present
-            measured = norms(step.reduce_measured()) / step.normalisers()
-            self.update(step.window_losses, measured)
+            self.state.present = step.window.tasks
+            measured = norms(step.window.reduce_measured()) / step.window.normalisers()
+            self.update(step.window.losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         if self.theoretical_losses is not None:

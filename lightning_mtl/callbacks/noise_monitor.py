@@ -120,9 +120,9 @@ class GradientNoiseMonitor(L.Callback):
         if self._parts is None:
             return {}
         parts = step.window.length * world_size()
-        counts = step.window_counts.tolist()
+        counts = step.window.counts.tolist()
         # A task that some part lacks says nothing about the noise between parts.
-        whole = [task for task, n in zip(step.window_present, counts, strict=True) if n == parts]
+        whole = [task for task, n in zip(step.window.tasks, counts, strict=True) if n == parts]
         sums = [sum_gradients_over_ranks(self._rows[task]) for task in whole]
         within = sum_over_ranks(self._parts).cpu().double() / parts
         self._rows, self._parts = {}, None

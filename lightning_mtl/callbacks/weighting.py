@@ -154,13 +154,13 @@ class LossWeighting(Weighting):
         else:
             step.backward(loss)
         if step.last:
-            self.state.present = step.window_present
-            losses = step.window_losses
+            self.state.present = step.window.tasks
+            losses = step.window.losses
             if self._gathers(step):
                 weights = self.weights(losses)
-                counts = step.window_counts.cpu()
-                step.release(step.reduce(), weights.tolist(), counts, weight_heads=True)
-                step.note(step.window_present, weights)
+                counts = step.window.counts.cpu()
+                step.release(step.window.reduce(), weights.tolist(), counts, weight_heads=True)
+                step.note(step.window.tasks, weights)
             self.update(losses)
 
     def _gathers(self, step: Step) -> bool:
