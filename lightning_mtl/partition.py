@@ -21,6 +21,9 @@ class Partition:
         module: its trainable parameters are parted.
         tasks: the names of all tasks.
         given: the shared parameters as the user names them; `None` to find them from the graph.
+
+    Attributes:
+        complete: whether every task has been seen in some batch of some rank.
     """
 
     def __init__(
@@ -38,13 +41,9 @@ class Partition:
         self._seen = torch.zeros(len(tasks) + 1, len(named), dtype=torch.bool)
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
         self._untouched: dict[tuple[int, ...], list[Parameter]] = {}
+        self.complete = False
         self.shared: list[Parameter] = []
         self.own: list[list[Parameter]] = [[] for _ in tasks]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every task has been seen in some batch of some rank."""
-        return bool(self._traced.all())
 
     @property
     def current(self) -> bool:
@@ -78,6 +77,7 @@ class Partition:
             both[: self._seen.numel()].view_as(self._seen),
             both[self._seen.numel() :],
         )
+        self.complete = bool(self._traced.all())
         self._assign()
 
     def untouched(self, roots: Sequence[GradientEdge], present: Sequence[int]) -> list[Parameter]:
