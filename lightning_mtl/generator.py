@@ -23,3 +23,9 @@ def drawing(state: TaskState, seed: int) -> Iterator[torch.Generator]:
     generator = peek(state, seed)
     yield generator
     state.tensors[NAME] = generator.get_state()
+
+
+def draw_seed(state: TaskState, seed: int) -> int:
+    """The next number of the stream, to seed another generator with: one on the device, say."""
+    with drawing(state, seed) as generator:
+        return int(torch.randint(2**31, (), generator=generator))

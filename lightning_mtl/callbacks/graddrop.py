@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.generator import draw_seed
 
 
 class GradDrop(JacobianWeighting):
@@ -26,8 +27,7 @@ class GradDrop(JacobianWeighting):
 
     Args:
         leak: in [0, 1]; 1 is the plain sum.
-        seed: of the draws, which are alike on every rank; the count of the draws is saved with
-            checkpoints.
+        seed: of the draws, which are alike on every rank and saved with checkpoints.
     """
 
     price: ClassVar[str] = "F + H + K B"
@@ -53,8 +53,5 @@ class GradDrop(JacobianWeighting):
 
     def _draw(self, like: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         """Uniform numbers, drawn where the gradients are: P of them are too many to send."""
-        # Kept on the host: reading it waits for no device.
-        count = self.state.tensors.get("draws", torch.tensor(0)).cpu()
-        self.state.tensors["draws"] = count + 1
-        generator = torch.Generator(like.device).manual_seed(self.seed * 2**32 + int(count))
+        generator = torch.Generator(like.device).manual_seed(draw_seed(self.state, self.seed))
         return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)

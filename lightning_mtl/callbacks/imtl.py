@@ -42,6 +42,7 @@ class IMTL(GramianWeighting):
     ) -> None:
         super().__init__(gradients, every_n_steps, layer, weight_heads)
         self.lr = lr
+        self._regulariser = torch.zeros(())
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -49,6 +50,7 @@ class IMTL(GramianWeighting):
         """The weights α e^s; moves s."""
         wide = losses.double()
         log_scale = self.state.read("log_scale", wide)
+        self._regulariser = -log_scale.sum()
         scale = torch.exp(log_scale)
         self.state.write("log_scale", log_scale - adam(self.state, scale * wide - 1, self.lr))
         factor = scale.to(gramian.device)
@@ -56,5 +58,5 @@ class IMTL(GramianWeighting):
         return (impartial_weights(scaled) * factor).to(gramian)
 
     def logs(self) -> dict[str, Tensor]:
-        """The part of the scaled losses that is not a loss."""
-        return {"regulariser": -self.state.tensors["log_scale"].sum()}
+        """The part of the last scaled losses that is not a loss."""
+        return {"regulariser": self._regulariser}

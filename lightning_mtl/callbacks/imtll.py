@@ -29,6 +29,7 @@ class IMTLL(LossWeighting):
     def __init__(self, lr: float = 0.025) -> None:
         super().__init__()
         self.lr = lr
+        self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """e^s."""
@@ -38,8 +39,9 @@ class IMTLL(LossWeighting):
         """One Adam step on s."""
         gradient = self.weights(losses) * losses - 1
         log_scale = self.state.read("log_scale", losses)
+        self._regulariser = -log_scale.sum()
         self.state.write("log_scale", log_scale - adam(self.state, gradient, self.lr))
 
     def logs(self) -> dict[str, Tensor]:
-        """The part of the objective that is not a loss."""
-        return {"regulariser": -self.state.tensors["log_scale"].sum()}
+        """The part of the last step's objective that is not a loss."""
+        return {"regulariser": self._regulariser}

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.generator import draw_seed
 
 Statistic = Literal["gramian", "jacobian"]
 Saved = dict[str, Any]
@@ -55,10 +56,9 @@ class TorchJDWeighting(JacobianWeighting):
     ) -> Float[Tensor, " P"]:
         """What the object makes of J."""
         self.weighting.to(jacobian.device)
-        count = self.state.tensors.get("draws", torch.tensor(0)).cpu()
-        self.state.tensors["draws"] = count + 1
+        seed = draw_seed(self.state, self.seed)
         with torch.no_grad(), _forked(jacobian.device):
-            torch.manual_seed(self.seed * 2**32 + int(count))
+            torch.manual_seed(seed)
             if self._aggregates:
                 return self.weighting(jacobian)
             given = jacobian @ jacobian.T if self.statistic == "gramian" else jacobian
@@ -74,10 +74,8 @@ class TorchJDWeighting(JacobianWeighting):
         super().load_state_dict(state_dict)
         for name, part in self.weighting.named_modules():
             for key, value in state_dict["torchjd"].get(name, {}).items():
-                if key in part._buffers:
-                    part._buffers[key] = value
-                else:
-                    setattr(part, key, value)
+                store = part._buffers if key in part._buffers else vars(part)
+                store[key] = _own(value)
 
 
 def _forked(device: torch.device) -> AbstractContextManager[None]:
@@ -89,12 +87,14 @@ def _forked(device: torch.device) -> AbstractContextManager[None]:
 
 def _remembered(part: nn.Module) -> Saved:
     """Buffers (also those that were born as None), and plain attributes."""
-    plain = {
-        key: value
-        for key, value in vars(part).items()
-        if isinstance(value, (Tensor, int, tuple, type(None)))
-    }
-    return plain | dict(part._buffers)
+    kept = vars(part) | part._buffers
+    plain = (Tensor, int, tuple, type(None))
+    return {key: _own(value) for key, value in kept.items() if isinstance(value, plain)}
+
+
+def _own(value: Any) -> Any:
+    """A copy: TorchJD adds to some of its tensors in place."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _is_aggregator(weighting: nn.Module) -> bool:

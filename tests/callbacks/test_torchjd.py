@@ -1,0 +1,179 @@
+"""The adapter, and agreement of our own rules with TorchJD where it is right."""
+
+import sys
+
+import pytest
+import torch
+
+from lightning_mtl.callbacks import (
+    IMTLG,
+    IMTLL,
+    AlignedMTL,
+    CAGrad,
+    ConFIG,
+    DualProj,
+    ExcessMTL,
+    FairGrad,
+    GradVac,
+    MoDo,
+    PCGrad,
+    SDMGrad,
+    TorchJDWeighting,
+    UPGrad,
+)
+from tests.jacobians import agreeing_jacobian, random_jacobian
+
+jd = pytest.importorskip("torchjd.aggregation", reason="the extra `torchjd` is not installed")
+
+
+def solver(build):
+    """TorchJD's rules that need solvers of their own say so when they are built."""
+    try:
+        return build()
+    except ImportError as missing:
+        pytest.skip(str(missing))
+
+
+def exact_cone():
+    from torchjd.linalg import QuadprogProjector
+
+    return QuadprogProjector(norm_eps=0.0, reg_eps=1e-12)
+
+
+PAIRS = {
+    "AlignedMTL": (AlignedMTL, lambda: jd.AlignedMTL(), 1e-10),
+    "AlignedMTL(median)": (
+        lambda: AlignedMTL(scale="median"),
+        lambda: jd.AlignedMTL(scale_mode="median"),
+        1e-10,
+    ),
+    "AlignedMTL(rmse)": (
+        lambda: AlignedMTL(scale="rmse"),
+        lambda: jd.AlignedMTL(scale_mode="rmse"),
+        1e-10,
+    ),
+    "CAGrad": (lambda: CAGrad(c=0.4), lambda: jd.CAGrad(c=0.4), 1e-3),
+    "ConFIG": (ConFIG, lambda: jd.ConFIG(), 1e-9),
+    "DualProj": (DualProj, lambda: jd.DualProj(projector=exact_cone()), 1e-8),
+    "FairGrad": (lambda: FairGrad(alpha=2.0), lambda: jd.FairGrad(alpha=2.0), 1e-5),
+    "IMTLG": (IMTLG, lambda: jd.IMTLG(), 1e-9),
+    "UPGrad": (UPGrad, lambda: jd.UPGrad(projector=exact_cone()), 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian])
+@pytest.mark.parametrize("tasks", [2, 3, 5, 10, 20])
+def test_our_rules_agree_with_torchjd_where_it_is_right(name: str, make, tasks: int) -> None:
+    ours, theirs, tolerance = PAIRS[name]
+    aggregator = solver(theirs)
+    for seed in range(3):
+        rows = make(tasks, tasks + 20, seed)
+        rows = rows / rows.norm(dim=1).mean()
+        expected = aggregator(rows)
+        found = ours().weights(torch.ones(tasks), rows @ rows.T) @ rows
+        if name == "IMTLG":  # theirs ascends every loss where the weights sum to a negative number
+            expected = expected * torch.sign((rows @ expected)[0])
+        assert (found - expected).norm() < tolerance * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(PCGrad, "PCGrad"), (GradVac, "GradVac")], ids=["PCGrad", "GradVac"]
+)
+def test_rules_in_random_order_agree_on_two_tasks(ours, theirs: str) -> None:
+    weighting, aggregator = ours(), getattr(jd, theirs)()
+    for seed in range(10):
+        rows = random_jacobian(2, 9, seed)
+        found = weighting.weights(torch.ones(2), rows @ rows.T) @ rows
+        torch.testing.assert_close(found, aggregator(rows), rtol=1e-6, atol=1e-6)
+
+
+def test_rules_with_a_state_agree_over_many_steps() -> None:
+    pairs = [
+        (SDMGrad(), jd.SDMGradWeighting()),
+        (MoDo(gamma=0.01, rho=0.1), jd.MoDoWeighting(gamma=0.01, rho=0.1)),
+    ]
+    excess, their_excess = ExcessMTL(warmup_steps=2), jd.ExcessMTL(n_warmup_steps=2)
+    for seed in range(10):
+        rows = random_jacobian(4, 9, seed)
+        for weighting, theirs in pairs:
+            found = weighting.weights(torch.ones(4), rows @ rows.T)
+            torch.testing.assert_close(found, theirs(rows @ rows.T), rtol=1e-6, atol=1e-6)
+        found = excess.combine(torch.ones(4), rows)
+        torch.testing.assert_close(found, their_excess(rows), rtol=1e-4, atol=1e-4)
+
+
+def test_loss_scales_agree() -> None:
+    losses = torch.rand(3) + 0.1
+    scalarizer = pytest.importorskip("torchjd.scalarization").IMTLL(3)
+    leaf = losses.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(scalarizer(leaf), leaf)
+    torch.testing.assert_close(IMTLL().weights(losses), expected)
+
+
+def test_an_aggregator_gives_its_direction() -> None:
+    rows = random_jacobian(3, 9)
+    found = TorchJDWeighting(jd.ConFIG()).combine(torch.ones(3), rows)
+    torch.testing.assert_close(found, jd.ConFIG()(rows))
+
+
+def test_a_weighting_receives_the_statistic_that_it_asks_for() -> None:
+    rows = random_jacobian(3, 9)
+    gramian = TorchJDWeighting(jd.MGDAWeighting()).combine(torch.ones(3), rows)
+    torch.testing.assert_close(gramian, jd.MGDAWeighting()(rows @ rows.T) @ rows)
+    matrix = TorchJDWeighting(jd.SumWeighting(), statistic="jacobian").combine(torch.ones(3), rows)
+    torch.testing.assert_close(matrix, rows.sum(0))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: jd.GradVac(),
+        lambda: jd.ExcessMTL(n_warmup_steps=2),
+        lambda: jd.SDMGradWeighting(),
+        lambda: jd.PCGrad(),
+        lambda: jd.GradDrop(),
+        lambda: jd.Random(),
+    ],
+    ids=["GradVac", "ExcessMTL", "SDMGrad", "PCGrad", "GradDrop", "Random"],
+)
+def test_a_saved_state_continues_to_the_bit(build) -> None:
+    """T8, T9: what TorchJD itself refuses to load, and its random numbers."""
+    whole, resumed = TorchJDWeighting(build()), TorchJDWeighting(build())
+    rows = [random_jacobian(3, 9, seed) for seed in range(8)]
+    for matrix in rows[:4]:
+        whole.combine(torch.ones(3), matrix)
+    resumed.load_state_dict(whole.state_dict())
+    torch.rand(5)
+    for matrix in rows[4:]:
+        expected = whole.combine(torch.ones(3), matrix)
+        assert torch.equal(resumed.combine(torch.ones(3), matrix), expected)
+
+
+def test_a_saved_state_does_not_move_on() -> None:
+    weighting = TorchJDWeighting(jd.ExcessMTL())
+    weighting.combine(torch.ones(3), random_jacobian(3, 9))
+    saved = weighting.state_dict()
+    before = {k: v.clone() for k, v in saved["torchjd"]["weighting"].items() if torch.is_tensor(v)}
+    weighting.combine(torch.ones(3), random_jacobian(3, 9))
+    assert all(torch.equal(saved["torchjd"]["weighting"][k], v) for k, v in before.items())
+
+
+def test_the_global_random_numbers_are_left_alone() -> None:
+    """T17."""
+    state = torch.get_rng_state()
+    TorchJDWeighting(jd.PCGrad()).combine(torch.ones(3), random_jacobian(3, 9))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_is_no_weighting_is_refused() -> None:
+    with pytest.raises(TypeError, match="Aggregator"):
+        TorchJDWeighting(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="statistic"):
+        TorchJDWeighting(jd.Mean(), statistic="matrix")
+
+
+def test_without_torchjd_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    with pytest.raises(ImportError, match=r"lightning_mtl\[torchjd\]"):
+        TorchJDWeighting(jd.Mean())
