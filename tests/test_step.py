@@ -216,10 +216,25 @@ def test_losses_of_several_precisions_are_summed_in_the_widest():
     torch.testing.assert_close(trained(Halves, Ones()), trained(Halves), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("first", [("one",), ("one", "two"), TASKS])
-def test_a_window_whose_first_batch_lacks_tasks_gives_every_task_its_mean(first):
-    """What was gathered before the trunk was known to be shared is neither lost nor misplaced."""
-    module = OneByOne()
+class OneByOneWithin(OneByOne):
+    """The second loss contains the first, whose head is therefore found to be shared with it."""
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        if "two" in losses:
+            losses["two"] = losses["two"] + 0.5 * losses["one"]
+        return losses
+
+
+class OneByOneGiven(OneByOne):
+    shared_parameters = LastShared.shared_parameters
+
+
+@pytest.mark.parametrize("network", [OneByOne, OneByOneWithin, OneByOneGiven])
+@pytest.mark.parametrize("first", [("one",), ("three",), ("one", "three"), TASKS])
+def test_a_window_whose_first_batch_lacks_tasks_gives_every_task_its_mean(network, first):
+    """What was gathered before more was known to be shared is neither lost nor misplaced."""
+    module = network()
     module.seen = (first, TASKS)
     found: list[dict[str, Tensor]] = []
     module.on_before_optimizer_step = lambda optimizer: found.append(
@@ -229,7 +244,8 @@ def test_a_window_whose_first_batch_lacks_tasks_gives_every_task_its_mean(first)
         callbacks=[Ones()], accumulate_grad_batches=4, max_steps=1, limit_train_batches=4
     )
     trainer.fit(module, toy_loader())
-    twin = Toy()
+    twin = network()
+    twin.seen = (TASKS,)
     losses: dict[str, list[Tensor]] = {task: [] for task in TASKS}
     for index, batch in zip(range(4), toy_loader(), strict=False):
         for task, loss in twin.task_losses(batch).items():
