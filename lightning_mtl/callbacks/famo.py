@@ -68,6 +68,8 @@ class FAMO(LossWeighting):
             after: those of the same samples, after it.
         """
         change = before.clamp(min=SMALLEST).log() - after.clamp(min=SMALLEST).log()
+        # A step that diverges teaches nothing, and must not be remembered for ever.
+        change = torch.where(torch.isfinite(change), change, torch.zeros_like(change))
         shares = self._shares(before)
         logits = self.state.read("logits", before)
         gradient = shares * (change - shares @ change) + self.gamma * logits
@@ -76,6 +78,7 @@ class FAMO(LossWeighting):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted epoch had accumulated."""
         self._window = []
+        self._before = None
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -105,7 +108,8 @@ class FAMO(LossWeighting):
                 sums[0, index] += loss
                 sums[1, index] += 1
         total, count = sum_over_ranks(sums)
-        self.learn(before, (total / count.clamp(min=1))[list(self.state.present or ())])
+        after = total / count.clamp(min=1)
+        self.learn(before, torch.stack([after[task] for task in self.state.present or ()]))
 
     def _shares(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         return torch.softmax(self.state.read("logits", losses), 0)

@@ -38,4 +38,5 @@ class RandomWeighting(LossWeighting):
         present = self.state.present
         count = len(losses) if present is None else len(self.tasks)
         draw = torch.randn(count, generator=generator)
-        return (draw if present is None else draw[list(present)]).to(losses)
+        chosen = draw if present is None else draw[list(present)]
+        return chosen.to(losses.device, losses.dtype, non_blocking=True)

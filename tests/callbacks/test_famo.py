@@ -40,6 +40,12 @@ def test_a_task_that_falls_less_gains_weight() -> None:
     assert weights[1] > weights[0]
 
 
+def test_a_step_that_diverges_is_not_remembered() -> None:
+    weighting = FAMO()
+    weighting.learn(torch.ones(2), torch.tensor([torch.nan, torch.inf]))
+    assert weighting.weights(torch.ones(2)).tolist() == [0.5, 0.5]
+
+
 class Delicate(Toy):
     """Everything that a second forward pass could disturb."""
 
