@@ -1,0 +1,59 @@
+"""Every weighting has a config of a few lines, which trains beside the quickstart's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_mtl import callbacks
+from lightning_mtl.callbacks import Weighting
+from lightning_mtl.cli import main
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+FILES = sorted((CONFIGS / "weightings").glob("*.yaml"))
+SMALL = [
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=20",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--data.init_args.size=[32,32]",
+    "--data.init_args.batch_size=2",
+    "--data.init_args.train_length=40",
+    "--data.init_args.val_length=2",
+]
+
+
+def named(path: Path) -> str:
+    (callback,) = yaml.safe_load(path.read_text())["trainer"]["callbacks+"]
+    return callback["class_path"]
+
+
+def test_every_weighting_has_one_config() -> None:
+    concrete = {
+        name
+        for name in callbacks.__all__
+        if isinstance(kind := getattr(callbacks, name), type)
+        and issubclass(kind, Weighting)
+        and not kind.__abstractmethods__
+    }
+    found = [named(path) for path in FILES]
+    assert sorted(found) == sorted(concrete)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_config_trains_twenty_steps_on_the_rooms(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.stem == "torchjd":
+        pytest.importorskip("torchjd")
+    monkeypatch.chdir(tmp_path)
+    quickstart = CONFIGS / "quickstart.yaml"
+    arguments = ["fit", f"--config={quickstart}", f"--config={path}", *SMALL]
+    monkeypatch.setattr(sys, "argv", ["lightning-mtl", *arguments])
+    main()
+    rows = next(tmp_path.glob("runs/**/metrics.csv")).read_text().splitlines()
+    assert "val/segmentation/mIoU" in rows[0]
+    assert "nan" not in "\n".join(rows).lower()
