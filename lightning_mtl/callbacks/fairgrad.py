@@ -42,8 +42,7 @@ class FairGrad(GramianWeighting):
         super().__init__(gradients, every_n_steps, layer, weight_heads)
         if alpha <= 0:
             raise ValueError(
-                f"`FairGrad(alpha=)` should be positive. Found {alpha}. Its limit at 0 is"
-                " `EqualWeighting`."
+                f"`FairGrad(alpha=)` should be positive. Found {alpha}. Its limit at 0 is the mean."
             )
         self.alpha = alpha
 

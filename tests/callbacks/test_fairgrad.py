@@ -33,5 +33,5 @@ def test_heads_are_weighted_only_where_asked_for() -> None:
 
 
 def test_alpha_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="EqualWeighting"):
+    with pytest.raises(ValueError, match="alpha"):
         FairGrad(alpha=0.0)
