@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
 
 # Imported for their names: a class that is known here can be named in YAML without its module.
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["compare"]:
-        auto_cli(compare, args=given[1:], as_positional=True)
+        _compare(given[1:])
         return
     LightningCLI(
         MultiTaskModule,
@@ -36,3 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_config_kwargs={"overwrite": True},
         args=None if arguments is None else given,
     )
+
+
+def _compare(arguments: Sequence[str]) -> None:
+    parser = ArgumentParser(prog="lightning-mtl compare", description="Show runs side by side.")
+    parser.add_argument("runs", nargs="+", help="folders of runs, or `name=folder`")
+    parser.add_function_arguments(compare, skip={"runs"})
+    compare(**parser.parse_args(arguments).as_dict())

@@ -41,11 +41,11 @@ def read_results(folder: Path) -> Results:
 
 
 def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
-    """Runs by the name in front of their folder: `name=folder`, or the folder's own name."""
+    """Runs by the name in front of their folder: `name=folder`, or the folder as it is given."""
     groups: dict[str, list[Results]] = {}
     for run in runs:
         name, _, folder = run.rpartition("=")
-        groups.setdefault(name or Path(folder).name, []).append(read_results(Path(folder)))
+        groups.setdefault(name or folder, []).append(read_results(Path(folder)))
     return groups
 
 
@@ -66,14 +66,24 @@ def compare(
 
     Args:
         runs: folders of runs, each with a `metrics.csv`; `name=folder` puts runs with the same name
-            (seeds, say) into one row with mean and standard deviation.
+            (seeds, say) into one row with mean and standard deviation. Others have rows of their
+            own.
         metrics: columns to show, such as `val/depth/RMSE`; by default all that every run has.
         baselines: single-task results by column; adds a column Delta_MTL.
         higher_is_better: which columns of `baselines` are better when higher.
+
+    Raises:
+        ValueError: if a run lacks one of the columns.
     """
     groups = group_runs(runs)
     everything = [set(results) for group in groups.values() for results in group]
-    columns = metrics or sorted(set.intersection(*everything))
+    common = set.intersection(*everything)
+    columns = metrics or sorted(common)
+    missing = [column for column in [*columns, *(baselines or {})] if column not in common]
+    if missing:
+        raise ValueError(
+            f"Every run should have the columns {missing}. Found in all of them: {sorted(common)}."
+        )
     table = Table(title="Runs: mean ± standard deviation over seeds", title_justify="left")
     for column in ("run", "seeds", *columns, *(["delta_mtl (%)"] if baselines else [])):
         table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
