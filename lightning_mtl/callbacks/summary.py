@@ -65,7 +65,7 @@ class MetricTable(L.Callback):
             for batch in val:
                 mean = means[name]
                 if name in batch and mean is not None:
-                    metric.update(task.constant(mean, batch[name]), batch[name])
+                    metric.update(task.constant(mean, batch[name]), task.metric_target(batch))
             # These sums are of this process only, and complete: it has read every sample.
             metric.sync_on_compute = False
             results[name] = metric.compute()
