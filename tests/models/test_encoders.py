@@ -1,0 +1,45 @@
+"""Encoders and decoders by name."""
+
+import pytest
+import torch
+
+from lightning_mtl.models.encoders import build_decoder, build_encoder, decoder_channels
+
+
+def test_an_encoder_starts_from_scratch_and_has_five_stages():
+    encoder = build_encoder("resnet18")
+    features = encoder(torch.rand(1, 3, 64, 96))
+    assert [tuple(f.shape[-2:]) for f in features] == [
+        (64, 96),
+        (32, 48),
+        (16, 24),
+        (8, 12),
+        (4, 6),
+        (2, 3),
+    ]
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilation_keeps_the_deepest_stage_large(stride):
+    features = build_encoder("resnet18", output_stride=stride)(torch.rand(1, 3, 64, 64))
+    assert features[-1].shape[-1] == 64 // stride
+
+
+@pytest.mark.parametrize("name", ["resnet19", "", "tu-no_such_model"])
+def test_an_unknown_encoder_is_named_beside_some_that_are_known(name):
+    with pytest.raises(ValueError, match=r"such as .*, or `tu-`") as error:
+        build_encoder(name)
+    assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["unet", "fpn", "deeplabv3"])
+def test_a_decoder_has_the_channels_that_are_promised(kind):
+    encoder = build_encoder("resnet18", output_stride=8 if kind == "deeplabv3" else 32)
+    decoder = build_decoder(kind, encoder).eval()
+    found = decoder(encoder(torch.rand(2, 3, 64, 64)))
+    assert found.shape[1] == decoder_channels(kind)
+
+
+def test_an_unknown_decoder_is_named():
+    with pytest.raises(ValueError, match=r'"unet", "fpn" or "deeplabv3". Found \'segnet\''):
+        build_decoder("segnet", build_encoder("resnet18"))

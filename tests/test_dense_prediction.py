@@ -1,0 +1,138 @@
+"""The ready-made module: tasks that come and go, metrics over an epoch, and what it logs."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_mtl import DensePrediction
+from lightning_mtl.data import SyntheticRooms, collate
+from lightning_mtl.metrics import DepthMetrics, multi_task_performance
+from lightning_mtl.models import SharedEncoder
+from lightning_mtl.tasks import Depth, Normals, Segmentation
+from tests.toy import quiet_trainer
+
+SIZE = (32, 32)
+NETWORK = partial(SharedEncoder, decoder="fpn")
+
+
+def rooms(length: int, batch_size: int = 2, drop: str | None = None) -> DataLoader:
+    data = SyntheticRooms(length, size=SIZE, seed=1)
+    frames = [{k: v for k, v in data[i].items() if k != drop} for i in range(length)]
+    return DataLoader(frames, batch_size=batch_size, collate_fn=collate)
+
+
+def three_tasks(**arguments: object) -> DensePrediction:
+    torch.manual_seed(0)
+    tasks = [Segmentation(5), Depth(), Normals()]
+    return DensePrediction(tasks, network=NETWORK, **arguments)
+
+
+def test_a_task_without_targets_in_a_batch_is_absent_from_its_losses():
+    batch = next(iter(rooms(2, drop="depth")))
+    assert set(three_tasks().task_losses(batch)) == {"segmentation", "normals"}
+
+
+def test_losses_are_those_of_the_tasks():
+    module = three_tasks().eval()
+    batch = next(iter(rooms(2)))
+    predictions = module(batch["image"])
+    for name, loss in module.task_losses(batch).items():
+        expected = module.tasks[name].loss(predictions[name], batch[name])
+        torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_logged_metrics_are_those_of_all_frames_at_once(batch_size):
+    module = three_tasks()
+    (logged,) = quiet_trainer().validate(module, rooms(5, batch_size), verbose=False)
+    whole = next(iter(rooms(5, 5)))
+    metric = DepthMetrics()
+    with torch.no_grad():
+        metric.update(module.eval()(whole["image"])["depth"], whole["depth"])
+    for key, value in metric.compute().items():
+        assert logged[f"val/depth/{key}"] == pytest.approx(float(value), rel=1e-4)
+
+
+def test_metrics_start_anew_in_every_epoch():
+    module, trainer = three_tasks(), quiet_trainer()
+    first = trainer.validate(module, rooms(2), verbose=False)
+    assert trainer.validate(module, rooms(2), verbose=False) == first
+
+
+def test_a_task_that_no_frame_is_labelled_for_is_not_logged():
+    module = three_tasks(baselines={"segmentation": 0.5, "depth": 1.0, "normals": 20.0})
+    (logged,) = quiet_trainer().validate(module, rooms(2, drop="depth"), verbose=False)
+    assert not any(key.startswith("val/depth") for key in logged)
+    assert "val/segmentation/mIoU" in logged
+    assert "val/delta_mtl" not in logged
+
+
+def test_delta_mtl_is_taken_over_the_primary_metrics():
+    baselines = {"segmentation": 0.5, "depth": 1.0, "normals": 20.0}
+    module = three_tasks(baselines=baselines)
+    (logged,) = quiet_trainer().test(module, rooms(2), verbose=False)
+    primary = {
+        name: torch.tensor(logged[f"test/{name}/{task.primary_metric}"])
+        for name, task in module.tasks.items()
+    }
+    directions = {name: task.higher_is_better for name, task in module.tasks.items()}
+    expected = multi_task_performance(primary, baselines, directions)
+    assert logged["test/delta_mtl"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_predictions_have_the_size_of_the_image_and_need_no_labels():
+    loader = DataLoader([{"image": torch.rand(3, 30, 45)}] * 2, collate_fn=collate)
+    predictions = quiet_trainer().predict(three_tasks(), loader)
+    assert {task: tuple(p.shape) for task, p in predictions[0].items()} == {
+        "segmentation": (1, 5, 30, 45),
+        "depth": (1, 1, 30, 45),
+        "normals": (1, 3, 30, 45),
+    }
+
+
+def test_a_schedule_counts_what_it_is_told_to_count():
+    schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    rates = []
+    for interval in ("epoch", "step"):
+        module = three_tasks(
+            optimizer=partial(torch.optim.SGD, lr=1e-4),
+            scheduler=schedule,
+            scheduler_interval=interval,
+        )
+        trainer = quiet_trainer(limit_train_batches=3)
+        trainer.fit(module, rooms(6), rooms(2))
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5e-4, 0.125e-4])
+
+
+def test_two_tasks_of_one_name_are_an_error():
+    with pytest.raises(ValueError, match=r"name of its own. Found \['depth', 'depth'\]"):
+        DensePrediction([Depth(), Depth()], network=NETWORK)
+
+
+def test_baselines_must_be_of_all_tasks():
+    with pytest.raises(ValueError, match=r"each of \['depth', 'normals', 'segmentation'\]. Found"):
+        three_tasks(baselines={"depth": 1.0})
+
+
+def spoiled(key: str, change) -> DataLoader:
+    batch: dict[str, Tensor] = next(iter(rooms(2)))
+    batch[key] = change(batch[key].clone())
+    return DataLoader([batch], batch_size=None)
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_labels_outside_the_classes_are_named_before_they_index_anything(stage):
+    loader = spoiled("segmentation", lambda target: target.index_fill(1, torch.tensor([0]), 7))
+    loaders = (loader, rooms(2)) if stage == "fit" else (loader,)
+    with pytest.raises(ValueError, match=r"segmentation.*7"):
+        getattr(quiet_trainer(), stage)(three_tasks(), *loaders)
+
+
+def test_a_target_of_the_wrong_shape_is_named():
+    loader = spoiled("depth", lambda target: target[:, 0])
+    with pytest.raises(ValueError, match=r"[Dd]epth"):
+        quiet_trainer().fit(three_tasks(), loader, rooms(2))
