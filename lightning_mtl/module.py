@@ -118,6 +118,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._window = Window()
         self._step: Step | None = None
         self._report: dict[str, Tensor] = {}
+        self._logged: set[str] = set()
         self._guard = FiniteGuard()
 
     @abstractmethod
@@ -193,6 +194,7 @@ class MultiTaskModule(L.LightningModule, ABC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what the last optimizer step saw."""
         if self._report:
+            self._forget_absent()
             bar = {k: v for k, v in self._report.items() if "loss" in k}
             self.log_dict(bar, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
             rest = {k: v for k, v in self._report.items() if k not in bar}
@@ -211,6 +213,13 @@ class MultiTaskModule(L.LightningModule, ABC):
         """Look at the last losses, and forget what belongs to this run's graph."""
         self._guard.check()
         self._partition = None
+
+    def _forget_absent(self) -> None:
+        """Drop the last values of absent tasks, which Lightning would log at this step again."""
+        results: Any = self.trainer._results
+        for name in self._logged - self._report.keys():
+            results.pop(f"on_train_batch_end.{name}", None)
+        self._logged = set(self._report)
 
     def _finish(self, step: Step) -> None:
         tasks = step.partition.tasks
