@@ -141,7 +141,7 @@ class Step:
         Samples have features of their own, so Gramians of parts of a batch add up.
         """
         given = self._features()
-        rows = backward.feature_rows() if given is None else backward.rows(given, keep_graph=True)
+        rows = backward.feature_rows() if given is None else backward.rows_at(given)
         full = self._spread(gramian(rows))
         self.window.gramian = full if self.window.gramian is None else self.window.gramian + full
 
@@ -152,7 +152,7 @@ class Step:
         themselves, these channels mean the same in every batch.
         """
         given = self._features()
-        rows = backward.feature_rows() if given is None else backward.rows(given, keep_graph=True)
+        rows = backward.feature_rows() if given is None else backward.rows_at(given)
         for task, row in zip(self.local, rows, strict=True):
             sums = [_channel_sums(gradient) for gradient in row]
             self.window.measured[task] = add(self.window.measured.get(task), sums)

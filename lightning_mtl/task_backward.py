@@ -17,6 +17,8 @@ from lightning_mtl.graph import Cut
 
 Cotangent = Float[Tensor, ""]
 Weights = Sequence[Tensor]
+Partial = tuple[Tensor | None, ...]
+"""Gradients, `None` where there is none."""
 
 
 class TaskBackward(ABC):
@@ -28,8 +30,28 @@ class TaskBackward(ABC):
         """For each task the gradients of its own parameters."""
 
     @abstractmethod
-    def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
         """For each task its gradients with respect to `inputs`, tensors of the trunk."""
+
+    def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
+        """As `passes`, with zeros for what a task does not reach."""
+        return [filled(gradients, inputs) for gradients in self.passes(inputs, keep_graph)]
+
+    def rows_at(self, features: Sequence[Tensor]) -> list[Gradients]:
+        """As `rows`, at the tensors that the user names as the shared features.
+
+        Raises:
+            ValueError: if no task reaches one of them.
+        """
+        passes = self.passes(features, keep_graph=True)
+        for feature, *gradients in zip(features, *passes, strict=True):
+            if all(gradient is None for gradient in gradients):
+                raise ValueError(
+                    "`shared_features()` should return tensors that the losses of this step are"
+                    f" computed from. Found one of shape {tuple(feature.shape)} that none of them"
+                    " reaches. Keep the tensor that the heads receive, anew in every step."
+                )
+        return [filled(gradients, features) for gradients in passes]
 
     @abstractmethod
     def feature_rows(self) -> list[Gradients]:
@@ -76,16 +98,15 @@ class CutBackward(TaskBackward):
         """Known since the start."""
         return self._heads
 
-    def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
         """K passes from the cut."""
-        rows = []
+        passes = []
         for task, features in enumerate(self._features):
             last = task == len(self._features) - 1
             reached = [(e, g) for e, g in zip(self._edges, features, strict=True) if g is not None]
             edges, cotangents = [e for e, _ in reached], [g for _, g in reached]
-            gradients = _grad(edges, cotangents, inputs, keep_graph or not last)
-            rows.append(filled(gradients, inputs))
-        return rows
+            passes.append(_grad(edges, cotangents, inputs, keep_graph or not last))
+        return passes
 
     def feature_rows(self) -> list[Gradients]:
         """The gradients at the cut."""
@@ -132,24 +153,24 @@ class RootBackward(TaskBackward):
 
     @property
     def heads(self) -> list[Gradients]:
-        """From the passes of `rows`, or from passes of their own."""
+        """From the passes for the trunk, or from passes of their own."""
         if self._heads is None:
-            self.rows([], keep_graph=True)
+            self.passes([], keep_graph=True)
         assert self._heads is not None
         return self._heads
 
-    def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
         """K passes from the losses."""
-        rows, heads = [], []
+        passes, heads = [], []
         for task, (root, own) in enumerate(zip(self._roots, self._own, strict=True)):
             keep = keep_graph or task < len(self._roots) - 1
             wanted = [*inputs, *own] if self._heads is None else list(inputs)
             gradients = _grad([root], [self._cotangent], wanted, keep)
-            rows.append(filled(gradients[: len(inputs)], inputs))
+            passes.append(gradients[: len(inputs)])
             heads.append(filled(gradients[len(inputs) :], own))
         if self._heads is None:
             self._heads = heads
-        return rows
+        return passes
 
     def feature_rows(self) -> list[Gradients]:
         """Refused.
@@ -176,7 +197,7 @@ def _grad(
     cotangents: Sequence[Tensor],
     inputs: Sequence[Any],
     keep_graph: bool,
-) -> tuple[Tensor | None, ...]:
+) -> Partial:
     """As `torch.autograd.grad`, with `None` for what is not reached, and nothing for nothing."""
     if not inputs or not outputs:
         return (None,) * len(inputs)
