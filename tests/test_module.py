@@ -1,0 +1,273 @@
+"""What the module logs and keeps, and what happens to it when a run ends badly."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+
+from lightning_mtl.callbacks import (
+    MGDA,
+    EqualWeighting,
+    FixedWeighting,
+    GradNorm,
+    UncertaintyWeighting,
+)
+from lightning_mtl.guard import NonFiniteGradientError
+from tests.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
+
+WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
+
+
+class Log(L.Callback):
+    """What is in the log after every batch."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.rows.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+
+
+def logged(module: Toy, *callbacks: L.Callback, **settings: object) -> list[dict[str, float]]:
+    log = Log()
+    trainer = quiet_trainer(callbacks=[*callbacks, log], **settings)
+    trainer.fit(module, toy_loader())
+    # Callbacks come before the module, which does the logging: a row is that of the batch before.
+    return [*log.rows[1:], {key: float(value) for key, value in trainer.callback_metrics.items()}]
+
+
+def test_raw_and_weighted_losses_are_logged_apart():
+    batch = next(iter(toy_loader()))
+    raw = {task: loss.item() for task, loss in Toy().task_losses(batch).items()}
+    (row,) = logged(Toy(), FixedWeighting(WEIGHTS), max_steps=1)
+    for task in TASKS:
+        assert row[f"train/loss/{task}"] == pytest.approx(raw[task])
+        assert row[f"train/weight/{task}"] == WEIGHTS[task]
+    assert row["train/total_loss"] == pytest.approx(sum(raw.values()))
+    weighted = sum(WEIGHTS[task] * raw[task] for task in TASKS)
+    assert row["train/weighted_loss"] == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("weighting", [EqualWeighting, MGDA, GradNorm])
+def test_a_window_is_logged_as_its_mean(weighting):
+    means = {}
+    with torch.no_grad():
+        module = Toy()
+        batches = [
+            module.task_losses(batch) for batch, _ in zip(toy_loader(), range(4), strict=False)
+        ]
+        means = {task: float(sum(b[task] for b in batches)) / 4 for task in TASKS}
+    rows = logged(Toy(), weighting(), accumulate_grad_batches=4, limit_train_batches=4)
+    for task in TASKS:
+        assert rows[-1][f"train/loss/{task}"] == pytest.approx(means[task], rel=1e-5)
+
+
+@pytest.mark.parametrize("weighting", [EqualWeighting, MGDA, GradNorm, UncertaintyWeighting])
+def test_absent_tasks_have_neither_loss_nor_weight_in_the_log(weighting, tmp_path: Path):
+    module = PartlyLabelled()
+    present: list[set[str]] = []
+    weights: list[set[str]] = []
+    inner = module.task_losses
+
+    def watch(batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = inner(batch)
+        present.append(set(losses))
+        return losses
+
+    module.task_losses = watch
+    module.on_before_optimizer_step = lambda optimizer: weights.append(set(module.task_weights))
+    logger = CSVLogger(tmp_path, name="", version="run")
+    trainer = quiet_trainer(callbacks=[weighting()], logger=logger, log_every_n_steps=1)
+    trainer.fit(module, toy_loader())
+    assert weights == present
+    assert len({frozenset(tasks) for tasks in present}) > 1
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    columns = rows[0].split(",")
+    for row, tasks in zip(rows[1:], present, strict=True):
+        cells = dict(zip(columns, row.split(","), strict=True))
+        for kind in ("loss", "weight"):
+            found = {task for task in TASKS if cells[f"train/{kind}/{task}"]}
+            assert found == tasks
+
+
+def half_precision(scale: float) -> MixedPrecision:
+    """Mixed precision with a loss scaler, which Lightning would only build for a GPU."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10_000)
+    return MixedPrecision("16-mixed", "cpu", scaler)
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        EqualWeighting,
+        UncertaintyWeighting,
+        GradNorm,
+        MGDA,
+        lambda: MGDA(gradients="last_layer"),
+        lambda: MGDA(gradients="features"),
+    ],
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_nothing_logged_carries_the_loss_scale(weighting, accumulate):
+    settings = {"accumulate_grad_batches": accumulate, "limit_train_batches": 10}
+    plain = logged(Toy(), weighting(), **settings)
+    scaled = logged(Toy(), weighting(), plugins=[half_precision(2.0**12)], **settings)
+    assert len(plain) == len(scaled) == 10
+    for expected, found in zip(plain, scaled, strict=True):
+        assert found == pytest.approx(expected, rel=0.05, abs=0.03)
+
+
+@pytest.mark.parametrize("weighting", [EqualWeighting, GradNorm, MGDA])
+def test_gradients_are_those_of_full_precision_once_unscaled(weighting):
+    trained = []
+    for plugins in ([], [half_precision(2.0**10)]):
+        module = Toy()
+        quiet_trainer(callbacks=[weighting()], plugins=plugins, gradient_clip_val=1.0).fit(
+            module, toy_loader()
+        )
+        trained.append(parameters(module))
+    torch.testing.assert_close(*trained, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("weighting", [EqualWeighting, GradNorm, MGDA, lambda: MGDA("l2")])
+def test_a_loss_scale_that_overflows_skips_steps_and_spoils_nothing(weighting):
+    module, plugin = Toy(), half_precision(2.0**34)
+    chosen = weighting()
+    quiet_trainer(callbacks=[chosen], plugins=[plugin]).fit(module, toy_loader())
+    assert plugin.scaler.get_scale() < 2.0**34
+    assert torch.isfinite(parameters(module)).all()
+    assert not torch.equal(parameters(module), parameters(Toy()))
+    assert all(torch.isfinite(value).all() for value in chosen.state.tensors.values())
+
+
+class Steep(Toy):
+    """A finite loss with an infinite gradient: the square root at zero."""
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        if self.global_step < 3:
+            return losses
+        return losses | {"two": losses["two"] + (0 * self.trunk[0].weight).square().sum().sqrt()}
+
+
+def test_an_infinite_gradient_of_a_finite_loss_names_task_and_step():
+    module = Steep()
+    before: list[Tensor] = []
+    module.on_train_batch_start = lambda batch, batch_idx: before.append(parameters(module))
+    with pytest.raises(NonFiniteGradientError, match=r"step 3 .*`two`"):
+        quiet_trainer(callbacks=[MGDA()]).fit(module, toy_loader())
+    assert torch.equal(parameters(module), before[-1])
+
+
+class Failing(Toy):
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        if self.global_step == 2:
+            raise RuntimeError("no more")
+        return super().task_losses(batch)
+
+
+def test_a_run_that_failed_leaves_no_weighting_behind():
+    module = Failing()
+    with pytest.raises(RuntimeError, match="no more"):
+        quiet_trainer(callbacks=[FixedWeighting(WEIGHTS)]).fit(module, toy_loader())
+    quiet_trainer(max_steps=2).fit(module, toy_loader())
+    assert {task: float(weight) for task, weight in module.task_weights.items()} == dict.fromkeys(
+        TASKS, 1.0
+    )
+
+
+def test_a_module_may_be_trained_again_with_other_tasks_frozen():
+    module = Toy()
+    quiet_trainer(callbacks=[MGDA()], max_steps=2).fit(module, toy_loader())
+    module.trunk[0].requires_grad_(False)
+    frozen = module.trunk[0].weight.clone()
+    quiet_trainer(callbacks=[MGDA()], max_steps=2).fit(module, toy_loader())
+    assert torch.equal(module.trunk[0].weight, frozen)
+
+
+def test_shared_parameters_are_known_while_training():
+    module = Toy()
+    found: list[list[Tensor]] = []
+    module.on_before_optimizer_step = lambda optimizer: found.append(module.shared_parameters())
+    quiet_trainer(max_steps=1).fit(module, toy_loader())
+    assert found == [list(module.trunk.parameters())]
+
+
+class OwnStep(Toy):
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        return sum(self.task_losses(batch).values())
+
+
+def test_a_training_step_of_ones_own_is_an_error_that_says_where_its_work_belongs():
+    with pytest.raises(RuntimeError, match=r"`OwnStep.training_step`.*`task_losses`"):
+        quiet_trainer().fit(OwnStep(), toy_loader())
+
+
+class NamesFeatures(Toy):
+    """Names its shared features itself; the stale ones are those of the step before."""
+
+    stale = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.trunk.register_forward_hook(lambda module, inputs, output: self.seen.append(output))
+
+    def shared_features(self) -> Tensor:
+        return self.seen[-2 if self.stale and len(self.seen) > 1 else -1]
+
+
+def test_named_features_measure_what_the_cut_does():
+    weights = []
+    for kind in (Toy, NamesFeatures):
+        module = kind()
+        quiet_trainer(callbacks=[MGDA(gradients="features")], max_steps=3).fit(module, toy_loader())
+        weights.append([float(module.task_weights[task]) for task in TASKS])
+    assert weights[0] == pytest.approx(weights[1], abs=1e-6)
+
+
+class StaleFeatures(NamesFeatures):
+    stale = True
+
+
+def test_features_that_no_loss_reaches_are_an_error_that_says_what_to_keep():
+    with pytest.raises(ValueError, match=r"one of shape \(4, 8\) that none of them reaches"):
+        quiet_trainer(callbacks=[MGDA(gradients="features")]).fit(StaleFeatures(), toy_loader())
+
+
+@pytest.mark.parametrize("losses", [None, [], {}, torch.ones(3), [torch.ones(())]])
+def test_what_is_no_dict_of_losses_is_shown(losses):
+    module = Toy()
+    module.task_losses = lambda batch: losses
+    with pytest.raises(TypeError, match=r"`Toy.task_losses` should return a dict .* Found"):
+        quiet_trainer().fit(module, toy_loader())
+
+
+@pytest.mark.parametrize("loss", [1.5, None, torch.ones(1), torch.ones(2, 2)])
+def test_what_is_no_scalar_is_named_with_its_task(loss):
+    module = Toy()
+    module.task_losses = lambda batch: {"one": loss}
+    with pytest.raises(ValueError, match=r"one scalar tensor per task. Found .* `one`"):
+        quiet_trainer().fit(module, toy_loader())
+
+
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
+@pytest.mark.parametrize("weighting", [MGDA, GradNorm])
+def test_strategies_that_shard_are_refused_with_both_ways_out(strategy, weighting):
+    # Building some of them needs a GPU or another package; their kind is all that matters.
+    sharding = strategy.__new__(strategy)
+    with pytest.raises(ValueError, match=rf"{strategy.__name__}.*loss-level.*\"ddp\""):
+        weighting()._check_strategy(sharding)
+    EqualWeighting()._check_strategy(sharding)
+
+
+def test_one_batch_of_every_loop_runs():
+    trainer = quiet_trainer(fast_dev_run=True, callbacks=[GradNorm()])
+    trainer.fit(Toy(), toy_loader())
+    assert trainer.global_step == 1
