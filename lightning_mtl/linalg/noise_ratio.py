@@ -11,6 +11,12 @@ Objective = Literal["product", "min"]
 RESIDUAL = 1e-8
 """Norm of the gradient in log w at which the search ends."""
 
+SIGNAL = 1e-12
+"""The smallest share of a task's power that counts as signal: all noise is a limit, not a case."""
+
+RIDGE = 1e-9
+"""Noise of each task's own that cancels with no other, as a share of its power."""
+
 SHARPNESS = (1.0, 10.0, 100.0, 1000.0)
 """Of the soft minimum, in turn: the last is within log(K) / 1000 of the true one."""
 
@@ -25,7 +31,8 @@ def max_noise_ratio(
 
     GNR_i(w) = w_i² M_ii / (wᵀ A_i w) with A_i = C + (M without row and column i). In u = log w by
     Newton's method with Levenberg's damping; the ratios do not change under w -> c w, which the
-    damping leaves alone.
+    damping leaves alone. A task without any gradient has the weight 1, the others are solved as if
+    it were not there; signals below `SIGNAL` of a task's power count as that much.
 
     Args:
         signal: M, positive semi-definite.
@@ -33,22 +40,35 @@ def max_noise_ratio(
         start: positive weights to start from, the last ones say.
         objective: what to maximise.
     """
-    size = len(start)
-    if size == 1:
-        return torch.ones_like(start)
-    scale = signal.diagonal().sqrt().clamp(min=torch.finfo(signal.dtype).tiny)
+    power = signal.diagonal() + covariance.diagonal()
+    heard = (power > 0).nonzero().flatten()
+    weights = torch.ones_like(start)
+    if len(heard) > 1:
+        pair = (heard[:, None], heard)
+        scale = torch.maximum(signal.diagonal(), SIGNAL * power)[heard].sqrt()
+        found = _solve(signal[pair], covariance[pair], start[heard], scale, objective)
+        weights[heard] = found * (len(heard) / found.sum())
+    return weights
+
+
+def _solve(
+    signal: Tensor, covariance: Tensor, start: Tensor, scale: Tensor, objective: Objective
+) -> Tensor:
     # In units of the tasks' own signals, so that gradients of any size give a problem of size 1.
     unit = torch.outer(scale, scale)
+    size = len(start)
     without = torch.ones(size, size, size, dtype=signal.dtype, device=signal.device)
     index = torch.arange(size, device=signal.device)
     without[index, index, :] = 0
     without[index, :, index] = 0
     noise = covariance / unit + without * (signal / unit)
+    # Where gradients cancel exactly, a ratio is infinite, and nothing could be told of the others.
+    noise = noise + RIDGE * torch.diag_embed(noise.diagonal(dim1=1, dim2=2))
     logits = (start * scale).log()
     for sharpness in SHARPNESS if objective == "min" else (None,):
         logits = _ascend(noise, logits - logits.mean(), sharpness)
-    weights = (logits - logits.max()).exp() / scale
-    return weights * (size / weights.sum())
+    logits = logits - scale.log()
+    return (logits - logits.max()).exp()
 
 
 def _ascend(noise: Float[Tensor, "K K K"], logits: Tensor, sharpness: float | None) -> Tensor:
@@ -58,10 +78,12 @@ def _ascend(noise: Float[Tensor, "K K K"], logits: Tensor, sharpness: float | No
     for _ in range(100):
         if float(gradient.norm()) < RESIDUAL or damping > 1e12:
             break
-        # Shifted until it is positive definite: an ascent direction wherever the surface is bent.
-        lowest = torch.linalg.eigvalsh(curvature)[0]
+        # All logits may move together; filled up there, and shifted until it is positive definite,
+        # it gives an ascent direction wherever the surface is bent.
+        filled = curvature + curvature.diagonal().max().clamp(min=1) / len(logits)
+        lowest = torch.linalg.eigvalsh(filled)[0]
         shift = damping + max(0.0, 1e-6 - float(lowest))
-        step = torch.linalg.solve(curvature + shift * eye, gradient)
+        step = torch.linalg.solve(filled + shift * eye, gradient)
         step = step * min(1.0, 2.0 / float(step.abs().max()))
         moved = _objective(noise, logits + step, sharpness)
         if float(moved[0]) >= float(value) - 1e-14 * abs(float(value)):
