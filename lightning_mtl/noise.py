@@ -17,8 +17,7 @@ def unbiased_gramian(
     """The inner products of the expected gradients, E[g_i] · E[g_j], without the noise's share.
 
     (R A - B) / (R - 1): the mean of g_ir · g_js over parts r ≠ s. Unbiased, hence it may have
-    negative
-    eigenvalues: for diagnostics, not for solvers.
+    negative eigenvalues: for diagnostics, not for solvers.
 
     Args:
         mean_gramian: A.
