@@ -168,8 +168,12 @@ class AlternatingUpdates(Weighting):
         """Give the optimizer this group's state of the shared parameters."""
         if self.optimizer_state == "shared":
             return
+        assert self._module is not None
         states = self._states[place] if place < len(self._states) else {}
-        for name, parameter in self._shared().items():
+        # A resumed run has states before its first pass shows what is shared.
+        shared = set(self._shared()).union(*self._states)
+        parameters = {n: p for n, p in self._module.named_parameters() if n in shared}
+        for name, parameter in parameters.items():
             optimizer.state.pop(parameter, None)
             if name in states:
                 optimizer.state[parameter] = {
@@ -189,38 +193,31 @@ class AlternatingUpdates(Weighting):
             if parameter in optimizer.state
         }
 
-    def _snapshot(self) -> list[Tensor]:
+    def _snapshot(self) -> dict[str, Tensor]:
         if not self.track_path:
-            return []
+            return {}
         assert self._module is not None
         # All of them: which are shared is not known before the first pass.
-        shared = list(self._shared().values()) or list(self._module.parameters())
-        return [parameter.detach().clone() for parameter in shared]
+        shared = self._shared() or dict(self._module.named_parameters())
+        return {name: parameter.detach().clone() for name, parameter in shared.items()}
 
-    def _track(self, before: list[Tensor]) -> None:
+    def _track(self, before: dict[str, Tensor]) -> None:
         """Add up how far the shared parameters moved, and measure how far they have come."""
-        if not self.track_path:
+        shared = self._shared()
+        if not self.track_path or not shared:
             return
-        assert self._module is not None
-        shared = list(self._shared().values())
-        if not shared:
-            return
-        if len(before) != len(shared):
-            wanted = set(shared)
-            every = zip(self._module.parameters(), before, strict=True)
-            before = [value for parameter, value in every if parameter in wanted]
         tensors = self.state.tensors
-        device = shared[0].device
-        now = [parameter.detach() for parameter in shared]
-        if "start" not in tensors:
-            tensors["start"] = torch.cat([value.flatten() for value in before])
-            tensors["path_length"] = torch.zeros((), device=device)
-        start = tensors["start"] = tensors["start"].to(device)
-        parts = start.split([value.numel() for value in now])
-        origin = [part.view_as(value) for part, value in zip(parts, now, strict=True)]
-        moves = [list(torch._foreach_sub(now, before)), list(torch._foreach_sub(now, origin))]
+        now = [parameter.detach() for parameter in shared.values()]
+        # A task that comes late may show more parameters to be shared: they set out from here.
+        last = [before.get(name, value) for name, value in zip(shared, now, strict=True)]
+        for name, value in zip(shared, last, strict=True):
+            start = tensors.get(f"start/{name}", value).to(value.device)
+            tensors[f"start/{name}"] = start.clone() if start is value else start
+        origin = [tensors[f"start/{name}"] for name in shared]
+        moves = [list(torch._foreach_sub(now, last)), list(torch._foreach_sub(now, origin))]
         step, displacement = norms(moves)
-        tensors["path_length"] = tensors["path_length"].to(device) + step
+        path = tensors.get("path_length", torch.zeros_like(step))
+        tensors["path_length"] = path.to(step.device) + step
         tensors["displacement"] = displacement
 
 
