@@ -281,7 +281,9 @@ class Step:
     def _release(self) -> None:
         """What no rank trained shall the optimizer leave alone, momentum and decay included."""
         if self.last and world_size() > 1:
-            for parameter in self.partition.idle(self.window.tasks):
+            tasks = self.window.tasks
+            # A group of tasks whose turn it is may be absent from all ranks.
+            for parameter in self.partition.idle(tasks) if tasks else self.partition.parameters:
                 parameter.grad = None
 
 
