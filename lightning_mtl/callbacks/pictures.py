@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,7 +34,6 @@ class PredictionGrid(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.frames = frames
 
-    @rank_zero_only
     def on_validation_batch_end(  # noqa: D102
         self,
         trainer: L.Trainer,
@@ -52,9 +50,12 @@ class PredictionGrid(L.Callback):
                 "`PredictionGrid` needs a `DensePrediction`, whose tasks know how to draw. Found"
                 f" `{type(pl_module).__name__}`."
             )
+        # The Trainer asks the other ranks for the folder: all of them come here.
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
+        if not trainer.is_global_zero:
+            return
         picture = draw(pl_module, {key: value[: self.frames] for key, value in batch.items()})
         epoch = trainer.current_epoch + 1
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         save_image(picture, folder / f"epoch_{epoch:03d}.png")
         for logger in trainer.loggers:
