@@ -6,13 +6,18 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from lightning_mtl.callbacks.charts import cosine_figure, history_figure, pixels, save
+from lightning_mtl.callbacks.noise_averages import (
+    Noise,
+    NoiseAverages,
+    noise_between_parts,
+    noise_between_steps,
+)
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
-from lightning_mtl.gradients import Gradients, add, gramian
+from lightning_mtl.gradients import Gradients, add, gramian, wide
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.noise import (
     conflict_rate,
@@ -22,8 +27,6 @@ from lightning_mtl.noise import (
     magnitude_similarity,
     nearest_psd,
     noise_scale,
-    noise_trace,
-    unbiased_gramian,
 )
 from lightning_mtl.step import Step
 
@@ -68,15 +71,15 @@ class GradientNoiseMonitor(L.Callback):
                 f" Found {every_n_steps} and {decay}."
             )
         self.every_n_steps = every_n_steps
-        self.decay = decay
-        self.averages: dict[str, Tensor] = {}
+        self.averages = NoiseAverages(decay)
         self.history: dict[str, list[float]] = {}
         self._samples = 0.0
         self._rows: dict[int, Gradients] = {}
         self._parts: Tensor | None = None
-        self._previous: tuple[list[int], list[Gradients]] | None = None
+        self._seen = 0
+        self._shared: list[int] = []
+        self._previous: dict[tuple[int, ...], list[Gradients]] = {}
         self._cosines: tuple[list[str], list[list[float]]] | None = None
-        self._whole: list[int] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start looking at the module's steps."""
@@ -100,24 +103,35 @@ class GradientNoiseMonitor(L.Callback):
         if trainer.global_step % self.every_n_steps == 0:
             self._samples = float(extract_batch_size(batch))
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted epoch had accumulated, as Lightning does."""
+        self._forget()
+
     def observe(self, step: Step) -> None:
         """Differentiate one micro-batch's tasks on the side."""
-        if step.number % self.every_n_steps:
+        shared = step.partition.shared
+        if step.number % self.every_n_steps or not shared:
             return
-        rows = step.look().rows(step.partition.shared, keep_graph=True)
+        if self._shared != (now := [id(parameter) for parameter in shared]):
+            # More turned out to be shared: what was seen before has other parameters.
+            self._forget()
+            self._shared, self._previous = now, {}
         size = len(step.partition.tasks)
-        block = gramian(rows)
-        part = block.new_zeros(size, size)
+        part = shared[0].new_zeros(size, size, dtype=wide(shared[0]))
+        # A group of tasks whose turn it is may be absent from this rank.
+        rows = step.look().rows(shared, keep_graph=True) if step.local else []
         for i, task in enumerate(step.local):
-            for j, other in enumerate(step.local):
-                part[task, other] = block[i, j]
+            self._rows[task] = add(self._rows.get(task), rows[i])
+        if rows:
+            index = torch.tensor(step.local)
+            part[index[:, None], index] = gramian(rows).to(part)
         self._parts = part if self._parts is None else self._parts + part
-        for task, row in zip(step.local, rows, strict=True):
-            self._rows[task] = add(self._rows.get(task), row)
+        self._seen += 1
 
     def conclude(self, step: Step) -> dict[str, Tensor]:
         """Turn what was seen of the window into numbers to log."""
-        if self._parts is None:
+        if self._parts is None or self._seen != step.window.length:
+            self._forget()
             return {}
         parts = step.window.length * world_size()
         counts = step.window.counts.tolist()
@@ -125,71 +139,43 @@ class GradientNoiseMonitor(L.Callback):
         whole = [task for task, n in zip(step.window.tasks, counts, strict=True) if n == parts]
         sums = [sum_gradients_over_ranks(self._rows[task]) for task in whole]
         within = sum_over_ranks(self._parts).cpu().double() / parts
-        self._rows, self._parts = {}, None
+        self._forget()
         if not whole:
             return {}
         index = torch.tensor(whole)
         within = within[index[:, None], index]
         mean = gramian(sums).cpu().double() / parts**2
+        noise = self._compare(whole, sums, mean, within, parts)
+        if noise is not None:
+            self.averages.learn(len(step.partition.tasks), whole, noise)
         tasks = [step.partition.tasks[task] for task in whole]
         weights = torch.stack([step.window.applied[task].cpu().double() for task in whole])
-        self._learn(whole, sums, mean, within, parts)
-        return self._report(tasks, mean, weights, step.number)
+        return self._report(tasks, mean, weights, self.averages.read(whole), step.number)
 
-    def _learn(
+    def _forget(self) -> None:
+        self._rows, self._parts, self._seen = {}, None, 0
+
+    def _compare(
         self,
         whole: list[int],
         sums: list[Gradients],
         mean: Tensor,
         within: Tensor,
         parts: int,
-    ) -> None:
-        """Average signal and noise; with one part, against the previous measured step."""
+    ) -> Noise | None:
+        """Signal and noise of one step; with one part, against the previous measured step."""
         if parts > 1:
-            signal = unbiased_gramian(mean, within, parts)
-            noise = (within - signal) / parts
-            trace = noise_trace(mean, within, parts, self._samples)
-            self._average(whole, signal, noise, trace)
-            return
-        previous, self._previous = self._previous, (whole, sums)
-        if previous is None or previous[0] != whole:
-            return
-        # Two steps are the two parts: the Gramian of all their rows has both and their products.
-        both = gramian([*sums, *previous[1]]).cpu().double()
-        count = len(whole)
-        now, before = both[:count, :count], both[count:, count:]
-        across = (both[:count, count:] + both[count:, :count]) / 2
-        second = (now + before) / 2
-        joint = (second + across) / 2
-        trace = noise_trace(joint, second, 2, self._samples)
-        self._average(whole, across, second - across, trace)
-
-    def _average(self, whole: list[int], signal: Tensor, noise: Tensor, trace: Tensor) -> None:
-        size = max([*whole, len(self.averages.get("trace", [])) - 1]) + 1
-        index = torch.tensor(whole)
-        pair = (index[:, None], index)
-        for name, value, place in (
-            ("signal", signal, pair),
-            ("noise", noise, pair),
-            ("trace", trace, index),
-        ):
-            shape = (size,) * value.ndim
-            for key in (name, f"{name}_weight"):
-                old = self.averages.get(key, value.new_zeros(0))
-                grown = value.new_zeros(shape)
-                grown[tuple(slice(n) for n in old.shape)] = (
-                    old.view(old.shape) if old.numel() else 0
-                )
-                self.averages[key] = grown
-            weight = self.averages[f"{name}_weight"]
-            self.averages[name][place] = (
-                self.decay * self.averages[name][place] + (1 - self.decay) * value
-            )
-            weight[place] = self.decay * weight[place] + (1 - self.decay)
-        self._whole = whole
+            return noise_between_parts(mean, within, parts, self._samples)
+        previous = self._previous.get(tuple(whole))
+        # Groups of tasks that take turns are kept side by side; never two gradients of one task.
+        self._previous = {
+            key: rows for key, rows in self._previous.items() if not set(key) & set(whole)
+        }
+        self._previous[tuple(whole)] = sums
+        return None if previous is None else noise_between_steps(sums, previous, self._samples)
 
     def _report(
-        self, tasks: list[str], mean: Tensor, weights: Tensor, number: int
+        self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int
     ) -> dict[str, Tensor]:
         cosine, similarity = cosines(mean), magnitude_similarity(mean)
         report = {"conflict_rate": conflict_rate(mean)}
@@ -202,16 +188,11 @@ class GradientNoiseMonitor(L.Callback):
                 report[f"similarity/{tasks[j]}/{task}"] = similarity[j, k]
         self._cosines = (tasks, cosine.tolist())
         ratio = torch.full_like(weights, float("nan"))
-        if "signal" in self.averages and len(self._whole) == len(tasks):
-            index = torch.tensor(self._whole)
-            pair = (index[:, None], index)
-            averaged = {
-                name: self.averages[name][place] / self.averages[f"{name}_weight"][place]
-                for name, place in (("signal", pair), ("noise", pair), ("trace", index))
-            }
-            signal, noise = nearest_psd(averaged["signal"]), nearest_psd(averaged["noise"])
-            ratio = gradient_to_noise(weights, signal, noise)
-            scale = noise_scale(averaged["trace"], averaged["signal"].diagonal())
+        if noise is not None:
+            ratio = gradient_to_noise(
+                weights, nearest_psd(noise.signal), nearest_psd(noise.covariance)
+            )
+            scale = noise_scale(noise.trace, noise.signal.diagonal())
             for k, task in enumerate(tasks):
                 report[f"gnr/{task}"] = ratio[k]
                 report[f"noise_scale/{task}"] = scale[k]
@@ -220,20 +201,20 @@ class GradientNoiseMonitor(L.Callback):
 
     def _remember(self, tasks: list[str], ratio: Tensor, weights: Tensor, number: int) -> None:
         steps = self.history.setdefault("step", [])
-        steps.append(float(number))
+        # Groups of tasks that take turns share a step.
+        if not steps or steps[-1] != number:
+            steps.append(float(number))
         for kind, values in (("gnr", ratio), ("weight", weights)):
             for task, value in zip(tasks, values.tolist(), strict=True):
                 curve = self.history.setdefault(f"{kind}/{task}", [])
                 curve += [float("nan")] * (len(steps) - 1 - len(curve)) + [value]
 
-    @rank_zero_only
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the cosines."""
         if self._cosines is not None:
             tasks, matrix = self._cosines
             self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
 
-    @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw GNR and weights over the run."""
         steps = self.history.get("step", [])
@@ -248,15 +229,18 @@ class GradientNoiseMonitor(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Averages and history; the previous step's gradients are measured again."""
-        return {"averages": dict(self.averages), "history": dict(self.history)}
+        return {"averages": dict(self.averages.tensors), "history": dict(self.history)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the Trainer's checkpoint."""
-        self.averages = dict(state_dict["averages"])
+        self.averages.tensors = dict(state_dict["averages"])
         self.history = dict(state_dict["history"])
 
     def _draw(self, trainer: L.Trainer, name: str, figure: Any) -> None:
+        # The Trainer asks the other ranks for the folder, so all of them come here.
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
+        if not trainer.is_global_zero:
+            return
         save(figure, folder / f"{name}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
