@@ -71,9 +71,11 @@ class MaxGNR(GramianWeighting):
         weight_heads: bool = False,
     ) -> None:
         super().__init__(gradients, every_n_steps, layer, weight_heads)
-        for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= beta < 1:
-                raise ValueError(f"`MaxGNR({name}=)` should lie in [0, 1). Found {beta}.")
+        # Without an average of gradients there is no telling their mean from their noise.
+        if not 0 < beta1 < 1:
+            raise ValueError(f"`MaxGNR(beta1=)` should lie in (0, 1). Found {beta1}.")
+        if not 0 <= beta2 < 1:
+            raise ValueError(f"`MaxGNR(beta2=)` should lie in [0, 1). Found {beta2}.")
         if objective not in get_args(Objective):
             raise ValueError(
                 f"`MaxGNR(objective=)` should be one of {get_args(Objective)}. Found {objective!r}."
@@ -101,6 +103,10 @@ class MaxGNR(GramianWeighting):
         tasks = len(self.state.tasks) or len(rows)
         first = rows[0]
         sizes = [part.numel() for part in first]
+        if "mean" in tensors and tensors["mean"].shape[1] != sum(sizes):
+            # A task that came late has shown more parameters to be shared: begin again with them.
+            for name in ("mean", "second_moment", "second_weight", "solved"):
+                del tensors[name]
         if "mean" not in tensors:
             dtype = wide(first[0])
             tensors["mean"] = torch.zeros(tasks, sum(sizes), dtype=dtype, device=first[0].device)
