@@ -1,4 +1,4 @@
-"""Noise statistics against their definitions, and gradients of known mean and covariance."""
+"""Noise statistics against their definitions, and on gradients of known mean and covariance."""
 
 import math
 
