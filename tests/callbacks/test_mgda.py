@@ -81,3 +81,22 @@ def test_the_heads_are_weighted_only_on_request():
     for task in TASKS:
         expected = gradients[False][task] * float(module.task_weights[task])
         torch.testing.assert_close(gradients[True][task], expected)
+
+
+@pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
+def test_a_normalisation_changes_the_weights_and_not_what_they_are_applied_to(normalize):
+    """Peers L8 applies the divided gradients."""
+    module = Toy()
+    batch = next(iter(toy_loader()))
+    trunk = list(module.trunk.parameters())
+    losses = module.task_losses(batch).values()
+    rows = [torch.autograd.grad(loss, trunk, retain_graph=True) for loss in losses]
+    applied: list[torch.Tensor] = []
+    module.on_before_optimizer_step = lambda optimizer: applied.extend(
+        parameter.grad.clone() for parameter in trunk
+    )
+    quiet_trainer(callbacks=[MGDA(normalize)], max_steps=1).fit(module, toy_loader())
+    weights = [float(module.task_weights[task]) for task in TASKS]
+    for index, gradient in enumerate(applied):
+        expected = sum(w * row[index] for w, row in zip(weights, rows, strict=True))
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4)
