@@ -1,5 +1,6 @@
 """AlternatingUpdates against loops written by hand, and under everything that the Trainer does."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_path_length_displacement_and_exploration_are_those_of_the_loop(state: s
     fitted(weighting, built_by(OPTIMIZERS["Adam"]))
     groups = [[TASKS[k] for k in group] for group in weighting.grouping.groups(weighting.state)]
     path = literal(Toy(), groups, OPTIMIZERS["Adam"], epochs=2, shared=state == "shared")
-    length = sum(float((b - a).double().norm()) for a, b in zip(path, path[1:], strict=False))
+    length = sum(float((b - a).double().norm()) for a, b in pairwise(path))
     displacement = float((path[-1] - path[0]).norm())
     logs = weighting.logs()
     assert float(logs["path_length"]) == pytest.approx(length, rel=1e-5)
