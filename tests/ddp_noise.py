@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_mtl.callbacks import AlternatingUpdates, GradientNoiseMonitor
-from tests.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer
+from tests.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer, toy_data
 
 ALTERNATING: dict[str, dict[str, Any]] = {
     "per_group": {},
@@ -72,9 +73,15 @@ def monitored(devices: int, batch_size: int, accumulate: int) -> dict[str, Any]:
         settings["strategy"] = "ddp"
     module = Toy()
     monitor = GradientNoiseMonitor(every_n_steps=1)
+    # Two ranks take turns in drawing samples: micro-batches of the same samples, one by one.
+    dealt = toy_data()[torch.arange(80).view(-1, batch_size, 2).mT.flatten()]
+    data = ToyData(batch_size)
+    if devices == 1:
+        loader = DataLoader(TensorDataset(*dealt), batch_size=batch_size)
+        data.train_dataloader = lambda: loader
     with tempfile.TemporaryDirectory() as folder:
         trainer = quiet_trainer(callbacks=[monitor], default_root_dir=folder, **settings)
-        trainer.fit(module, ToyData(batch_size))
+        trainer.fit(module, data)
         pictures = sorted(path.name for path in Path(folder).rglob("*.png"))
     logged = {k: float(v) for k, v in trainer.logged_metrics.items() if "noise/" in k}
     averages = monitor.averages.tensors

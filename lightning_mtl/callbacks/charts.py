@@ -4,8 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+FEW = 10
+"""Tasks that have numbers in their cells and colours that everybody tells apart."""
+
+COLUMNS = 5
+"""Of a legend."""
 
 History = Mapping[str, Sequence[float]]
 """A curve for each task; NaN where there is no value."""
@@ -13,13 +20,15 @@ History = Mapping[str, Sequence[float]]
 
 def cosine_figure(cosines: Sequence[Sequence[float]], tasks: Sequence[str]) -> Figure:
     """The cosines between task gradients as a matrix, blue for agreement, red for conflict."""
-    side = 1.6 + 0.55 * len(tasks)
+    many = len(tasks) > FEW
+    side = 1.6 + (0.25 if many else 0.55) * len(tasks)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
-    axes.set_xticks(range(len(tasks)), labels=tasks, rotation=45, ha="right")
-    axes.set_yticks(range(len(tasks)), labels=tasks)
-    for row, values in enumerate(cosines):
+    size = "small" if many else "medium"
+    axes.set_xticks(range(len(tasks)), labels=tasks, rotation=45, ha="right", fontsize=size)
+    axes.set_yticks(range(len(tasks)), labels=tasks, fontsize=size)
+    for row, values in enumerate([] if many else cosines):
         for column, value in enumerate(values):
             dark = abs(value) > 0.6
             color = "white" if dark else "black"
@@ -30,17 +39,37 @@ def cosine_figure(cosines: Sequence[Sequence[float]], tasks: Sequence[str]) -> F
 
 
 def history_figure(steps: Sequence[float], ratios: History, weights: History) -> Figure:
-    """Gradient-to-noise ratio and weight of every task over the steps of a run."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    """Gradient-to-noise ratio and weight of every task over the steps of a run.
+
+    Ratios are on a log scale, with a gap where the estimate is 0: no signal above the noise.
+    """
+    rows = -(-len(weights) // COLUMNS)
+    figure = Figure(figsize=(7, 5.3 + 0.2 * rows), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
-    for axes, curves, label in ((upper, ratios, "GNR"), (lower, weights, "weight")):
-        for task, values in curves.items():
-            axes.plot(steps, values, label=task, marker=".", markersize=3, linewidth=1)
+    names = {"gradient-to-noise ratio": (upper, ratios), "weight": (lower, weights)}
+    many = len(weights) > FEW
+    for label, (axes, curves) in names.items():
+        for index, task in enumerate(weights):
+            values = curves.get(task, [])
+            color = colormaps["turbo"](index / (len(weights) - 1)) if many else f"C{index}"
+            width, marker = (0.6, "") if many else (1.0, ".")
+            axes.plot(
+                steps[: len(values)], values, marker=marker, lw=width, label=task, color=color
+            )
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
     if any(value > 0 for values in ratios.values() for value in values):
-        upper.set_yscale("log")
-    upper.legend(loc="best", fontsize="small")
+        upper.set_yscale("log", nonpositive="mask")
+    handles, labels = lower.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=COLUMNS,
+        fontsize="small" if many else "medium",
+        frameon=False,
+    )
     lower.set_xlabel("optimizer step")
     return figure
 
