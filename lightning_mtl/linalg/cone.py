@@ -1,19 +1,23 @@
 """Quadratic programs over the non-negative orthant, and projections onto the dual cone."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_mtl.linalg.unit import resolution, unit_rows
 
-ROUNDS = 12
-"""Block pivots before a problem is handed to the slow, safe method; 3 to 6 are usual."""
+ROUNDS = 6
+"""Block pivots before a problem is handed to single ones; 3 to 6 are usual."""
 
-PATIENCE = 3
-"""Block pivots that may fail to reduce the number of wrong signs before single ones are made."""
+DEPENDENT = 1e-9
+"""Squared sine of an angle below which a row counts as dependent on others."""
 
 LARGEST = 1e2
 """How many times as large as the problem's numbers a solution may be before it is distrusted."""
+
+FARTHEST = 1e6
+"""How many times as far as the problem's numbers a single pivot may go before it counts as
+unbounded, which only rounding can make it."""
 
 
 def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
@@ -38,8 +42,8 @@ def nonnegative_qp(
 
     Block principal pivoting (Portugal, Júdice & Vicente, Mathematics of Computation 1994) flips all
     wrong signs together, in a batch of all rows. What it does not settle, because C is singular,
-    goes row by row through the active-set method of Lawson & Hanson (1974), which never needs
-    dependent rows.
+    goes through single pivots, as in the active-set method of Lawson & Hanson (1974), which never
+    needs dependent rows: in a batch again.
 
     Args:
         matrix: C, symmetric, positive semi-definite up to rounding, unit diagonal (or zero rows).
@@ -47,30 +51,26 @@ def nonnegative_qp(
         tolerance: relative slack below which a condition counts as met.
     """
     solution = torch.zeros_like(linear)
-    scale = linear.abs().amax(1)
-    rows = (scale > 0).nonzero().flatten()
-    passive = linear[rows] > tolerance * scale[rows, None]
-    wrong_before = torch.full_like(rows, matrix.shape[0] + 1)
-    patience = torch.full_like(rows, PATIENCE)
+    scale = linear.abs().amax(1, keepdim=True)
+    rows, right = torch.arange(len(linear), device=linear.device), linear
+    passive = linear > tolerance * scale
     for _ in range(ROUNDS):
-        if not len(rows):
-            return solution
-        right = linear[rows]
         t, slack = _solve(matrix, right, passive)
-        slip = (tolerance * t.abs().amax(1).clamp(scale[rows], LARGEST * scale[rows]))[:, None]
-        wrong = torch.where(passive, ~(t >= -slip), ~(slack >= -slip))
-        count = wrong.sum(1)
-        settled = (count == 0) & ((slack.abs() <= slip) | ~passive).all(1)
-        solution[rows[settled]] = t[settled].clamp(min=0)
-        better = count < wrong_before
-        patience = torch.where(better, torch.full_like(patience, PATIENCE), patience - 1)
-        wrong_before = torch.minimum(wrong_before, count)
-        flips = torch.where((patience >= 0)[:, None], wrong, _last(wrong))
-        keep = ~settled
-        passive, rows = (passive ^ flips)[keep], rows[keep]
-        wrong_before, patience = wrong_before[keep], patience[keep]
-    for row in rows.tolist():
-        solution[row] = _active_set(matrix, linear[row], tolerance)
+        slip = tolerance * t.abs().amax(1, keepdim=True).clamp(scale, LARGEST * scale)
+        wrong = torch.where(passive, t, slack) < -slip
+        # A singular block does not even give zeros where it should; and its NaN is never below.
+        unsettled = (wrong | ~torch.where(passive, slack.abs() <= slip, True)).any(1)
+        left = int(unsettled.sum())
+        # Rows that are settled are solved once more as they are, unless that is most of the work.
+        if left > len(rows) / 2:
+            passive = passive ^ wrong
+            continue
+        solution[rows] = torch.where(unsettled[:, None], solution[rows], t.clamp(min=0))
+        if not left:
+            return solution
+        rows, right, scale = rows[unsettled], right[unsettled], scale[unsettled]
+        passive = (passive ^ wrong)[unsettled]
+    solution[rows] = _single_pivots(matrix, right, tolerance)
     return solution
 
 
@@ -86,72 +86,68 @@ def _solve(
     return t, t @ matrix - right
 
 
-def _last(wrong: Bool[Tensor, "n K"]) -> Bool[Tensor, "n K"]:
-    """Only the last wrong sign of each row: Murty's rule, which never cycles."""
-    after = wrong.flip(1).cumsum(1).flip(1)
-    return wrong & (after == 1)
+def _single_pivots(
+    matrix: Float[Tensor, "K K"], linear: Float[Tensor, "n K"], tolerance: float
+) -> Float[Tensor, "n K"]:
+    """The same minimisers, by one change of sign at a time.
 
-
-def _active_set(
-    matrix: Float[Tensor, "K K"], right: Float[Tensor, " K"], tolerance: float
-) -> Float[Tensor, " K"]:
-    """The same for one row: indices enter one at a time, never a dependent one."""
-    t = torch.zeros_like(right)
-    active: list[int] = []
-    barred: list[int] = []
-    for _ in range(10 * len(right)):
-        slack = matrix @ t - right
-        slack[active + barred] = torch.inf
-        entering = int(slack.argmin())
-        scale = float(right.abs().max())
-        if float(slack[entering]) >= -tolerance * min(max(float(t.max()), scale), LARGEST * scale):
+    A table holds the slack C t - r of the indices where t = 0, and t where the slack is 0, as
+    linear functions of the others. In every row the index of the worst slack enters: its t grows
+    until its slack is 0, or until another t is, which then leaves first. An index whose slack does
+    not move depends on those that are in; it enters when one of them has left.
+    """
+    count, size = linear.shape
+    every = torch.arange(count, device=linear.device)
+    table = matrix.repeat(count, 1, 1)
+    value = -linear
+    passive = torch.zeros_like(linear, dtype=torch.bool)
+    barred = torch.zeros_like(passive)
+    entering, level = torch.full_like(every, -1), torch.zeros_like(linear[:, 0])
+    scale = linear.abs().amax(1)
+    enough = -tolerance * scale
+    for _ in range(10 * size):
+        worst, index = value.masked_fill(passive | barred, torch.inf).min(1)
+        done = (entering < 0) & (worst >= enough)
+        if bool(done.all()):
             break
-        trial = [*active, entering]
-        target = _face(matrix, right, trial, tolerance)
-        # What rounding alone lets in would have to leave at once.
-        if target is None or float(target[-1]) <= 0:
-            barred.append(entering)
-            continue
-        t, active = _retreat(matrix, right, t, trial, target, tolerance)
-        barred = []
-    return t
+        entering = torch.where(entering < 0, index, entering)
+        # The table is symmetric but for the sign between t and slack.
+        row, inside = table[every, entering], passive[every, entering]
+        column = torch.where(passive == inside[:, None], row, -row)
+        own = column[every, entering]
+        full = torch.where(own > DEPENDENT, -value[every, entering] / own, torch.inf)
+        limits = (value / -column).masked_fill(~passive | (column > -DEPENDENT), torch.inf)
+        least, blocking = limits.clamp(min=0).min(1)
+        enters = full <= least
+        stride = torch.minimum(full, least)
+        barring = stride > FARTHEST * scale
+        idle = barring | done
+        stride = stride.masked_fill(idle, 0.0)
+        value += stride[:, None] * column
+        level += stride
+        pivot = torch.where(enters, entering, blocking)
+        here = value[every, pivot]
+        value[every, pivot] = torch.where(idle, here, torch.where(enters, level, 0.0))
+        _exchange(table, passive, pivot, idle)
+        barred &= ~(enters & ~idle)[:, None]
+        barred[every, entering] |= barring & ~done
+        ended = enters | idle
+        entering, level = entering.masked_fill(ended, -1), level.masked_fill(ended, 0.0)
+    return torch.where(passive, value.clamp(min=0), 0.0)
 
 
-def _face(
-    matrix: Tensor, right: Tensor, active: list[int], tolerance: float
-) -> Float[Tensor, " k"] | None:
-    """The unconstrained minimiser on `active`; none if the last index depends on the others."""
-    factor, info = torch.linalg.cholesky_ex(matrix[active][:, active])
-    if int(info) or float(factor[-1, -1]) ** 2 <= tolerance:
-        return None
-    return torch.cholesky_solve(right[active][:, None], factor)[:, 0]
-
-
-def _retreat(
-    matrix: Tensor,
-    right: Tensor,
-    t: Tensor,
-    active: list[int],
-    target: Tensor,
-    tolerance: float,
-) -> tuple[Tensor, list[int]]:
-    """Walk to `target`, dropping the indices that would turn negative on the way."""
-    while bool((target <= 0).any()):
-        here = t[active]
-        leaving = target <= 0
-        stride = (here / (here - target))[leaving].clamp(0.0, 1.0)
-        moved = here + stride.min() * (target - here)
-        keep = ~(leaving & (moved <= tolerance * moved.max()))
-        # Rounding must not keep them all: the one that stopped the walk goes.
-        if bool(keep.all()):
-            keep[int(torch.where(leaving, moved, torch.inf).argmin())] = False
-        t = torch.zeros_like(t)
-        active = [index for index, kept in zip(active, keep.tolist(), strict=True) if kept]
-        t[active] = moved[keep]
-        found = _face(matrix, right, active, 0.0) if active else right[:0]
-        if found is None:
-            return t, active
-        target = found
-    t = torch.zeros_like(t)
-    t[active] = target
-    return t, active
+def _exchange(
+    table: Float[Tensor, "n K K"],
+    passive: Bool[Tensor, "n K"],
+    pivot: Int[Tensor, " n"],
+    idle: Bool[Tensor, " n"],
+) -> None:
+    """Exchange t and slack of one index in every row that is not idle: a sweep of its table."""
+    every = torch.arange(len(pivot), device=pivot.device)
+    row, inside = table[every, pivot], passive[every, pivot]
+    column = torch.where(passive == inside[:, None], row, -row)
+    factor = torch.where(idle, 0.0, -1 / row[every, pivot])
+    column[every, pivot] += 1
+    row[every, pivot] -= 1
+    table.baddbmm_((column * factor[:, None])[:, :, None], row[:, None, :])
+    passive[every, pivot] = inside ^ ~idle
