@@ -1,0 +1,232 @@
+"""Defects of other libraries that belong to no single file of ours: see `peers_defects.md`."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_mtl.callbacks import (
+    DWA,
+    FAMO,
+    IMTLL,
+    STCH,
+    GeometricLoss,
+    GramianWeighting,
+    JacobianWeighting,
+    LossWeighting,
+    MoDo,
+    SDMGrad,
+    UncertaintyWeighting,
+    Weighting,
+)
+from tests.test_step import Ones
+from tests.toy import TASKS, Toy, quiet_trainer, toy_loader
+from tests.weightings import EXAMPLES
+
+GRAMIAN = [name for name in EXAMPLES if isinstance(EXAMPLES[name](), GramianWeighting)]
+JACOBIAN = [name for name in EXAMPLES if isinstance(EXAMPLES[name](), JacobianWeighting)]
+
+# Host copies
+
+
+class Reads(TorchFunctionMode):
+    """Notes what comes to the host, by which call and how many numbers."""
+
+    calls = ("cpu", "numpy", "tolist", "item", "__bool__", "__float__", "__int__", "nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, int]] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if (name := getattr(function, "__name__", "")) in self.calls:
+            self.found.append((name, args[0].numel()))
+        return function(*args, **(kwargs or {}))
+
+
+class Read(Toy):
+    """Watches its own backward pass, and may have a deeper trunk of larger layers."""
+
+    def __init__(self, layers: int = 0) -> None:
+        super().__init__()
+        self.reads = Reads()
+        inner = [torch.nn.Linear(16, 16) for _ in range(layers)]
+        self.trunk = torch.nn.Sequential(*self.trunk[:3], *inner, *self.trunk[3:])
+
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
+        with self.reads:
+            super().backward(loss)
+
+
+def reads_of_a_step(weighting: Weighting, layers: int = 0) -> list[tuple[str, int]]:
+    module = Read(layers)
+    quiet_trainer(callbacks=[weighting], max_steps=1).fit(module, toy_loader())
+    return module.reads.found
+
+
+def test_the_reads_are_noticed() -> None:
+    with Reads() as reads:
+        float(torch.ones(1)), torch.ones(2).cpu(), torch.ones(3).tolist(), bool(torch.ones(1))
+    assert reads.found == [("__float__", 1), ("cpu", 2), ("tolist", 3), ("__bool__", 1)]
+
+
+@pytest.mark.parametrize("name", GRAMIAN)
+def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(name: str) -> None:
+    """L3, T7: LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
+    found = reads_of_a_step(EXAMPLES[name]())
+    numbers = len(TASKS) ** 2 + 3 * len(TASKS)
+    assert [count for call, count in found if call == "cpu"] == [numbers]
+    assert all(count <= numbers for _, count in found)
+
+
+@pytest.mark.parametrize("name", [name for name in JACOBIAN if name != "TorchJDWeighting"])
+def test_a_jacobian_rule_copies_nothing_to_the_host(name: str) -> None:
+    """L3: LibMTL keeps the gradients of all tasks in a tensor of the host."""
+    assert not any(call in ("cpu", "numpy") for call, _ in reads_of_a_step(EXAMPLES[name]()))
+
+
+@pytest.mark.parametrize("place", ["shared", "last_layer", "features"])
+def test_what_a_step_reads_does_not_grow_with_the_network(place: str) -> None:
+    """O8: nash-mtl asks the device for a number for each pair of tasks and each parameter."""
+    assert reads_of_a_step(Ones(place), layers=8) == reads_of_a_step(Ones(place))
+
+
+# Heads, weights and orders
+
+
+class Heads(Toy):
+    """Keeps the gradients of its heads, and counts its forward passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forwards = 0
+        self.gradients: dict[str, Tensor] = {}
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        self.forwards += 1
+        return super().task_losses(batch)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.gradients = {task: head.weight.grad.clone() for task, head in self.heads.items()}
+
+
+def heads_after_a_step(weighting: Weighting) -> tuple[Heads, dict[str, Tensor]]:
+    """And the gradient of each head by its own loss."""
+    twin = Toy()
+    losses = twin.task_losses(next(iter(toy_loader())))
+    own = {t: torch.autograd.grad(losses[t], twin.heads[t].weight)[0] for t in losses}
+    module = Heads()
+    quiet_trainer(callbacks=[weighting], max_steps=1).fit(module, toy_loader())
+    return module, own
+
+
+@pytest.mark.parametrize("name", [*GRAMIAN, *JACOBIAN])
+def test_heads_receive_the_gradient_of_their_own_loss(name: str) -> None:
+    """L24: LibMTL's FairGrad weights the heads too, unlike its authors' code."""
+    module, own = heads_after_a_step(EXAMPLES[name]())
+    torch.testing.assert_close(module.gradients, own, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", GRAMIAN)
+def test_heads_are_weighted_where_asked_for(name: str) -> None:
+    """L24: whether the heads are weighted is a documented switch of every Gramian rule."""
+    weighting = EXAMPLES[name]()
+    weighting.weight_heads = True
+    module, own = heads_after_a_step(weighting)
+    expected = {task: own[task] * float(module.task_weights[task]) for task in TASKS}
+    torch.testing.assert_close(module.gradients, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [SDMGrad, MoDo])
+def test_stochastic_rules_draw_no_batches_and_sum_no_heads(build: Callable[[], Weighting]) -> None:
+    """L15: LibMTL's SDMGrad sums the heads' gradients over the three batches of a step."""
+    module, own = heads_after_a_step(build())
+    assert module.forwards == 1
+    torch.testing.assert_close(module.gradients, own, atol=1e-6, rtol=1e-5)
+
+
+class Trunk(Toy):
+    """Keeps the task gradients of the trunk, and what is applied of them."""
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        trunk = list(self.trunk.parameters())
+        rows = [torch.autograd.grad(loss, trunk, retain_graph=True) for loss in losses.values()]
+        self.rows = [torch.cat([part.flatten() for part in row]) for row in rows]
+        return losses
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.applied = torch.cat([p.grad.flatten() for p in self.trunk.parameters()])
+
+
+@pytest.mark.parametrize("name", JACOBIAN)
+def test_a_rule_logs_the_weights_that_it_applies_or_none(name: str) -> None:
+    """L11: LibMTL's DB-MTL logs ones, which are not the weights of its direction."""
+    module = Trunk()
+    trainer = quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=3)
+    trainer.fit(module, toy_loader())
+    logged = [trainer.callback_metrics.get(f"train/weight/{task}") for task in TASKS]
+    if name != "ExcessMTL":
+        assert logged == [None] * len(TASKS)
+        return
+    expected = sum(weight * row for weight, row in zip(logged, module.rows, strict=True))
+    torch.testing.assert_close(module.applied, expected, atol=1e-6, rtol=1e-4)
+
+
+def final_weights(weighting: LossWeighting, order: list[int]) -> Tensor:
+    """The weights of four tasks in this order, after six steps that are an epoch each."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        before, after = torch.rand(2, 4, generator=generator)[:, order] + 0.1
+        weighting.update(before)
+        if isinstance(weighting, FAMO):
+            weighting.learn(before, after)
+        if isinstance(weighting, DWA | STCH):
+            weighting.end_epoch()
+    return weighting.weights(torch.tensor([3.0, 0.1, 1.0, 9.0])[order])
+
+
+@pytest.mark.parametrize("build", [DWA, FAMO, GeometricLoss, IMTLL, STCH, UncertaintyWeighting])
+def test_the_order_of_the_tasks_does_not_matter(build: Callable[[], LossWeighting]) -> None:
+    """O17: LDC-MTL compares adjacent tasks only."""
+    order = [2, 0, 3, 1]
+    expected = final_weights(build(), [0, 1, 2, 3])[order]
+    assert expected.unique().numel() == 4
+    torch.testing.assert_close(final_weights(build(), order), expected)
+
+
+LEARNERS = {
+    "UncertaintyWeighting": ("update", "log_variance"),
+    "IMTLL": ("update", "log_scale"),
+    "IMTL": ("weights", "log_scale"),
+    "GradNorm": ("update", "weights"),
+    "FAMO": ("learn", "logits"),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_networks_optimizer_does_not_move_what_a_weighting_learns(name: str) -> None:
+    """L25: in LibMTL the model's learning rate and weight decay act on log variances."""
+    method, key = LEARNERS[name]
+    weighting, twin = EXAMPLES[name](), EXAMPLES[name]()
+    twin.tasks = TASKS
+    learn = getattr(weighting, method)
+    seen: list[tuple[Tensor, ...]] = []
+
+    def spy(*given: Tensor) -> Tensor | None:
+        seen.append(given)
+        return learn(*given)
+
+    setattr(weighting, method, spy)
+    module = Toy(partial(torch.optim.AdamW, weight_decay=5.0))
+    quiet_trainer(callbacks=[weighting]).fit(module, toy_loader())
+    start = None
+    for given in seen:
+        getattr(twin, method)(*given)
+        start = twin.state.tensors[key].clone() if start is None else start
+    assert len(seen) == 20
+    assert torch.equal(weighting.state.tensors[key], twin.state.tensors[key])
+    assert not torch.equal(start, twin.state.tensors[key])

@@ -1,0 +1,207 @@
+"""Defects of other libraries in what a step keeps, and how long: see `peers_defects.md`."""
+
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+
+from lightning_mtl.callbacks import (
+    MGDA,
+    EqualWeighting,
+    GradNorm,
+    NashMTL,
+    PCGrad,
+    UPGrad,
+    Weighting,
+)
+from tests.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
+from tests.weightings import EXAMPLES
+
+
+class Living(TorchDispatchMode):
+    """The largest number of bytes that were alive at once, of those that came to be meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {self._key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        self.alive = {key: ref for key, ref in self.alive.items() if not ref[0].expired()}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and (key := self._key(tensor)) not in given:
+                storage = tensor.untyped_storage()
+                self.alive.setdefault(key, (StorageWeakRef(storage), storage.nbytes()))
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return result
+
+    def _key(self, tensor: Tensor) -> int:
+        return tensor.untyped_storage()._cdata
+
+
+class Large(Toy):
+    """Parameters that outweigh everything else, and a count of what its backward pass holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [layer for _ in range(6) for layer in (nn.Linear(128, 128), nn.Tanh())]
+        self.trunk = nn.Sequential(nn.Linear(6, 128), *layers, nn.Linear(128, 8))
+        self.living = Living()
+
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
+        with self.living:
+            super().backward(loss)
+
+    @property
+    def copies(self) -> float:
+        """The peak, in units of the trunk's parameters."""
+        return self.living.peak / sum(p.nbytes for p in self.trunk.parameters())
+
+
+def copies_of_a_step(weighting: Weighting) -> float:
+    module = Large()
+    quiet_trainer(callbacks=[weighting], max_steps=1).fit(module, toy_loader())
+    return module.copies
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        EqualWeighting,
+        GradNorm,
+        lambda: MGDA(gradients="last_layer"),
+        lambda: MGDA(gradients="features"),
+    ],
+)
+def test_rules_without_full_rows_hold_no_more_than_the_gradient(
+    build: Callable[[], Weighting],
+) -> None:
+    """T16: TorchJD keeps the gradient of every task, and a joined copy of them."""
+    assert copies_of_a_step(build()) < 1.05
+
+
+@pytest.mark.parametrize("build", [MGDA, NashMTL, PCGrad, UPGrad])
+def test_gramian_rules_hold_a_row_for_each_task_and_no_joined_copy(
+    build: Callable[[], Weighting],
+) -> None:
+    """T16: beside the rows, their weighted sum, and the gradient that it is written to."""
+    assert copies_of_a_step(build()) < len(TASKS) + 2.05
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_last_pass_frees_the_graph(name: str) -> None:
+    """O9: nash-mtl retains the graph in the last of its passes too."""
+
+    class Freed(Toy):
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+            for node in self.nodes:
+                with pytest.raises(RuntimeError, match="already been freed"):
+                    assert node._saved_result is not None
+            self.checked = True
+
+    module = Freed()
+    module.nodes, module.checked = [], False
+    for layer in (module.trunk[2], module.trunk[4]):
+        layer.register_forward_hook(
+            lambda layer, given, output: (
+                module.nodes.append(output.grad_fn) if output.requires_grad else None
+            )
+        )
+    quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=2).fit(module, toy_loader())
+    assert module.checked and len(module.nodes) >= 4
+
+
+class Token:
+    """Lives as long as a node of the graph."""
+
+
+class Mark(torch.autograd.Function):
+    """Passes features on, and ties a token to its node."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, token: Token) -> Tensor:
+        ctx.token = token
+        return features.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class Marked(Toy):
+    """Knows at the end of every batch whether the graph of the batch is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[weakref.ref[Token]] = []
+        self.gone: list[bool] = []
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        x, *targets = batch
+        token = Token()
+        self.tokens.append(weakref.ref(token))
+        features = Mark.apply(self.trunk(x), token)
+        return {
+            task: nn.functional.mse_loss(self.heads[task](features), target)
+            for task, target in zip(TASKS, targets, strict=True)
+        }
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        self.gone.append(all(token() is None for token in self.tokens))
+
+
+def test_a_graph_that_is_kept_is_noticed() -> None:
+    module = Marked()
+    losses = module.task_losses(next(iter(toy_loader())))
+    assert module.tokens[0]() is not None
+    losses.clear()
+    assert module.tokens[0]() is None
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_graph_outlives_its_batch(name: str) -> None:
+    """O11: FAMO's authors keep the loss, and with it the graph, until the next step."""
+    module = Marked()
+    trainer = quiet_trainer(
+        callbacks=[EXAMPLES[name]()], limit_train_batches=4, accumulate_grad_batches=2
+    )
+    trainer.fit(module, toy_loader())
+    assert module.gone == [True] * 4
+
+
+class Reentrant(Toy):
+    """Recomputes the end of its trunk in the way that knows nothing of single gradients."""
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        x, *targets = batch
+        features = checkpoint(self.trunk[3:], self.trunk[:3](x), use_reentrant=True)
+        return {
+            task: self.scales[task] * nn.functional.mse_loss(self.heads[task](features), target)
+            for task, target in zip(TASKS, targets, strict=True)
+        }
+
+
+@pytest.mark.parametrize("weighting", [MGDA, EXAMPLES["MoCo"]])
+def test_reentrant_checkpointing_is_refused_with_the_way_out(weighting) -> None:
+    """T18: TorchJD fails under it too; here the message names the argument to change."""
+    with pytest.raises(RuntimeError, match="use_reentrant=False"):
+        quiet_trainer(callbacks=[weighting()]).fit(Reentrant(), toy_loader())
+
+
+@pytest.mark.parametrize("weighting", [EqualWeighting, lambda: MGDA(gradients="features")])
+def test_one_pass_through_a_reentrant_checkpoint_trains_alike(weighting) -> None:
+    """T18: what needs the trunk's backward pass once does not care how it is recomputed."""
+    trained = []
+    for module in (Toy(), Reentrant()):
+        quiet_trainer(callbacks=[weighting()], max_steps=5).fit(module, toy_loader())
+        trained.append(parameters(module))
+    torch.testing.assert_close(*trained)
