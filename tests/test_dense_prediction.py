@@ -83,6 +83,25 @@ def test_delta_mtl_is_taken_over_the_primary_metrics():
     assert logged["test/delta_mtl"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_without_baselines_of_other_runs_there_is_no_delta():
+    """L23: LibMTL compares a run with its own first epoch."""
+    module = three_tasks()
+    quiet_trainer(max_epochs=2).fit(module, rooms(2), rooms(2))
+    (logged,) = quiet_trainer().test(module, rooms(2), verbose=False)
+    assert "test/depth/RMSE" in logged
+    assert not any("delta_mtl" in key for key in logged)
+
+
+def test_the_metrics_of_a_loop_hold_nothing_of_another():
+    """O6: nash-mtl's training mIoU holds the test predictions of the epoch before."""
+    module, trainer = three_tasks().eval(), quiet_trainer()
+    alone = trainer.test(module, rooms(4), verbose=False)
+    validated = trainer.validate(module, rooms(2), verbose=False)
+    assert trainer.test(module, rooms(4), verbose=False) == alone
+    assert trainer.validate(module, rooms(2), verbose=False) == validated
+    assert alone[0]["test/segmentation/mIoU"] != validated[0]["val/segmentation/mIoU"]
+
+
 def test_predictions_have_the_size_of_the_image_and_need_no_labels():
     loader = DataLoader([{"image": torch.rand(3, 30, 45)}] * 2, collate_fn=collate)
     predictions = quiet_trainer().predict(three_tasks(), loader)

@@ -201,3 +201,43 @@ def test_no_second_order_terms_reach_the_network():
         )
         quiet_trainer(callbacks=callbacks, max_steps=1).fit(module, toy_loader())
     torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=0)
+
+
+class Measured(Toy):
+    """Keeps the norm of every task's gradient over all parameters of the last shared layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms: list[Tensor] = []
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        layer = list(self.trunk[3].parameters())
+        rows = [torch.autograd.grad(loss, layer, retain_graph=True) for loss in losses.values()]
+        lengths = [torch.cat([part.flatten() for part in row]).norm() for row in rows]
+        self.norms.append(torch.stack(lengths))
+        return losses
+
+
+def test_norms_are_of_the_whole_layer_and_the_optimizer_of_the_weights_keeps_its_moments(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Peers O3: one port measures the first parameter only, and makes a new Adam in every step."""
+    weighting, module = GradNorm(), Measured()
+    weights = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.Adam([weights], lr=weighting.lr)
+    gradient = weighting.gradient
+
+    def spy(now: Tensor, losses: Tensor, norms: Tensor) -> Tensor:
+        torch.testing.assert_close(norms, module.norms[-1])
+        torch.testing.assert_close(now, weights.detach())
+        weights.grad = gradient(now, losses, norms)
+        optimizer.step()
+        with torch.no_grad():
+            weights.clamp_(min=1e-3).mul_(len(weights) / weights.sum())
+        return weights.grad
+
+    monkeypatch.setattr(weighting, "gradient", spy)
+    quiet_trainer(callbacks=[weighting]).fit(module, toy_loader())
+    assert len(module.norms) == 20
+    torch.testing.assert_close(weighting.state.tensors["weights"], weights.detach())
