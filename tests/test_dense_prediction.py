@@ -62,6 +62,14 @@ def test_metrics_start_anew_in_every_epoch():
     assert trainer.validate(module, rooms(2), verbose=False) == first
 
 
+def test_a_network_may_be_measured_before_it_is_trained():
+    module = three_tasks()
+    quiet_trainer().validate(module, rooms(2), verbose=False)
+    trainer = quiet_trainer()
+    trainer.fit(module, rooms(2), rooms(2))
+    assert trainer.callback_metrics["val/depth/RMSE"] > 0
+
+
 def test_a_task_that_no_frame_is_labelled_for_is_not_logged():
     module = three_tasks(baselines={"segmentation": 0.5, "depth": 1.0, "normals": 20.0})
     (logged,) = quiet_trainer().validate(module, rooms(2, drop="depth"), verbose=False)

@@ -63,6 +63,13 @@ class PooledMetric(Metric, ABC):
         """The value of each name, with `prefix`, over everything since the last reset."""
         return {f"{self.prefix}{name}": value.float() for name, value in self.values().items()}
 
+    def reset(self) -> None:
+        """Forget everything."""
+        # A state made in inference mode, in which Lightning validates and tests, could not be added
+        # to outside of it, as in a later fit.
+        with torch.inference_mode(False):
+            super().reset()
+
     def clone(self, prefix: str | None = None) -> "PooledMetric":
         """A copy, states included, that puts `prefix` in front of each name."""
         copy = deepcopy(self)

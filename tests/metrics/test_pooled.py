@@ -208,6 +208,15 @@ def test_reset_forgets(make, batch, invalid):
 
 
 @every_metric
+def test_a_reset_in_inference_mode_leaves_states_that_can_be_added_to(make, batch, invalid):
+    metric, pair = make(), batch(2)
+    with torch.inference_mode():
+        expected = values_of(metric, pair)
+        metric.reset()
+    assert values_of(metric, pair) == expected
+
+
+@every_metric
 def test_forward_gives_the_batch_and_accumulates(make, batch, invalid):
     first, second = batch(2), batch(3)
     metric = make()
