@@ -1,16 +1,18 @@
 """The table at the end of a run."""
 
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mtl.dense_prediction import DensePrediction
+from lightning_mtl.distributed import sum_over_ranks, world_size
 from lightning_mtl.tasks import Task
 
 
@@ -18,7 +20,9 @@ class MetricTable(L.Callback):
     """Shows the last validation metrics beside those of a trivial predictor, when training ends.
 
     The trivial predictor says the same at every pixel: the most frequent class, the mean depth, the
-    mean normal of the training set. What does not beat it has learned nothing.
+    mean normal of the training set. What does not beat it has learned nothing. It sees the batches
+    that the run sees: those of all ranks, as many as `limit_train_batches` and `limit_val_batches`
+    leave.
 
     Args:
         trivial: whether to compute the trivial predictor; it reads the training and the validation
@@ -28,12 +32,14 @@ class MetricTable(L.Callback):
     def __init__(self, trivial: bool = True) -> None:
         self.trivial = trivial
 
-    @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
         metrics = trainer.callback_metrics
         if not isinstance(pl_module, DensePrediction) or not any("val/" in key for key in metrics):
             return
+        # The ranks measure it together: all of them come here.
         trivial = self._trivial(trainer, pl_module.tasks) if self.trivial else {}
+        if not trainer.is_global_zero:
+            return
         table = Table(title="Validation", title_justify="left")
         for column in ("task", "metric", "trained", "trivial"):
             table.add_column(column, justify="left" if column in ("task", "metric") else "right")
@@ -58,28 +64,40 @@ class MetricTable(L.Callback):
         val: Any = trainer.val_dataloaders
         if not isinstance(train, DataLoader) or not isinstance(val, DataLoader):
             return {}
-        means = {name: _mean(task, train) for name, task in tasks.items()}
-        results = {}
-        for name, task in tasks.items():
-            metric = task.metrics()
-            for batch in val:
-                mean = means[name]
-                if name in batch and mean is not None:
-                    metric.update(task.constant(mean, batch[name]), task.metric_target(batch))
-            # These sums are of this process only, and complete: it has read every sample.
-            metric.sync_on_compute = False
-            results[name] = metric.compute()
-        return results
+        device = trainer.strategy.root_device
+        means = _means(tasks, islice(train, _limit(trainer.num_training_batches)), device)
+        metrics = {name: task.metrics() for name, task in tasks.items()}
+        for batch in islice(val, _limit(trainer.num_val_batches[0])):
+            for name, mean in means.items():
+                if name in batch:
+                    prediction = tasks[name].constant(mean, batch[name])
+                    metrics[name].update(prediction, tasks[name].metric_target(batch))
+        if world_size() > 1:
+            # Batches were never moved; only what the ranks exchange has to be on their device.
+            metrics = {name: metric.to(device) for name, metric in metrics.items()}
+        return {name: metric.compute() for name, metric in metrics.items()}
 
 
-def _mean(task: Task, loader: DataLoader[Any]) -> Tensor | None:
-    """The mean target of a task over one epoch."""
-    sums = [task.pixel_sum(batch[task.name]) for batch in loader if task.name in batch]
-    if not sums:
-        return None
-    total = torch.stack([values for values, _ in sums]).sum(0)
-    count = torch.stack([number for _, number in sums]).sum()
-    return (total / count.clamp(min=1)).float()
+def _means(
+    tasks: Mapping[str, Task], batches: Iterable[dict[str, Any]], device: torch.device
+) -> dict[str, Tensor]:
+    """The mean target of every task that any rank has targets for."""
+    sums: dict[str, Tensor] = {
+        name: torch.zeros(task.out_channels + 1, dtype=torch.float64)
+        for name, task in tasks.items()
+    }
+    for batch in batches:
+        for name in tasks.keys() & batch.keys():
+            total, count = tasks[name].pixel_sum(batch[name])
+            sums[name] += torch.cat([total, count.view(1)]).to(sums[name])
+    if world_size() > 1:
+        sums = {name: sum_over_ranks(values.to(device)).cpu() for name, values in sums.items()}
+    return {name: (v[:-1] / v[-1]).float() for name, v in sums.items() if v[-1] > 0}
+
+
+def _limit(batches: float) -> int | None:
+    """How many batches to read; None for all of a loader that does not know how many it has."""
+    return None if batches == float("inf") else int(batches)
 
 
 def _formatted(value: Tensor | None) -> str:

@@ -1,6 +1,8 @@
 """The table at the end of a run, and the trivial predictor in it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +15,16 @@ from lightning_mtl.callbacks import MetricTable
 from lightning_mtl.data import SyntheticRooms, collate
 from lightning_mtl.metrics import DepthMetrics, SegmentationMetrics
 from lightning_mtl.tasks import Depth, Edges, Keypoints, Normals, Segmentation
+from tests.ddp_rooms import measured
 from tests.test_dense_prediction import NETWORK, SIZE, rooms, three_tasks
 from tests.toy import Toy, quiet_trainer, toy_loader
 
 
 def shown(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, list[str]]:
-    """What stands in the table, by task and metric."""
+    """What stands in the table, by task and metric, after one step on 4 of 6 frames."""
     module = three_tasks(baselines={"segmentation": 0.5, "depth": 1.0, "normals": 20.0})
     trainer = quiet_trainer(callbacks=[MetricTable(**arguments)], limit_train_batches=1)
-    trainer.fit(module, rooms(4), rooms(3))
+    trainer.fit(module, rooms(6, 4), rooms(3))
     rows = {}
     for line in capsys.readouterr().out.splitlines():
         cells = [cell.strip() for cell in re.split("[│┃]", line)][1:-1]
@@ -107,3 +110,39 @@ def test_the_trivial_predictor_may_be_left_out(capsys):
 def test_a_module_without_tasks_has_no_table(capsys):
     quiet_trainer(callbacks=[MetricTable()]).fit(Toy(), toy_loader())
     assert "Validation" not in capsys.readouterr().out
+
+
+class Counted(list):
+    """Frames that count how often one of them was read."""
+
+    reads = 0
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += 1
+        return super().__getitem__(index)
+
+
+def test_the_trivial_predictor_reads_what_the_limits_leave_and_every_frame_once():
+    train, val = (
+        DataLoader(Counted(rooms(6).dataset), batch_size=2, collate_fn=collate) for _ in range(2)
+    )
+    trainer = quiet_trainer(limit_train_batches=1, limit_val_batches=2, num_sanity_val_steps=0)
+    module = three_tasks()
+    trainer.fit(module, train, val)
+    before = train.dataset.reads, val.dataset.reads
+    MetricTable()._trivial(trainer, module.tasks)
+    assert (train.dataset.reads - before[0], val.dataset.reads - before[1]) == (2, 4)
+
+
+def test_two_ranks_measure_network_and_trivial_predictor_as_one_does(tmp_path):
+    """Of four frames, two with depth, the second rank has those two without."""
+    file = tmp_path / "measured.pt"
+    command = [sys.executable, "-m", "tests.ddp_rooms", str(file)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, run.stderr[-4000:]
+    found, expected = torch.load(file), measured(devices=1, batch_size=4)
+    assert found.keys() == expected.keys() == {"logged", "segmentation", "depth", "normals"}
+    assert "val/delta_mtl" in found["logged"]
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-5)
+    assert run.stdout.count("Validation") == 1
