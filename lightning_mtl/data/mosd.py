@@ -1,6 +1,5 @@
 """mOSD: Kinect frames of tables with objects, the small real benchmark."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
@@ -8,29 +7,29 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int64
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_mtl.data.errors import CorruptFileError, DatasetNotFoundError, LabelError
+from lightning_mtl.data.errors import CorruptFileError, LabelError
+from lightning_mtl.data.files import IGNORE, Source, check_tasks, read_image, read_pixels
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.transforms import Resize, Sample, Transform
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
-ROOT_VARIABLE = "LIGHTNING_MTL_MOSD"
-IGNORE = 255
 FRAME_SIZE = (480, 640)
 FOLDERS = {"rgb": "jpg", "depth_mm": "png", "label": "png"}
-LAYOUT = """root/train.txt, root/test.txt  names of the frames, one per line
+SOURCE = Source(
+    name="MOSD",
+    layout="""root/train.txt, root/test.txt  names of the frames, one per line
 root/intrinsics.txt            camera matrix, 3 x 3
 root/rgb/<name>.jpg            480 x 640, 8 bit
 root/depth_mm/<name>.png       480 x 640, 16 bit, millimetres, 0 = invalid
-root/label/<name>.png          480 x 640, 8 bit, 0 = invalid, 1-9 = table, 10 k + i = object k"""
-HOW_TO_GET = (
-    f"Pass `root` or set the environment variable {ROOT_VARIABLE}. The frames are the organised "
-    f"point clouds in segmentation/mOSD of the GitHub repository PointCloudLibrary/data "
-    f"(BSD-3-Clause), written out as pictures in this layout."
+root/label/<name>.png          480 x 640, 8 bit, 0 = invalid, 1-9 = table, 10 k + i = object k""",
+    how_to_get=(
+        "The frames are the organised point clouds in segmentation/mOSD of the GitHub repository "
+        "PointCloudLibrary/data (BSD-3-Clause), written out as pictures in this layout."
+    ),
 )
 
 
@@ -72,15 +71,12 @@ class MOSD(Dataset[Sample]):
         val_fraction: float = 0.0,
         cache: bool = True,
     ) -> None:
-        unknown = set(tasks) - set(self.TASKS)
-        if unknown:
-            raise ValueError(f"`tasks` must be among {self.TASKS}. Found {sorted(unknown)}.")
-        self.root = _existing(Path(root or os.environ.get(ROOT_VARIABLE, f"${ROOT_VARIABLE}")))
+        self.tasks = check_tasks(tasks, self.TASKS)
+        self.root = SOURCE.root(root)
         self.size = size
-        self.tasks = tuple(tasks)
         self.transform = transform
         self.names = _names(self.root, split, val_fraction)
-        self.intrinsics = _read_intrinsics(_existing(self.root / "intrinsics.txt"))
+        self.intrinsics = _read_intrinsics(SOURCE.existing(self.root / "intrinsics.txt"))
         self._resize = Resize(size)
         self._cached = [self._read(name) for name in self.names] if cache else None
 
@@ -94,8 +90,9 @@ class MOSD(Dataset[Sample]):
 
     def _read(self, name: str) -> Sample:
         paths = {folder: _path(self.root, folder, name) for folder in FOLDERS}
-        label = _read_pixels(paths["label"], np.uint8, channels=()).long()
-        depth = _read_pixels(paths["depth_mm"], np.uint16, channels=()).float()[None] / 1000
+        label = read_pixels(paths["label"], "labels", FRAME_SIZE).long()
+        depth = read_pixels(paths["depth_mm"], "depth", FRAME_SIZE, (np.uint16,)).float()[None]
+        depth = depth / 1000
         frame = {
             "segmentation": _classes(label, paths["label"]),
             "depth": depth,
@@ -104,7 +101,7 @@ class MOSD(Dataset[Sample]):
         if "normals" in self.tasks:
             frame["normals"] = normals_from_depth(depth, self.intrinsics, window=11)
         frame = {task: frame[task] for task in self.tasks}
-        frame["image"] = _read_pixels(paths["rgb"], np.uint8, channels=(3,)).permute(2, 0, 1) / 255
+        frame["image"] = read_image(paths["rgb"], FRAME_SIZE)
         sample = self._resize(frame)
         if "edges" in sample:
             sample["edges"] = boundaries(sample["edges"])
@@ -126,25 +123,19 @@ def _names(root: Path, split: Split, val_fraction: float) -> list[str]:
     if not 0 <= val_fraction < 1:
         raise ValueError(f"`val_fraction` must lie in [0, 1). Found {val_fraction}.")
     official = "train" if split == "train" or (split == "val" and val_fraction > 0) else "test"
-    names = _existing(root / f"{official}.txt").read_text().split()
+    names = SOURCE.names(root / f"{official}.txt")
     if official == "train" and val_fraction > 0:
         count = max(1, round(val_fraction * len(names)))
         held_out = {(2 * i + 1) * len(names) // (2 * count) for i in range(count)}
         names = [name for i, name in enumerate(names) if (i in held_out) == (split == "val")]
     for name in names:
         for folder in FOLDERS:
-            _existing(_path(root, folder, name))
+            SOURCE.existing(_path(root, folder, name))
     return names
 
 
 def _path(root: Path, folder: str, name: str) -> Path:
     return root / folder / f"{name}.{FOLDERS[folder]}"
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise DatasetNotFoundError(path, LAYOUT, HOW_TO_GET)
-    return path
 
 
 def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
@@ -153,18 +144,6 @@ def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
         return torch.tensor([float(number) for number in numbers]).reshape(3, 3)
     except (ValueError, RuntimeError) as error:
         raise CorruptFileError(path, "camera matrix", "9 numbers", repr(numbers)) from error
-
-
-def _read_pixels(path: Path, dtype: type[np.generic], channels: tuple[int, ...]) -> Tensor:
-    expected = f"{(*FRAME_SIZE, *channels)} {dtype.__name__}"
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image)
-    except (OSError, SyntaxError) as error:
-        raise CorruptFileError(path, "image", expected, str(error)) from error
-    if pixels.shape != (*FRAME_SIZE, *channels) or pixels.dtype != dtype:
-        raise CorruptFileError(path, "image", expected, f"{pixels.shape} {pixels.dtype}")
-    return torch.from_numpy(pixels)
 
 
 def _classes(label: Int64[Tensor, "H W"], path: Path) -> Int64[Tensor, "H W"]:

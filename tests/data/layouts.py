@@ -106,6 +106,17 @@ def nyuv2_arrays(root: Path) -> None:
             save(frame / f"normal/{name}.npy", normals)
 
 
+def mosd(root: Path) -> None:
+    write(root / "intrinsics.txt", "525 0 319.5\n0 525 239.5\n0 0 1\n")
+    labels = halves(480, 640, 1, 21, 0).astype(np.uint8)
+    for split, names in (("train", TRAIN), ("test", VAL)):
+        write(root / f"{split}.txt", "\n".join(names))
+        for name in names:
+            save(root / f"rgb/{name}.jpg", picture(480, 640))
+            save(root / f"depth_mm/{name}.png", (plane(480, 640) * 1000).astype(np.uint16))
+            save(root / f"label/{name}.png", labels)
+
+
 def nyud(root: Path) -> None:
     normals = np.broadcast_to(NORMAL.astype(np.float32), (480, 640, 3)).copy()
     normals[0] = 0

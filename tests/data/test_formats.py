@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl.data import (
     BSDS500,
+    MOSD,
     NYUDMT,
     CelebA,
     Cityscapes,
@@ -118,6 +119,16 @@ FORMATS = {
         listed="gt_sets/train.txt",
         labels=("segmentation/1.png", 41),
         options={"tasks": NYUDMT.TASKS},
+    ),
+    "mosd": Format(
+        MOSD,
+        layouts.mosd,
+        "LIGHTNING_MTL_MOSD",
+        {**scene(480, 640), "edges": flat(480, 640)},
+        files=("rgb/1.jpg", "depth_mm/1.png", "label/1.png"),
+        listed="train.txt",
+        labels=("label/1.png", 12),
+        options={"tasks": MOSD.TASKS, "size": (480, 640), "cache": False},
     ),
     "cityscapes": Format(
         Cityscapes,
