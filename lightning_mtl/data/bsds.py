@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_mtl.data.errors import CorruptFileError
+from lightning_mtl.data.errors import CorruptFileError, LabelError
 from lightning_mtl.data.files import IGNORE, Source, finishing, read_image, read_mat
 from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.transforms import Sample, Transform
@@ -45,6 +45,7 @@ class BSDS500(Dataset[Sample]):
     Raises:
         DatasetNotFoundError: If a file is missing.
         CorruptFileError: If a file is not what it should be.
+        LabelError: If contours are no flags.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("edges",)
@@ -92,6 +93,7 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
 
     Raises:
         CorruptFileError: If the file holds no contours of this size.
+        LabelError: If they are no flags.
     """
     cells = read_mat(path, "groundTruth").ravel()
     what, expected = "field `groundTruth` of", f"cells with Boundaries {size}"
@@ -102,7 +104,10 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
     found = [contour.shape for contour in contours]
     if not contours or any(shape != size for shape in found):
         raise CorruptFileError(path, what, expected, f"{found}")
-    return torch.from_numpy(np.stack(contours) > 0).float()
+    drawn = np.stack(contours).astype(np.float32)
+    if wrong := np.unique(drawn[(drawn != 0) & (drawn != 1)]).tolist():
+        raise LabelError(path, "0 or 1 in `Boundaries`", [int(value) for value in wrong[:10]])
+    return torch.from_numpy(drawn)
 
 
 def consensus(

@@ -126,7 +126,11 @@ def _split_names(path: Path, split: Split, count: int) -> list[str]:
     if len(rows) != count:
         expected = f"{count} rows, as many as faces have attributes"
         raise CorruptFileError(path, "partition", expected, f"{len(rows)} rows")
-    names = [row[0] for row in rows if row[1:] == [PARTITIONS[split]]]
+    for row in rows:
+        if len(row) != 2 or row[1] not in PARTITIONS.values():
+            expected = f"one of {sorted(PARTITIONS.values())} after each name"
+            raise CorruptFileError(path, "partition", expected, " ".join(row))
+    names = [row[0] for row in rows if row[1] == PARTITIONS[split]]
     if not names:
         expected = f"rows that end in {PARTITIONS[split]} ({split})"
         raise CorruptFileError(path, "partition", expected, f"none among {len(rows)} rows")

@@ -31,6 +31,7 @@ from lightning_mtl.data.transforms import Sample, Transform
 
 FILE = "nyu_depth_v2_labeled.mat"
 FRAME_SIZE = (480, 640)
+LARGEST_DEPTH = 100
 INTRINSICS = ((518.857901, 0.0, 325.582449), (0.0, 519.469611, 253.736166), (0.0, 0.0, 1.0))
 SOURCE = Source(
     name="NYUV2",
@@ -116,7 +117,7 @@ class NYUv2(Dataset[Sample]):
                 meaning = "0 (unlabelled) or 1 to 894"
                 sample["segmentation"] = look_up(labels, self.table, self.path, meaning)
             if {"depth", "normals"} & set(self.tasks):
-                sample["depth"] = _read(file, self.depth_field, frame, self.path)[None]
+                sample["depth"] = _read_depth(file, self.depth_field, frame, self.path)
         if "normals" in self.tasks:
             sample["normals"] = self._read_normals(frame, sample["depth"])
         return self._finish({name: sample[name] for name in ("image", *self.tasks)})
@@ -164,6 +165,16 @@ def _read(file: h5py.File, name: str, frame: int, path: Path) -> Shaped[Tensor, 
     if values.dtype == np.uint16:
         values = values.astype(np.int32)
     return torch.from_numpy(values).transpose(-1, -2).contiguous()
+
+
+def _read_depth(file: h5py.File, name: str, frame: int, path: Path) -> Float[Tensor, "1 H W"]:
+    depth = _read(file, name, frame, path)[None]
+    low, high = depth.min(), depth.max()
+    if not (low >= 0 and high <= LARGEST_DEPTH):
+        expected = f"metres from 0 to {LARGEST_DEPTH} in frame {frame + 1}"
+        found = f"values from {low} to {high}"
+        raise CorruptFileError(path, f"field `{name}` of", expected, found)
+    return depth
 
 
 def _split(root: Path, split: Split, count: int) -> list[int]:

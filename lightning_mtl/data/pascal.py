@@ -166,8 +166,9 @@ def _read_context(path: Path, size: tuple[int, int]) -> Int64[Tensor, "H W"]:
     what, expected = "field `LabelMap` of", f"class numbers {size} from 0 to 459"
     if labels.shape != size or labels.dtype.kind not in "iu":
         raise CorruptFileError(path, what, expected, f"{labels.shape} {labels.dtype}")
-    if labels.max() > 459:
-        raise CorruptFileError(path, what, expected, f"numbers up to {labels.max()}")
+    if labels.min() < 0 or labels.max() > 459:
+        found = f"numbers from {labels.min()} up to {labels.max()}"
+        raise CorruptFileError(path, what, expected, found)
     return torch.from_numpy(labels.astype(np.int64))
 
 
