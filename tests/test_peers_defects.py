@@ -83,9 +83,11 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(name: str
 
 
 @pytest.mark.parametrize("name", [name for name in JACOBIAN if name != "TorchJDWeighting"])
-def test_a_jacobian_rule_copies_nothing_to_the_host(name: str) -> None:
+def test_a_jacobian_rule_reads_a_number_for_each_task_at_most(name: str) -> None:
     """L3: LibMTL keeps the gradients of all tasks in a tensor of the host."""
-    assert not any(call in ("cpu", "numpy") for call, _ in reads_of_a_step(EXAMPLES[name]()))
+    found = reads_of_a_step(EXAMPLES[name]())
+    assert sum(count for call, count in found if call in ("cpu", "numpy")) <= len(TASKS)
+    assert all(count <= len(TASKS) for _, count in found)
 
 
 @pytest.mark.parametrize("place", ["shared", "last_layer", "features"])
@@ -169,8 +171,8 @@ def test_a_rule_logs_the_weights_that_it_applies_or_none(name: str) -> None:
     trainer = quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=3)
     trainer.fit(module, toy_loader())
     logged = [trainer.callback_metrics.get(f"train/weight/{task}") for task in TASKS]
-    if name != "ExcessMTL":
-        assert logged == [None] * len(TASKS)
+    if logged == [None] * len(TASKS):
+        assert name != "ExcessMTL"
         return
     expected = sum(weight * row for weight, row in zip(logged, module.rows, strict=True))
     torch.testing.assert_close(module.applied, expected, atol=1e-6, rtol=1e-4)
