@@ -1,5 +1,7 @@
 """Edge scores against the official benchmark and against loops over thresholds and images."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from skimage.morphology import thin
 
 from lightning_mtl.metrics import EdgeMetrics
 from lightning_mtl.metrics.matching import match
+from lightning_mtl.metrics.suppression import suppress_non_maxima
 from tests.metrics.test_matching import literal as matching_size
 
 THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
@@ -35,14 +38,18 @@ def f_score(counts: np.ndarray, empty_precision: float) -> float:
 
 
 def literal(
-    probability: torch.Tensor, targets: list[torch.Tensor], reach: float, several: bool = False
+    probability: torch.Tensor,
+    targets: list[torch.Tensor],
+    reach: float,
+    several: bool = False,
+    above: Callable[[np.ndarray, float], np.ndarray] = np.greater_equal,
 ) -> dict[str, float]:
     """The survey's protocol, image by image, threshold by threshold, pair by pair."""
     counts = np.zeros((len(targets), len(THRESHOLDS), 4))
     radius = reach * np.hypot(*probability.shape[1:])
     for i, maps in enumerate(targets):
         for t, threshold in enumerate(THRESHOLDS):
-            edges = thin(probability[i].numpy() >= threshold)
+            edges = thin(above(probability[i].numpy(), threshold))
             found = np.zeros(edges.sum(), dtype=bool)
             for labels in maps.bool().numpy():
                 # With several annotators it matters which pixels are matched, not only how many.
@@ -107,6 +114,16 @@ def test_values_equal_the_literal_protocol_with_several_annotators():
     metric = survey()
     metric.update(probability, targets)
     expected = literal(probability, targets, 0.04, several=True)
+    assert values_of(metric) == pytest.approx(expected, rel=1e-6)
+
+
+def test_under_astmt_the_same_is_done_to_ridges_above_the_threshold():
+    probability, targets = example(3)
+    probability = (100 * probability).round() / 100
+    metric = EdgeMetrics(THRESHOLDS, max_dist=0.04, protocol="astmt")
+    metric.update(probability, targets)
+    ridges = torch.from_numpy(np.stack([suppress_non_maxima(p.numpy()) for p in probability]))
+    expected = literal(ridges, targets, 0.04, above=np.greater)
     assert values_of(metric) == pytest.approx(expected, rel=1e-6)
 
 

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_mtl.metrics import depth_metrics, normal_metrics, segmentation_metrics
+from lightning_mtl import metrics
+from lightning_mtl.metrics import (
+    depth_metrics,
+    edge_protocols,
+    normal_metrics,
+    protocols,
+    saliency,
+    segmentation_metrics,
+)
 from lightning_mtl.metrics.pooled import PooledMetric
 
 BATCH = 2
@@ -118,6 +126,22 @@ def test_the_pooled_protocols_agree_and_the_others_do_not(make, batch):
     assert all(values_of(make(protocol), *pair) == pooled for protocol in ALIKE)
     averaged = values_of(make("mtan"), *pair)
     assert all(averaged[name] != pytest.approx(pooled[name], rel=1e-3) for name in averaged)
+
+
+@pytest.mark.parametrize(
+    ("documented", "known"),
+    [
+        (protocols, protocols.SEGMENTATION | protocols.DEPTH | protocols.NORMALS),
+        (saliency.SaliencyMetrics, saliency.PROTOCOLS),
+        (edge_protocols, edge_protocols.PROTOCOLS),
+    ],
+)
+def test_the_tables_of_the_docs_have_every_protocol_and_so_has_the_overview(documented, known):
+    rows = [line.split("|")[1] for line in documented.__doc__.splitlines() if "|" in line]
+    named = {name.strip() for row in rows for name in row.split(",")}
+    overview = set(metrics.__doc__.replace(",", " ").replace("(default)", " ").split())
+    assert set(known) - {"pooled"} <= named
+    assert set(known) <= overview
 
 
 @pytest.mark.parametrize(
