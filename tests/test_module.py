@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
@@ -18,28 +16,9 @@ from lightning_mtl.callbacks import (
     GradNorm,
     UncertaintyWeighting,
 )
-from lightning_mtl.guard import NonFiniteGradientError
-from tests.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
+from tests.toy import TASKS, PartlyLabelled, Toy, logged, quiet_trainer, toy_loader
 
 WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
-
-
-class Log(L.Callback):
-    """What is in the log after every batch."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.rows.append({key: float(value) for key, value in trainer.callback_metrics.items()})
-
-
-def logged(module: Toy, *callbacks: L.Callback, **settings: object) -> list[dict[str, float]]:
-    log = Log()
-    trainer = quiet_trainer(callbacks=[*callbacks, log], **settings)
-    trainer.fit(module, toy_loader())
-    # Callbacks come before the module, which does the logging: a row is that of the batch before.
-    return [*log.rows[1:], {key: float(value) for key, value in trainer.callback_metrics.items()}]
 
 
 def test_raw_and_weighted_losses_are_logged_apart():
@@ -94,75 +73,6 @@ def test_absent_tasks_have_neither_loss_nor_weight_in_the_log(weighting, tmp_pat
         for kind in ("loss", "weight"):
             found = {task for task in TASKS if cells[f"train/{kind}/{task}"]}
             assert found == tasks
-
-
-def half_precision(scale: float) -> MixedPrecision:
-    """Mixed precision with a loss scaler, which Lightning would only build for a GPU."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10_000)
-    return MixedPrecision("16-mixed", "cpu", scaler)
-
-
-@pytest.mark.parametrize(
-    "weighting",
-    [
-        EqualWeighting,
-        UncertaintyWeighting,
-        GradNorm,
-        MGDA,
-        lambda: MGDA(gradients="last_layer"),
-        lambda: MGDA(gradients="features"),
-    ],
-)
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_nothing_logged_carries_the_loss_scale(weighting, accumulate):
-    settings = {"accumulate_grad_batches": accumulate, "limit_train_batches": 10}
-    plain = logged(Toy(), weighting(), **settings)
-    scaled = logged(Toy(), weighting(), plugins=[half_precision(2.0**12)], **settings)
-    assert len(plain) == len(scaled) == 10
-    for expected, found in zip(plain, scaled, strict=True):
-        assert found == pytest.approx(expected, rel=0.05, abs=0.03)
-
-
-@pytest.mark.parametrize("weighting", [EqualWeighting, GradNorm, MGDA])
-def test_gradients_are_those_of_full_precision_once_unscaled(weighting):
-    trained = []
-    for plugins in ([], [half_precision(2.0**10)]):
-        module = Toy()
-        quiet_trainer(callbacks=[weighting()], plugins=plugins, gradient_clip_val=1.0).fit(
-            module, toy_loader()
-        )
-        trained.append(parameters(module))
-    torch.testing.assert_close(*trained, atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize("weighting", [EqualWeighting, GradNorm, MGDA, lambda: MGDA("l2")])
-def test_a_loss_scale_that_overflows_skips_steps_and_spoils_nothing(weighting):
-    module, plugin = Toy(), half_precision(2.0**34)
-    chosen = weighting()
-    quiet_trainer(callbacks=[chosen], plugins=[plugin]).fit(module, toy_loader())
-    assert plugin.scaler.get_scale() < 2.0**34
-    assert torch.isfinite(parameters(module)).all()
-    assert not torch.equal(parameters(module), parameters(Toy()))
-    assert all(torch.isfinite(value).all() for value in chosen.state.tensors.values())
-
-
-class Steep(Toy):
-    """A finite loss with an infinite gradient: the square root at zero."""
-
-    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        losses = super().task_losses(batch)
-        if self.global_step < 3:
-            return losses
-        return losses | {"two": losses["two"] + (0 * self.trunk[0].weight).square().sum().sqrt()}
-
-
-def test_an_infinite_gradient_of_a_finite_loss_names_task_and_step():
-    module = Steep()
-    before: list[Tensor] = []
-    module.on_train_batch_start = lambda batch, batch_idx: before.append(parameters(module))
-    with pytest.raises(NonFiniteGradientError, match=r"step 3 .*`two`"):
-        quiet_trainer(callbacks=[MGDA()]).fit(module, toy_loader())
-    assert torch.equal(parameters(module), before[-1])
 
 
 class Failing(Toy):

@@ -15,11 +15,3 @@ def test_rows_of_absent_tasks_stay() -> None:
     rows, unwritten = read_rows(state, "mean", torch.ones(3, 4))
     assert rows[:, 0].tolist() == [1, 0, 2]
     assert unwritten.tolist() == [False, True, False]
-
-
-def test_rows_that_are_not_finite_are_not_kept() -> None:
-    state = TaskState()
-    read_rows(state, "mean", torch.ones(2, 3))
-    write_rows(state, "mean", torch.tensor([[1.0, 1.0, 1.0], [1.0, torch.nan, 1.0]]))
-    rows, unwritten = read_rows(state, "mean", torch.ones(2, 3))
-    assert not rows.any() and unwritten.all()

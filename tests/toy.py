@@ -84,11 +84,29 @@ def parameters(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
+class Log(L.Callback):
+    """What is in the log after every batch."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.rows.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+
+
+def logged(module: Toy, *callbacks: L.Callback, **settings: Any) -> list[dict[str, float]]:
+    log = Log()
+    trainer = quiet_trainer(callbacks=[*callbacks, log], **settings)
+    trainer.fit(module, toy_loader())
+    # Callbacks come before the module, which does the logging: a row is that of the batch before.
+    return [*log.rows[1:], {key: float(value) for key, value in trainer.callback_metrics.items()}]
+
+
 class ResumableLoader:
     """Batches in a fixed order that a mid-epoch checkpoint remembers, as stateful loaders do."""
 
-    def __init__(self, batch_size: int = 4, samples: int = 80) -> None:
-        self.batches = list(DataLoader(toy_data(samples), batch_size=batch_size))
+    def __init__(self, loader: DataLoader | None = None) -> None:
+        self.batches = list(toy_loader() if loader is None else loader)
         self.position = 0
 
     def __len__(self) -> int:

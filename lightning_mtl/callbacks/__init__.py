@@ -15,12 +15,13 @@ from lightning_mtl.callbacks.famo import FAMO
 from lightning_mtl.callbacks.fixed import FixedWeighting
 from lightning_mtl.callbacks.geometric import GeometricLoss
 from lightning_mtl.callbacks.graddrop import GradDrop
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, JacobianWeighting
 from lightning_mtl.callbacks.gradnorm import GradNorm
 from lightning_mtl.callbacks.gradvac import GradVac
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting
 from lightning_mtl.callbacks.imtl import IMTL
 from lightning_mtl.callbacks.imtlg import IMTLG
 from lightning_mtl.callbacks.imtll import IMTLL
+from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.callbacks.maxgnr import MaxGNR
 from lightning_mtl.callbacks.mgda import MGDA
 from lightning_mtl.callbacks.moco import MoCo

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting
 from lightning_mtl.linalg import dual_cone
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.rows import read_rows, write_rows
 
 
@@ -42,7 +42,6 @@ class ExcessMTL(JacobianWeighting):
             )
         self.eta = eta
         self.warmup_steps = warmup_steps
-        self._applied: dict[str, Tensor] = {}
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
@@ -54,17 +53,8 @@ class ExcessMTL(JacobianWeighting):
         hessian = total.sqrt()
         floor = hessian.amax(1, keepdim=True) * torch.finfo(hessian.dtype).eps
         excess = (squares / torch.where(hessian > floor, hessian, torch.inf)).sum(1)
-        weights = self._move(excess)
-        names = self.tasks or tuple(map(str, range(len(weights))))
-        present = range(len(names)) if self.state.present is None else self.state.present
-        self._applied = {
-            f"weight/{names[k]}": w for k, w in zip(present, weights.detach(), strict=True)
-        }
-        return weights.to(jacobian) @ jacobian
-
-    def logs(self) -> dict[str, Tensor]:
-        """The weights of the shared parameters' gradients."""
-        return self._applied
+        self.applied = self._move(excess).to(jacobian)
+        return self.applied @ jacobian
 
     def _move(self, excess: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """One step of α, or of the warm-up's mean."""
@@ -76,7 +66,6 @@ class ExcessMTL(JacobianWeighting):
         relative = excess / torch.where(initial > 0, initial, torch.inf)
         moved = torch.where(warm, logits, logits + self.eta * relative)
         moved = moved - moved.max()
-        fine = torch.isfinite(excess).all()
         for name, new in (("steps", steps), ("initial", initial), ("logits", moved)):
-            self.state.write(name, torch.where(fine, new, self.state.read(name, excess)))
-        return torch.softmax(torch.where(fine, moved, logits), 0)
+            self.state.write(name, new)
+        return torch.softmax(moved, 0)

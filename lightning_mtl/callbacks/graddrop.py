@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.generator import draw_seed
 
 

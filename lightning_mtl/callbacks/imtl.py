@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.adam import adam
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting, Place
 from lightning_mtl.linalg import impartial_weights
 
 
@@ -53,9 +53,9 @@ class IMTL(GramianWeighting):
         self._regulariser = -log_scale.sum()
         scale = torch.exp(log_scale)
         self.state.write("log_scale", log_scale - adam(self.state, scale * wide - 1, self.lr))
-        factor = scale.to(gramian.device)
-        scaled = gramian.double() * torch.outer(factor, factor)
-        return (impartial_weights(scaled) * factor).to(gramian)
+        factor = scale.to(gramian)
+        scaled = gramian * torch.outer(factor, factor)
+        return impartial_weights(scaled) * factor
 
     def logs(self) -> dict[str, Tensor]:
         """The part of the last scaled losses that is not a loss."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting, Place
 from lightning_mtl.gradients import Gradients, wide
 from lightning_mtl.gradients import gramian as gramian_of
 from lightning_mtl.linalg.noise_ratio import Objective, max_noise_ratio

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.linalg import project_to_simplex
 from lightning_mtl.rows import read_rows, write_rows
 
@@ -70,6 +70,5 @@ class MoCo(JacobianWeighting):
         gradient = average @ (weights @ average) + self.rho * weights
         stride = self.gamma / steps.max() ** self.gamma_sigma
         moved = project_to_simplex(weights - stride.to(gradient) * gradient)
-        moved = torch.where(torch.isfinite(moved).all(), moved, weights)
         self.state.write("simplex", moved)
         return moved @ average

@@ -5,7 +5,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting, Place
 from lightning_mtl.linalg import project_to_simplex
 
 

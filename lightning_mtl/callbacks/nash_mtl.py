@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.gradient_weighting import GramianWeighting, Place
+from lightning_mtl.callbacks.gramian_weighting import GramianWeighting, Place
 from lightning_mtl.linalg import fair_weights
 
 

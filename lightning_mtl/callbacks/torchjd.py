@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mtl.callbacks.gradient_weighting import JacobianWeighting
+from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.generator import draw_seed
 
 Statistic = Literal["gramian", "jacobian"]
@@ -62,7 +62,8 @@ class TorchJDWeighting(JacobianWeighting):
             if self._aggregates:
                 return self.weighting(jacobian)
             given = jacobian @ jacobian.T if self.statistic == "gramian" else jacobian
-            return self.weighting(given) @ jacobian
+            self.applied = self.weighting(given)
+            return self.applied @ jacobian
 
     def state_dict(self) -> Saved:
         """That of every weighting, and what the object remembers."""

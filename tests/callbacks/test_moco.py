@@ -40,15 +40,6 @@ def test_a_task_that_joins_later_starts_with_its_own_gradient() -> None:
     torch.testing.assert_close(weighting.state.tensors["average"], rows)
 
 
-def test_an_infinite_gradient_leaves_the_averages_as_they_were() -> None:
-    weighting = MoCo()
-    rows = random_jacobian(2, 5)
-    weighting.combine(torch.ones(2), rows)
-    weighting.combine(torch.ones(2), rows * torch.tensor([[1.0], [torch.inf]]).double())
-    torch.testing.assert_close(weighting.state.tensors["average"], rows)
-    assert torch.isfinite(weighting.combine(torch.ones(2), rows)).all()
-
-
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"gamma": 0.0}, {"rho": -1.0}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="MoCo"):

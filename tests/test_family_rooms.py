@@ -1,0 +1,79 @@
+"""Every weighting on rendered rooms, twenty steps in every way that a Trainer can be told to."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from tests.ddp_family_rooms import trained
+from tests.rooms import ROOMS_EXAMPLES, STEPS, ResumableRooms, RoomsData, small_module
+from tests.toy import parameters, quiet_trainer
+
+pytestmark = pytest.mark.slow
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bf16-mixed": {"precision": "bf16-mixed"},
+    "accumulation": {"accumulate_grad_batches": 4, "max_epochs": 4},
+    "clipping": {"gradient_clip_val": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Every weighting trained by two gloo processes, each with half of every batch."""
+    file = tmp_path_factory.mktemp("ddp") / "parameters.pt"
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "tests.ddp_family_rooms", str(file)]
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return torch.load(file)
+
+
+def runs(name: str, way: str) -> None:
+    module = small_module()
+    start = parameters(module)
+    trainer = quiet_trainer(callbacks=[ROOMS_EXAMPLES[name]()], **SETTINGS[way])
+    trainer.fit(module, RoomsData(batch_size=2))
+    assert trainer.global_step == STEPS
+    end = parameters(module)
+    assert torch.isfinite(end).all()
+    assert not torch.equal(end, start)
+
+
+def resumes(name: str, folder: Path) -> None:
+    def train(ckpt_path: Path | None = None) -> Tensor:
+        module = small_module(torch.optim.Adam)
+        saver = ModelCheckpoint(folder, filename="middle", every_n_train_steps=13, save_top_k=1)
+        trainer = quiet_trainer(
+            callbacks=[ROOMS_EXAMPLES[name](), saver], enable_checkpointing=True
+        )
+        trainer.fit(module, ResumableRooms(2), ckpt_path=ckpt_path)
+        assert trainer.global_step == STEPS
+        return parameters(module)
+
+    straight = train()
+    assert torch.equal(train(folder / "middle.ckpt"), straight)
+
+
+@pytest.mark.parametrize("way", [*SETTINGS, "resuming", "two ranks"])
+@pytest.mark.parametrize("name", ROOMS_EXAMPLES)
+def test_twenty_steps(name: str, way: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if way in SETTINGS:
+        runs(name, way)
+    elif way == "resuming":
+        resumes(name, tmp_path)
+    else:
+        ranks = request.getfixturevalue("two_ranks")
+        assert ranks[f"replicas {name}"] == 0.0
+        # Rules on J_r J_sᵀ of different parts see more of them with two ranks.
+        if not getattr(ROOMS_EXAMPLES[name](), "cross_parts", False):
+            one = trained(name, devices=1, batch_size=4)
+            torch.testing.assert_close(ranks[name], one, atol=1e-5, rtol=1e-4)
