@@ -2,12 +2,13 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from lightning_mtl.callbacks import MetricTable
+from lightning_mtl.callbacks import MetricTable, PredictionGrid
 from lightning_mtl.data import SyntheticRooms, collate
 from tests.test_dense_prediction import SIZE, three_tasks
 from tests.toy import quiet_trainer
@@ -22,7 +23,7 @@ def half_labelled(batch_size: int) -> DataLoader:
     return DataLoader(frames, batch_size=batch_size, collate_fn=collate)
 
 
-def measured(devices: int, batch_size: int) -> dict[str, dict[str, float]]:
+def measured(devices: int, batch_size: int, folder: Path) -> dict[str, dict[str, float]]:
     """What an untrained network logs, and the trivial predictor, on half of the frames."""
     loader = half_labelled(batch_size)
     strategy = {"strategy": "ddp"} if devices > 1 else {}
@@ -30,7 +31,8 @@ def measured(devices: int, batch_size: int) -> dict[str, dict[str, float]]:
     trainer = quiet_trainer(
         devices=devices,
         limit_val_batches=1,  # of training batches all, since two ranks shuffle them
-        callbacks=[table := MetricTable()],
+        callbacks=[table := MetricTable(), PredictionGrid(frames=1)],
+        default_root_dir=folder,
         **strategy,
     )
     (logged,) = trainer.validate(module, loader, verbose=False)
@@ -50,9 +52,10 @@ def measured(devices: int, batch_size: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    results = measured(devices=2, batch_size=2)
+    file = Path(sys.argv[1])
+    results = measured(devices=2, batch_size=2, folder=file.parent / "two")
     if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
+        torch.save(results, file)
     dist.barrier()
 
 

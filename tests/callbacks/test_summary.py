@@ -140,9 +140,10 @@ def test_two_ranks_measure_network_and_trivial_predictor_as_one_does(tmp_path):
     command = [sys.executable, "-m", "tests.ddp_rooms", str(file)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
-    found, expected = torch.load(file), measured(devices=1, batch_size=4)
+    found, expected = torch.load(file), measured(1, 4, tmp_path / "one")
     assert found.keys() == expected.keys() == {"logged", "segmentation", "depth", "normals"}
     assert "val/delta_mtl" in found["logged"]
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, rel=1e-5)
     assert run.stdout.count("Validation") == 1
+    assert (tmp_path / "two/pictures/epoch_001.png").stat().st_size > 1000
