@@ -23,11 +23,13 @@ class Reach:
         shared: leaves that at least two losses reach.
         own: for each loss, the leaves that it alone reaches.
         fused: whether one node holds all of them, as in a network that was compiled as a whole.
+        hidden: whether some node hides leaves of its own, as a reentrant checkpoint does.
     """
 
     shared: list[Tensor]
     own: list[list[Tensor]]
     fused: bool
+    hidden: bool
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def reach(roots: Sequence[GradientEdge]) -> Reach:
         (shared if task == SHARED else own[task]).append(leaf)
     # The most that an operation of its own holds is a weight, a bias and the like.
     fused = len(leaves) > 4 and any(leaves.keys() <= set(_children(node)) for node in owner)
-    return Reach(shared, own, fused)
+    hidden = any(node.name() == "CheckpointFunctionBackward" for node in owner)
+    return Reach(shared, own, fused, hidden)
 
 
 def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut | None:

@@ -1,6 +1,7 @@
-"""Watching the losses for NaN and infinity without making the host wait for the device."""
+"""Refusing losses that cannot be trained by, without making the host wait for the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,17 @@ class NonFiniteGradientError(ValueError):
             f"The task gradients of step {step} should be finite. Found NaN or infinity in those of"
             f" {', '.join(f'`{task}`' for task in tasks) or 'several tasks'}. No parameter has been"
             " changed by this step. `Trainer(detect_anomaly=True)` names the operation."
+        )
+
+
+class NonFiniteParameterError(ValueError):
+    """A parameter was NaN or infinite when a checkpoint was to be written."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"A checkpoint should hold finite parameters. Found NaN or infinity in {len(names)} of"
+            f" them, first in `{names[0]}`; nothing was saved. A gradient must have been infinite"
+            " although all losses were finite: `Trainer(detect_anomaly=True)` names the operation."
         )
 
 
@@ -72,3 +84,38 @@ def _raise_if_bad(tasks: tuple[str, ...], losses: Tensor, step: int) -> None:
         values = dict(zip(tasks, losses.tolist(), strict=True))
         bad = {task: value for task, value in values.items() if not abs(value) < float("inf")}
         raise NonFiniteLossError(bad, step)
+
+
+def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse parameters that are not finite. Waits for the device; as saving them does."""
+    bad = [name for name, value in parameters if not bool(value.isfinite().all())]
+    if bad:
+        raise NonFiniteParameterError(bad)
+
+
+def check_losses(module: str, losses: Any) -> None:
+    """Refuse what is not a dict of differentiable scalars.
+
+    Args:
+        module: name of the class whose `task_losses` returned it.
+        losses: what it returned.
+    """
+    name = f"`{module}.task_losses`"
+    if not isinstance(losses, dict) or not losses:
+        raise TypeError(
+            f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
+        )
+    for task, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+            raise ValueError(
+                f"{name} should return one scalar tensor per task. Found {found} for the task"
+                f" `{task}`. Reduce it to a mean."
+            )
+        if not loss.requires_grad:
+            raise ValueError(
+                f"The loss of the task `{task}` has no graph, so it trains nothing. Expected a"
+                " tensor computed from the module's parameters. Found one that does not require"
+                " gradients. Leave a task without labels out of the dict, and check for"
+                " `detach`, `item` and `no_grad`."
+            )

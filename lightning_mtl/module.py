@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
@@ -10,71 +10,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.nn import Parameter
 
+from lightning_mtl.balancer import Balancer, Observer, PlainSum
 from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.graph import reach, root_edge
-from lightning_mtl.guard import FiniteGuard
+from lightning_mtl.guard import FiniteGuard, check_finite, check_losses
 from lightning_mtl.partition import Partition
 from lightning_mtl.step import Step
 from lightning_mtl.window import Window
-
-
-class Balancer(Protocol):
-    """What the module asks of a weighting; `lightning_mtl.callbacks.Weighting` is one."""
-
-    tasks: tuple[str, ...]
-
-    def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """Which tasks the next backward pass trains."""
-
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """Run the closure and step, once or more often."""
-
-    def total(self, step: Step) -> Tensor:
-        """The loss that `training_step` returns."""
-
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """Differentiate the total, which Lightning has scaled since, and write the gradients."""
-
-    def logs(self) -> dict[str, Tensor]:
-        """What else to log under `train/`."""
-
-
-class Observer(Protocol):
-    """Something that looks at the gradients of a step and changes nothing."""
-
-    def observe(self, step: Step) -> None:
-        """Look at a micro-batch before its backward pass."""
-
-    def conclude(self, step: Step) -> dict[str, Tensor]:
-        """Look at the window when its weights are known; what to log under `train/`."""
-
-
-class PlainSum:
-    """The balancer of a module without a weighting: Σ L_k."""
-
-    tasks: tuple[str, ...] = ()
-
-    def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """All."""
-        return set(tasks)
-
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """Once."""
-        optimizer.step(closure=closure)
-
-    def total(self, step: Step) -> Tensor:
-        """Σ L_k."""
-        weights = torch.ones_like(step.losses)
-        step.note(step.present, weights)
-        return step.total(weights)
-
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does."""
-        step.backward(loss)
-
-    def logs(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
 
 
 class MultiTaskModule(L.LightningModule, ABC):
@@ -144,7 +86,7 @@ class MultiTaskModule(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the task losses and their total. Lightning calls it."""
         losses = self.task_losses(batch)
-        self._check(losses)
+        check_losses(type(self).__name__, losses)
         before = self._partition
         if before is None or not before.current:
             self._partition = self._part(losses)
@@ -208,6 +150,7 @@ class MultiTaskModule(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to save what a NaN may have spoiled."""
         self._guard.check()
+        check_finite(self.named_parameters())
 
     def on_fit_end(self) -> None:
         """Look at the last losses, and forget what belongs to this run's graph."""
@@ -279,27 +222,6 @@ class MultiTaskModule(L.LightningModule, ABC):
         self.balancer.tasks = names
         overridden = type(self).shared_parameters is not MultiTaskModule.shared_parameters
         return Partition(self, names, self.shared_parameters() if overridden else None)
-
-    def _check(self, losses: Any) -> None:
-        name = f"`{type(self).__name__}.task_losses`"
-        if not isinstance(losses, dict) or not losses:
-            raise TypeError(
-                f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
-            )
-        for task, loss in losses.items():
-            if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
-                found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
-                raise ValueError(
-                    f"{name} should return one scalar tensor per task. Found {found} for the task"
-                    f" `{task}`. Reduce it to a mean."
-                )
-            if not loss.requires_grad:
-                raise ValueError(
-                    f"The loss of the task `{task}` has no graph, so it trains nothing. Expected a"
-                    " tensor computed from the module's parameters. Found one that does not require"
-                    " gradients. Leave a task without labels out of the dict, and check for"
-                    " `detach`, `item` and `no_grad`."
-                )
 
     def _check_names(self, losses: dict[str, Tensor], partition: Partition) -> None:
         unknown = [task for task in losses if task not in partition.tasks]

@@ -40,6 +40,7 @@ class Partition:
         # One row a task and a last one for "shared"; a column for each parameter.
         self._seen = torch.zeros(len(tasks) + 1, len(named), dtype=torch.bool)
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
+        self._hidden = False
         self._untouched: dict[tuple[int, ...], list[Parameter]] = {}
         self.complete = False
         self.shared: list[Parameter] = []
@@ -55,8 +56,14 @@ class Partition:
         """Whether nothing is known to be shared yet, because some tasks are still to come.
 
         Raises:
-            ValueError: if all came and nothing is shared.
+            ValueError: if all came and nothing is shared, or if the graph hides parameters.
         """
+        if self._hidden:
+            raise ValueError(
+                "Part of the network runs under `checkpoint(..., use_reentrant=True)`, which hides"
+                " its parameters from the graph, so they would not be trained. Expected"
+                " `use_reentrant=False`, with which checkpointing works under every weighting."
+            )
         if not self.shared and self.complete:
             raise ValueError(
                 "No shared parameters were found, so there are no gradients to balance. Expected at"
@@ -71,6 +78,7 @@ class Partition:
             self._mark(task, leaves)
             self._traced[task] = True
         self._mark(-1, reached.shared)
+        self._hidden = self._hidden or reached.hidden
         both = torch.cat([self._seen.flatten(), self._traced]).to(device, torch.uint8)
         both = max_over_ranks(both).to("cpu", torch.bool)
         self._seen, self._traced = (

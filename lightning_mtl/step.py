@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_over_ranks, world_size
-from lightning_mtl.gradients import Gradients, add, combine, gramian, merge, write
+from lightning_mtl.gradients import Gradients, add, combine, merge, write
 from lightning_mtl.graph import cut, root_edge
 from lightning_mtl.partition import Partition
 from lightning_mtl.task_backward import CutBackward, RootBackward, TaskBackward
@@ -34,6 +34,7 @@ class Step:
         alone: whether the window is this micro-batch only.
         last: whether the optimizer steps after it.
         number: of optimizer steps before it.
+        features: gives the shared representation that the module names, if it names one.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Step:
         self.number = number
         self.local = [index for index, task in enumerate(tasks) if task in losses]
         self._losses = [losses[tasks[index]] for index in self.local]
-        self._features = features
+        self.features = features
         self._anchored = anchored
         self._sums, self._counts = self._share()
         self.present = self._presence()
@@ -123,51 +124,6 @@ class Step:
         self._anchor_untouched()
         backward.descend(scaled)
         self._release()
-
-    def measure(self, backward: TaskBackward, inputs: Sequence[Tensor]) -> list[Gradients]:
-        """Add this micro-batch's task gradients at some parameters of the trunk to the window.
-
-        Returns:
-            The rows of this micro-batch.
-        """
-        rows = backward.rows(inputs, keep_graph=True)
-        for task, row in zip(self.local, rows, strict=True):
-            self.window.measured[task] = add(self.window.measured.get(task), row)
-        return rows
-
-    def measure_features(self, backward: TaskBackward) -> None:
-        """Add the Gramian of this micro-batch at the shared features to the window.
-
-        Samples have features of their own, so Gramians of parts of a batch add up.
-        """
-        given = self._features()
-        rows = backward.feature_rows() if given is None else backward.rows_at(given)
-        full = self._spread(gramian(rows))
-        self.window.gramian = full if self.window.gramian is None else self.window.gramian + full
-
-    def measure_feature_sums(self, backward: TaskBackward) -> None:
-        """Add each task's gradient with respect to a bias on every channel of the features.
-
-        That is the features' gradient, summed over samples and places; unlike the features
-        themselves, these channels mean the same in every batch.
-        """
-        given = self._features()
-        rows = backward.feature_rows() if given is None else backward.rows_at(given)
-        for task, row in zip(self.local, rows, strict=True):
-            sums = [_channel_sums(gradient) for gradient in row]
-            self.window.measured[task] = add(self.window.measured.get(task), sums)
-
-    def add_part(self, rows: Sequence[Gradients]) -> None:
-        """Add the Gramian of one micro-batch on one rank, an independent part of the window.
-
-        Args:
-            rows: of this rank's tasks.
-        """
-        products = self._spread(gramian(rows))
-        both = torch.stack(
-            [products, self._spread(torch.ones_like(products[: len(rows), : len(rows)]))]
-        )
-        self.window.parts = both if self.window.parts is None else self.window.parts + both
 
     def collect(self, backward: TaskBackward) -> list[Gradients]:
         """Add this micro-batch's gradients of all tasks, trunk and heads, to the window.
@@ -252,14 +208,6 @@ class Step:
             chosen = chosen * (world_size() / pick(self._counts, self.local))
         return list(chosen)
 
-    def _spread(self, block: Float[Tensor, "l l"]) -> Float[Tensor, "K K"]:
-        """A matrix of this rank's tasks as one of all tasks, zero elsewhere."""
-        full = block.new_zeros(len(self.partition.tasks), len(self.partition.tasks))
-        for row, task in enumerate(self.local):
-            for column, other in enumerate(self.local):
-                full[task, other] = block[row, column]
-        return full
-
     def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
         write(
             *merge(
@@ -285,8 +233,3 @@ class Step:
             # A group of tasks whose turn it is may be absent from all ranks.
             for parameter in self.partition.idle(tasks) if tasks else self.partition.parameters:
                 parameter.grad = None
-
-
-def _channel_sums(gradient: Tensor) -> Tensor:
-    others = [axis for axis in range(gradient.ndim) if axis != 1]
-    return gradient.float().sum(others) if others else gradient.float()

@@ -16,6 +16,7 @@ ROOMS = [
     ("gradients", "adam", "rows", "generator"),
     ("partition", "task_backward", "window"),
     ("step",),
+    ("measure", "balancer"),
     ("losses",),
     ("metrics",),
     ("tasks",),

@@ -190,18 +190,35 @@ class Reentrant(Toy):
         }
 
 
-@pytest.mark.parametrize("weighting", [MGDA, EXAMPLES["MoCo"]])
-def test_reentrant_checkpointing_is_refused_with_the_way_out(weighting) -> None:
-    """T18: TorchJD fails under it too; here the message names the argument to change."""
-    with pytest.raises(RuntimeError, match="use_reentrant=False"):
-        quiet_trainer(callbacks=[weighting()]).fit(Reentrant(), toy_loader())
+class ReentrantFromTheStart(Toy):
+    """Its first stage is a reentrant checkpoint, which the graph of the losses ends at."""
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        x, *targets = batch
+        entered = checkpoint(self.trunk[:3], x.clone().requires_grad_(), use_reentrant=True)
+        features = self.trunk[3:](entered)
+        return {
+            task: self.scales[task] * nn.functional.mse_loss(self.heads[task](features), target)
+            for task, target in zip(TASKS, targets, strict=True)
+        }
 
 
-@pytest.mark.parametrize("weighting", [EqualWeighting, lambda: MGDA(gradients="features")])
-def test_one_pass_through_a_reentrant_checkpoint_trains_alike(weighting) -> None:
-    """T18: what needs the trunk's backward pass once does not care how it is recomputed."""
+@pytest.mark.parametrize("network", [Reentrant, ReentrantFromTheStart])
+@pytest.mark.parametrize("name", ["MGDA", "MGDA(features)", "GradNorm", "MoCo"])
+def test_reentrant_checkpointing_is_refused_with_the_way_out(name: str, network: type[Toy]) -> None:
+    """T18: TorchJD fails under it too; parameters that the graph hides would never be trained."""
+    with pytest.raises(ValueError, match="use_reentrant=False"):
+        quiet_trainer(callbacks=[EXAMPLES[name]()]).fit(network(), toy_loader())
+
+
+@pytest.mark.parametrize("network", [Reentrant, ReentrantFromTheStart])
+@pytest.mark.parametrize("name", ["EqualWeighting", "DWA"])
+def test_loss_weights_train_alike_through_a_reentrant_checkpoint(
+    name: str, network: type[Toy]
+) -> None:
+    """T18: what runs the backward pass as Lightning does is right however it is recomputed."""
     trained = []
-    for module in (Toy(), Reentrant()):
-        quiet_trainer(callbacks=[weighting()], max_steps=5).fit(module, toy_loader())
+    for module in (Toy(), network()):
+        quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=5).fit(module, toy_loader())
         trained.append(parameters(module))
     torch.testing.assert_close(*trained)

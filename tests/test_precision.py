@@ -1,9 +1,11 @@
 """Loss scaling, infinite gradients, and gradients that depend on each other up to rounding."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from lightning_mtl.callbacks import (
     JacobianWeighting,
     UncertaintyWeighting,
 )
-from lightning_mtl.guard import NonFiniteGradientError
+from lightning_mtl.guard import NonFiniteGradientError, NonFiniteParameterError
 from tests.toy import Toy, logged, parameters, quiet_trainer, toy_loader
 from tests.weightings import EXAMPLES
 
@@ -24,6 +26,9 @@ OF_GRADIENTS = [
     for name, build in EXAMPLES.items()
     if isinstance(build(), GramianWeighting | JacobianWeighting)
 ]
+ELSEWHERE = ["MGDA(last_layer)", "MGDA(features)", "MaxGNR(features)"]
+"""They look at the last layer or the features, where the gradient of `Steep` is finite."""
+
 of_gradients = pytest.mark.parametrize("name", OF_GRADIENTS)
 
 
@@ -97,6 +102,17 @@ def test_an_infinite_gradient_of_a_finite_loss_names_task_and_step(name: str) ->
     with pytest.raises(NonFiniteGradientError, match=r"step 3 .*`two`"):
         quiet_trainer(callbacks=[EXAMPLES[name]()]).fit(module, toy_loader())
     assert torch.equal(parameters(module), before[-1])
+
+
+@pytest.mark.parametrize("name", ["EqualWeighting", "DWA", "MGDA(last_layer)"])
+def test_no_checkpoint_is_written_of_what_an_infinite_gradient_has_spoilt(
+    name: str, tmp_path: Path
+) -> None:
+    saver = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    trainer = quiet_trainer(callbacks=[EXAMPLES[name](), saver], enable_checkpointing=True)
+    with pytest.raises(NonFiniteParameterError, match=r"first in `trunk.0.weight`; nothing was"):
+        trainer.fit(Steep(), toy_loader())
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["step=1", "step=2", "step=3"]
 
 
 class Dependent(Toy):

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_mtl.adam import adam
 from lightning_mtl.callbacks.weighting import Weighting
 from lightning_mtl.gradients import norms
+from lightning_mtl.measure import measure
 from lightning_mtl.step import Step
 
 SMALLEST = 1e-3
@@ -109,7 +110,7 @@ class GradNorm(Weighting):
         if undecided:
             step.descend_equally(backward)
             return
-        step.measure(backward, step.partition.layer(self.layer))
+        measure(step, backward, step.partition.layer(self.layer))
         self.state.present = step.present
         weights = self.weights(step.losses)
         step.note(step.present, weights)

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 
 from lightning_mtl.callbacks.gradient_weighting import GradientWeighting
 from lightning_mtl.gradients import Gradients, gramian
+from lightning_mtl.measure import add_part, measure, measure_feature_sums, measure_features
 from lightning_mtl.step import Step
 from lightning_mtl.task_backward import TaskBackward
 
@@ -114,7 +115,7 @@ class GramianWeighting(GradientWeighting):
                 self._measure(step, backward)
             rows = step.collect(backward)
             if self.cross_parts and self.gradients != "features":
-                step.add_part(self._at_place(step, rows))
+                add_part(step, self._at_place(step, rows))
             if step.last:
                 self._release(step)
         if step.last:
@@ -123,13 +124,13 @@ class GramianWeighting(GradientWeighting):
     def _measure(self, step: Step, backward: TaskBackward) -> None:
         """Add the gradients of one micro-batch to the window, without the full rows."""
         if self.gradients == "last_layer":
-            rows = step.measure(backward, step.partition.layer(self.layer))
+            rows = measure(step, backward, step.partition.layer(self.layer))
             if self.cross_parts:
-                step.add_part(rows)
+                add_part(step, rows)
         elif self.needs_rows:
-            step.measure_feature_sums(backward)
+            measure_feature_sums(step, backward)
         else:
-            step.measure_features(backward)
+            measure_features(step, backward)
 
     def _measured(self, step: Step) -> tuple[Tensor, list[Gradients]]:
         """G of what `_measure` has added up, and the rows that it is made of, if any."""

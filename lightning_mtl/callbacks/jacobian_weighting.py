@@ -51,7 +51,10 @@ class JacobianWeighting(GradientWeighting):
         step.collect(backward)
         if not step.last:
             return
-        jacobian = _joined(step.window.reduce()) / step.window.normalisers()[:, None]
+        rows = step.window.reduce()
+        # Only the joined copy is needed from here on.
+        step.window.rows.clear()
+        jacobian = _joined(rows).div_(step.window.normalisers()[:, None])
         self.state.present = step.window.tasks
         direction = self._direction(step, jacobian.to(step.window.losses.dtype))
         shared = step.partition.shared

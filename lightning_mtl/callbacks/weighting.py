@@ -13,7 +13,8 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_mtl.module import MultiTaskModule, PlainSum
+from lightning_mtl.balancer import PlainSum
+from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.state import TaskState
 from lightning_mtl.step import Step
 

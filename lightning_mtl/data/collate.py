@@ -1,5 +1,6 @@
 """Batches of samples that do not all have a label for every task."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,9 @@ from lightning_mtl.data.modalities import MODALITIES
 def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor | list[Tensor]]:
     """Stacked samples; a list for an entry that `MODALITIES` calls not stacked.
 
-    An entry that only some samples have is filled with its invalid value for the rest; an entry
-    that none has is not in the batch, so that its task is absent from the step.
+    An entry that only some samples have is filled with its invalid value for the rest. An entry
+    that none has, or that is invalid everywhere, is not in the batch, so that its task is absent
+    from the step: a loss of 0 with a gradient of 0 would mislead most weightings.
 
     Raises:
         ValueError: If shapes or dtypes of an entry differ, or if an entry that has no invalid value
@@ -25,7 +27,8 @@ def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor | list[Ten
             [0., 0., 0., 0.]])
     """
     names = dict.fromkeys(name for sample in samples for name in sample)
-    return {name: _batch(name, [sample.get(name) for sample in samples]) for name in names}
+    batch = {name: _batch(name, [sample.get(name) for sample in samples]) for name in names}
+    return {name: entry for name, entry in batch.items() if not _is_empty(name, entry)}
 
 
 def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
@@ -44,6 +47,13 @@ def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
         return torch.stack(present)
     filler = torch.full_like(first, _invalid(name, len(present), len(values)))
     return torch.stack([filler if value is None else value for value in values])
+
+
+def _is_empty(name: str, entry: Tensor | list[Tensor]) -> bool:
+    invalid = MODALITIES[name].invalid if name in MODALITIES else None
+    if invalid is None or not isinstance(entry, Tensor):
+        return False
+    return bool(entry.isnan().all() if math.isnan(invalid) else (entry == invalid).all())
 
 
 def _invalid(name: str, found: int, expected: int) -> float:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lightning_mtl.data import SyntheticRooms
 from lightning_mtl.data.collate import collate
 from lightning_mtl.data.modalities import MODALITIES
 
@@ -57,3 +58,12 @@ def test_shapes_and_dtypes_must_agree(other):
     match = r"`depth` differs.*Expected torch.float32 \(1, 4, 5\).*Found torch"
     with pytest.raises(ValueError, match=match):
         collate([{"depth": torch.ones(1, 4, 5)}, {"image": IMAGE}, {"depth": other}])
+
+
+def test_an_entry_that_is_invalid_everywhere_is_absent() -> None:
+    frame = SyntheticRooms(1, size=(32, 40))[0]
+    blind = frame | {"depth": torch.zeros_like(frame["depth"])}
+    assert "depth" not in collate([blind, blind])
+    assert "depth" in collate([blind, frame])
+    unlabelled = frame | {"segmentation": torch.full_like(frame["segmentation"], 255)}
+    assert set(collate([unlabelled])) == {"image", "depth", "normals"}
