@@ -25,6 +25,9 @@ class Balancer(Protocol):
     def backward(self, step: Step, loss: Tensor) -> None:
         """Differentiate the total, which Lightning has scaled since, and write the gradients."""
 
+    def catch_up(self, step: Step) -> None:
+        """Do what follows a backward pass that the strategy has run on its own."""
+
     def logs(self) -> dict[str, Tensor]:
         """What else to log under `train/`."""
 
@@ -61,6 +64,9 @@ class PlainSum:
     def backward(self, step: Step, loss: Tensor) -> None:
         """As Lightning does."""
         step.backward(loss)
+
+    def catch_up(self, step: Step) -> None:
+        """Nothing."""
 
     def logs(self) -> dict[str, Tensor]:
         """Nothing."""

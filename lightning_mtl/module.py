@@ -133,6 +133,14 @@ class MultiTaskModule(L.LightningModule, ABC):
             for report in seen:
                 self._report |= {f"train/{name}": value for name, value in report.items()}
 
+    def on_after_backward(self) -> None:
+        """Catch up where a strategy, such as DeepSpeed's, has run a backward pass of its own."""
+        step, self._step = self._step, None
+        if step is not None:
+            self.balancer.catch_up(step)
+            if step.last:
+                self._finish(step)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what the last optimizer step saw."""
         if self._report:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
@@ -13,10 +15,12 @@ from lightning_mtl.callbacks import (
     MGDA,
     EqualWeighting,
     FixedWeighting,
+    GradientNoiseMonitor,
     GradNorm,
     UncertaintyWeighting,
 )
-from tests.toy import TASKS, PartlyLabelled, Toy, logged, quiet_trainer, toy_loader
+from tests.toy import TASKS, PartlyLabelled, Toy, logged, parameters, quiet_trainer, toy_loader
+from tests.weightings import EXAMPLES
 
 WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
 
@@ -175,9 +179,40 @@ def test_strategies_that_shard_are_refused_with_both_ways_out(strategy, weightin
     with pytest.raises(ValueError, match=rf"{strategy.__name__}.*loss-level.*\"ddp\""):
         weighting()._check_strategy(sharding)
     EqualWeighting()._check_strategy(sharding)
+    with pytest.raises(ValueError, match=rf"`GradientNoiseMonitor`.*{strategy.__name__}"):
+        GradientNoiseMonitor().setup(SimpleNamespace(strategy=sharding), Toy(), "fit")
 
 
 def test_one_batch_of_every_loop_runs():
     trainer = quiet_trainer(fast_dev_run=True, callbacks=[GradNorm()])
     trainer.fit(Toy(), toy_loader())
     assert trainer.global_step == 1
+
+
+class OwnBackward(Precision):
+    """Runs the backward pass without the module, as DeepSpeed's does."""
+
+    def backward(self, tensor: Tensor, model, optimizer, *args, **kwargs) -> None:
+        tensor.backward()
+
+
+@pytest.mark.parametrize("name", ["EqualWeighting", "UncertaintyWeighting", "DWA", "GeometricLoss"])
+def test_a_backward_pass_of_the_strategys_own_trains_and_logs_the_same(name: str):
+    trained = []
+    for plugins in ([], [OwnBackward()]):
+        module = Toy()
+        rows = logged(module, EXAMPLES[name](), plugins=plugins, max_epochs=2)
+        trained.append((parameters(module), rows[-1]))
+    (expected, wanted), (found, seen) = trained
+    torch.testing.assert_close(found, expected)
+    assert seen == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("name", "accumulate"), [("MGDA", 1), ("MoCo", 1), ("GeometricLoss", 2)])
+def test_a_backward_pass_of_the_strategys_own_is_refused_where_it_would_be_wrong(name, accumulate):
+    with pytest.raises(RuntimeError, match=rf"`{name}` needs the backward pass of the module"):
+        quiet_trainer(
+            callbacks=[EXAMPLES[name]()],
+            plugins=[OwnBackward()],
+            accumulate_grad_batches=accumulate,
+        ).fit(Toy(), toy_loader())

@@ -16,6 +16,7 @@ from lightning_mtl.callbacks.noise_averages import (
     noise_between_parts,
     noise_between_steps,
 )
+from lightning_mtl.callbacks.weighting import check_whole_parameters
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
 from lightning_mtl.gradients import Gradients, add, gramian, wide
 from lightning_mtl.module import MultiTaskModule
@@ -88,6 +89,7 @@ class GradientNoiseMonitor(L.Callback):
                 "`GradientNoiseMonitor` needs a `MultiTaskModule`. Found"
                 f" `{type(pl_module).__name__}`."
             )
+        check_whole_parameters(type(self).__name__, trainer.strategy)
         if stage == "fit":
             pl_module.observers.append(self)
 

@@ -101,14 +101,35 @@ class Weighting(L.Callback, ABC):
         """From the Trainer's checkpoint."""
         self.state.load_state_dict(state_dict)
 
+    def catch_up(self, step: Step) -> None:
+        """Refused.
+
+        Raises:
+            RuntimeError: always; a weighting of losses only has more to say.
+        """
+        raise RuntimeError(
+            f"`{type(self).__name__}` needs the backward pass of the module, and the strategy or"
+            " the precision plugin has run its own. Use a loss-level weighting, or another one of"
+            ' these, such as `strategy="ddp"`.'
+        )
+
     def _check_strategy(self, strategy: Any) -> None:
-        if isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy)):
-            raise ValueError(
-                f"`{type(self).__name__}` needs the gradient of each task, and"
-                f" `{type(strategy).__name__}` shards the parameters. Use a loss-level weighting"
-                " (`UncertaintyWeighting`, say), or a strategy that keeps whole parameters, such as"
-                ' `"ddp"`.'
-            )
+        check_whole_parameters(type(self).__name__, strategy)
+
+
+def check_whole_parameters(name: str, strategy: Any) -> None:
+    """Refuse a strategy under which task gradients cannot be taken.
+
+    Args:
+        name: of the callback that takes them.
+        strategy: of the Trainer.
+    """
+    if isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy)):
+        raise ValueError(
+            f"`{name}` needs the gradient of each task, and `{type(strategy).__name__}` shards the"
+            " parameters. Use a loss-level weighting (`UncertaintyWeighting`, say), or a strategy"
+            ' that keeps whole parameters, such as `"ddp"`.'
+        )
 
 
 class LossWeighting(Weighting):
@@ -155,14 +176,28 @@ class LossWeighting(Weighting):
         else:
             step.backward(loss)
         if step.last:
-            self.state.present = step.window.tasks
-            losses = step.window.losses
-            if self._gathers(step):
-                weights = self.weights(losses)
-                counts = step.window.counts.cpu()
-                step.release(step.window.reduce(), weights.tolist(), counts, weight_heads=True)
-                step.note(step.window.tasks, weights)
-            self.update(losses)
+            self._conclude(step)
+
+    def catch_up(self, step: Step) -> None:
+        """Learn from the losses after a backward pass that was not run by `backward`.
+
+        Raises:
+            RuntimeError: if the weights of an accumulated window were still to come.
+        """
+        if self._gathers(step):
+            super().catch_up(step)
+        if step.last:
+            self._conclude(step)
+
+    def _conclude(self, step: Step) -> None:
+        self.state.present = step.window.tasks
+        losses = step.window.losses
+        if self._gathers(step):
+            weights = self.weights(losses)
+            counts = step.window.counts.cpu()
+            step.release(step.window.reduce(), weights.tolist(), counts, weight_heads=True)
+            step.note(step.window.tasks, weights)
+        self.update(losses)
 
     def _gathers(self, step: Step) -> bool:
         return self.depends_on_losses and not step.alone
