@@ -76,4 +76,5 @@ def test_twenty_steps(name: str, way: str, tmp_path: Path, request: pytest.Fixtu
         # Rules on J_r J_sᵀ of different parts see more of them with two ranks.
         if not getattr(ROOMS_EXAMPLES[name](), "cross_parts", False):
             one = trained(name, devices=1, batch_size=4)
-            torch.testing.assert_close(ranks[name], one, atol=1e-5, rtol=1e-4)
+            # Twenty steps amplify the rounding of another order of sums.
+            torch.testing.assert_close(ranks[name], one, atol=2e-5, rtol=1e-4)
