@@ -1,6 +1,5 @@
 """Alternating updates and the monitor on two gloo ranks, as a user's script would run them."""
 
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_mtl.callbacks import AlternatingUpdates, GradientNoiseMonitor
+from tests.ranks import results_of
 from tests.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer, toy_data
 
 ALTERNATING: dict[str, dict[str, Any]] = {
@@ -91,15 +91,7 @@ def monitored(devices: int, batch_size: int, accumulate: int) -> dict[str, Any]:
 @cache
 def two_ranks() -> dict[str, Any]:
     """The results of this script, run once."""
-    root = Path(__file__).resolve().parents[1]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "results.pt"
-        command = [sys.executable, "-m", "tests.ddp_noise", str(file)]
-        done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return torch.load(file)
+    return results_of("ddp_noise")
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from lightning_mtl.callbacks import JacobianWeighting
 from tests.ddp_toy import train_all
+from tests.ranks import results_of
 from tests.toy import (
     TASKS,
     PartlyLabelled,
@@ -113,16 +112,9 @@ def test_logged_weights_reproduce_the_applied_gradient(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+def two_ranks() -> dict[str, Tensor]:
     """Every weighting trained by two gloo processes, each with half of every batch."""
-    file = tmp_path_factory.mktemp("ddp") / "parameters.pt"
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "tests.ddp_toy", str(file)]
-    done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return torch.load(file)
+    return results_of("ddp_toy")
 
 
 @pytest.fixture(scope="module")

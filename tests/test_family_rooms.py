@@ -1,7 +1,5 @@
 """Every weighting on rendered rooms, twenty steps in every way that a Trainer can be told to."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tests.ddp_family_rooms import trained
+from tests.ranks import results_of
 from tests.rooms import ROOMS_EXAMPLES, STEPS, ResumableRooms, RoomsData, small_module
 from tests.toy import parameters, quiet_trainer
 
@@ -25,16 +24,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+def two_ranks() -> dict[str, Tensor]:
     """Every weighting trained by two gloo processes, each with half of every batch."""
-    file = tmp_path_factory.mktemp("ddp") / "parameters.pt"
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "tests.ddp_family_rooms", str(file)]
-    done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=1500, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return torch.load(file)
+    return results_of("ddp_family_rooms", timeout=2400)
 
 
 def runs(name: str, way: str) -> None:

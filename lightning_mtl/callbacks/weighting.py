@@ -135,7 +135,9 @@ def check_whole_parameters(name: str, strategy: Any) -> None:
 class LossWeighting(Weighting):
     """A weighting that needs the losses only; it works under every strategy.
 
-    The network minimises Σ w_k L_k, heads included.
+    The network minimises Σ w_k L_k, heads included. Over ranks, a loss is the mean of those that
+    have the task; over accumulated micro-batches, as ever in Lightning, it counts as 0 where the
+    task is absent (unless the weights wait for the end of the window, as below).
 
     Attributes:
         depends_on_losses: whether the weights of a step depend on its own losses. Under gradient
