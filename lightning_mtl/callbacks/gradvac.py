@@ -75,18 +75,26 @@ class GradVac(GramianWeighting):
         tangent = target / (1 - target.square()).clamp(min=1e-12).sqrt()
         # Row i holds g_i' / ||g_i|| in terms of the unit gradients; all rows take a step at once.
         changed, products = own.clone(), cosines.clone()
-        found = torch.empty_like(cosines)
-        for turn, j in enumerate(orders.T[:, :, None]):
-            length = torch.linalg.vecdot(changed, products)[:, None].clamp(min=TINY).sqrt()
-            cosine = (products.gather(1, j) / length).clamp(-1, 1)
-            found[:, turn : turn + 1] = cosine
-            low = cosine < target[:, turn : turn + 1]
+        found = []
+        turns = zip(
+            orders.split(1, 1),
+            cosines[orders].unbind(1),
+            target.split(1, 1),
+            tangent.split(1, 1),
+            strict=True,
+        )
+        for j, others, wanted, slope in turns:
+            square = torch.linalg.vecdot(changed, products)[:, None].clamp_(min=TINY)
+            length = square.sqrt()
+            product = products.gather(1, j)
+            found.append(product / length)
             # From φ to φ̂ in the plane of g_i' and g_j: ||g_i'|| (φ̂ / √(1 - φ̂²) √(1 - φ²) - φ).
-            reach = tangent[:, turn : turn + 1] * (1 - cosine.square()).sqrt() - cosine
-            pull = length * reach * low
+            across = square.addcmul_(product, product, value=-1).clamp_(min=0).sqrt_()
+            pull = across.mul_(slope).sub_(product).mul_(found[-1] < wanted)
             changed.scatter_add_(1, j, pull)
-            products.addcmul_(cosines[j[:, 0]], pull)
-        met = torch.empty_like(found).scatter_(1, orders, found)
+            products.addcmul_(others, pull)
+        found_cosines = torch.cat(found, 1).clamp_(-1, 1)
+        met = torch.empty_like(cosines).scatter_(1, orders, found_cosines)
         moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
         self._remember(torch.where(meets, moved, targets))
         return (norms @ changed / norms).to(gramian)

@@ -79,8 +79,9 @@ class SDMGrad(GramianWeighting):
         w = project_to_simplex(self.state.read("simplex", preferred, 1.0))
         pull = matrix @ preferred
         velocity = torch.zeros_like(w)
+        ranks = torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
-            velocity = self.momentum * velocity + torch.addmv(pull, matrix, w)
-            w = project_to_simplex(w - self.lr * velocity)
+            velocity = torch.addmv(velocity, matrix, w, beta=self.momentum) + pull
+            w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), ranks)
         self.state.write("simplex", w)
         return ((w + preferred) / (1 + self.lambda_)).to(gramian)

@@ -53,17 +53,22 @@ def _newton(
     u = pull.pow(1 / (1 + power))
     size = float("inf")
     for _ in range(STEPS):
-        push = pull * u.pow(1 - power)
+        push = pull if power == 1 else pull * u.pow(1 - power)
         error = u * (matrix @ u) - push
-        hessian = u[:, None] * matrix * u + torch.diag_embed(power * push)
-        # Equilibrated, as weights may differ by many powers of ten.
-        scale = hessian.diagonal().rsqrt()
-        factor, _ = torch.linalg.cholesky_ex(scale[:, None] * hessian * scale)
-        step = scale * torch.cholesky_solve((scale * error)[:, None], factor)[:, 0]
-        # Upwards as it is; far downwards by a factor, as 1 - step would be negative.
-        u = u * torch.where(step > 0.5, torch.exp(-step.clamp(max=FURTHEST)), 1 - step)
+        # u C u + p s u^{1-p}, equilibrated, as weights may differ by many powers of ten.
+        scale = torch.addcmul(power * push, u.square(), matrix.diagonal()).rsqrt()
+        reach = scale * u
+        hessian = torch.outer(reach, reach).mul_(matrix)
+        hessian.diagonal().fill_(1.0)
+        factor, _ = torch.linalg.cholesky_ex(hessian)
+        step = torch.cholesky_solve((scale * error)[:, None], factor)[:, 0].mul_(scale)
         previous, size = size, float(step.abs().max())
-        # Quadratic from here on, so a step that is no shorter is rounding.
-        if size < 1e-12 or (size < 1e-4 and size >= previous / 2):
+        # Upwards as it is; far downwards by a factor, as 1 - step would be negative.
+        factors = 1 - step
+        if size > 0.5:
+            factors = torch.where(step > 0.5, torch.exp(-step.clamp(max=FURTHEST)), factors)
+        u = u * factors
+        # Quadratic from here on: the rest is its square, or rounding, if it is no shorter.
+        if size < 1e-8 or (size < 1e-4 and size >= previous / 2):
             break
     return u

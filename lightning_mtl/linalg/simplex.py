@@ -111,11 +111,18 @@ def _affine_min_norm(matrix: Float[Tensor, "k k"], norms: Float[Tensor, " k"]) -
     return u / u.sum()
 
 
-def project_to_simplex(point: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+def project_to_simplex(
+    point: Float[Tensor, " K"], ranks: Float[Tensor, " K"] | None = None
+) -> Float[Tensor, " K"]:
     """The nearest w >= 0 with Σ w = 1: max(point - θ, 0), θ = max_j (sum of the j largest - 1) / j.
 
     Held, Wolfe & Crowder, "Validation of subgradient optimization", Mathematical Programming 1974.
+
+    Args:
+        point: any.
+        ranks: the numbers 1 to K, if at hand.
     """
+    if ranks is None:
+        ranks = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
     excess = point.sort(descending=True).values.cumsum(0) - 1
-    count = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
-    return (point - (excess / count).max()).clamp(min=0)
+    return (point - (excess / ranks).max()).clamp(min=0)
