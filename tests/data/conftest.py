@@ -1,10 +1,14 @@
-"""A folder in mOSD's layout: a tilted plane in each frame, and on it two boxes of labels."""
+"""Folders of all layouts; in that of mOSD, a tilted plane with two boxes of labels in each frame."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.data.formats import FORMATS
 
 INTRINSICS = np.array([[525.0, 0.0, 319.5], [0.0, 525.0, 239.5], [0.0, 0.0, 1.0]])
 NORMAL = np.array([0.0, -0.8, -0.6])
@@ -38,3 +42,18 @@ def write_frame(root: Path, name: str, brightness: int) -> None:
     Image.fromarray(np.full((480, 640, 3), brightness, np.uint8)).save(root / f"rgb/{name}.jpg")
     Image.fromarray(depth).save(root / f"depth_mm/{name}.png", compress_level=1)
     Image.fromarray(label).save(root / f"label/{name}.png")
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory) -> dict[str, Path]:
+    """One untouched folder per format."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in FORMATS}
+    for name, folder in folders.items():
+        FORMATS[name].write(folder)
+    return folders
+
+
+@pytest.fixture
+def broken(written, tmp_path) -> Callable[[str], Path]:
+    """Copies a folder, to damage the copy."""
+    return lambda name: Path(shutil.copytree(written[name], tmp_path / name))
