@@ -1,4 +1,4 @@
-"""Folders of all layouts; in that of mOSD, a tilted plane with two boxes of labels in each frame."""
+"""Folders of all layouts; in that of mOSD, a tilted plane with two boxes of labels per frame."""
 
 import shutil
 from collections.abc import Callable
