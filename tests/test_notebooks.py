@@ -11,8 +11,8 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 # What replaces the cell that is tagged "parameters".
 SMALL = {
     "first_module": "STEPS = 20",
-    "gradnorm_toy": "STEPS = 50",
-    "rooms": "EPOCHS, FRAMES = 1, 32",
+    "gradnorm_toy": "STEPS = 10",
+    "rooms": "EPOCHS, FRAMES = 1, 16",
 }
 
 
