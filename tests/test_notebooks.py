@@ -12,7 +12,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SMALL = {
     "first_module": "STEPS = 20",
     "gradnorm_toy": "STEPS = 10",
-    "rooms": "EPOCHS, FRAMES = 1, 16",
+    "rooms": "EPOCHS, FRAMES = 1, 32",
 }
 
 
