@@ -1,6 +1,5 @@
 """Batches of samples that do not all have a label for every task."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -45,19 +44,21 @@ def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
             )
     if len(present) == len(values):
         return torch.stack(present)
-    filler = torch.full_like(first, _invalid(name, len(present), len(values)))
+    filler = torch.full_like(first, _filler(name, len(present), len(values)))
     return torch.stack([filler if value is None else value for value in values])
 
 
 def _is_empty(name: str, entry: Tensor | list[Tensor]) -> bool:
-    invalid = MODALITIES[name].invalid if name in MODALITIES else None
-    if invalid is None or not isinstance(entry, Tensor):
-        return False
-    return bool(entry.isnan().all() if math.isnan(invalid) else (entry == invalid).all())
+    invalid = _invalid(name)
+    return isinstance(entry, Tensor) and invalid is not None and bool((entry == invalid).all())
 
 
-def _invalid(name: str, found: int, expected: int) -> float:
-    invalid = MODALITIES[name].invalid if name in MODALITIES else None
+def _invalid(name: str) -> float | None:
+    return MODALITIES[name].invalid if name in MODALITIES else None
+
+
+def _filler(name: str, found: int, expected: int) -> float:
+    invalid = _invalid(name)
     if invalid is None:
         raise ValueError(
             f"`{name}` has no invalid value that could stand for a missing one. "
