@@ -111,9 +111,7 @@ def _single_pivots(
         if bool(done.all()):
             break
         entering = torch.where(entering < 0, index, entering)
-        # The table is symmetric but for the sign between t and slack.
-        row, inside = table[every, entering], passive[every, entering]
-        column = torch.where(passive == inside[:, None], row, -row)
+        _, column = _lines(table, passive, entering)
         own = column[every, entering]
         full = torch.where(own > DEPENDENT, -value[every, entering] / own, torch.inf)
         limits = (value / -column).masked_fill(~passive | (column > -DEPENDENT), torch.inf)
@@ -144,10 +142,18 @@ def _exchange(
 ) -> None:
     """Exchange t and slack of one index in every row that is not idle: a sweep of its table."""
     every = torch.arange(len(pivot), device=pivot.device)
-    row, inside = table[every, pivot], passive[every, pivot]
-    column = torch.where(passive == inside[:, None], row, -row)
+    row, column = _lines(table, passive, pivot)
     factor = torch.where(idle, 0.0, -1 / row[every, pivot])
     column[every, pivot] += 1
     row[every, pivot] -= 1
     table.baddbmm_((column * factor[:, None])[:, :, None], row[:, None, :])
-    passive[every, pivot] = inside ^ ~idle
+    passive[every, pivot] ^= ~idle
+
+
+def _lines(
+    table: Float[Tensor, "n K K"], passive: Bool[Tensor, "n K"], index: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n K"], Float[Tensor, "n K"]]:
+    """The row and the column of one index in every table; they differ between t and slack."""
+    every = torch.arange(len(index), device=index.device)
+    row, inside = table[every, index], passive[every, index]
+    return row, torch.where(passive == inside[:, None], row, -row)
