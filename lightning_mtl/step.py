@@ -102,11 +102,20 @@ class Step:
         one = torch.ones_like(self._losses[0])
         return self._differentiate([[] for _ in self.local], one, keep_graph=True)
 
-    def descend_equally(self, backward: TaskBackward) -> None:
-        """Apply weights of 1, as long as nothing is known that could be balanced."""
+    def differentiate_shared(self, loss: Tensor) -> TaskBackward | None:
+        """As `differentiate`; `None`, once weights of 1 are applied, if nothing is shared yet.
+
+        Raises:
+            ValueError: if nothing will ever be, see `Partition.undecided`.
+        """
+        undecided = self.partition.undecided
+        backward = self.differentiate(loss)
+        if not undecided:
+            return backward
         weights = torch.ones_like(self.losses)
         self.descend(backward, weights, weight_heads=True)
         self.note(self.present, weights)
+        return None
 
     def descend(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool

@@ -105,10 +105,8 @@ class GradNorm(Weighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Measure the norms at W, apply w(t), move to w(t+1)."""
-        undecided = step.partition.undecided
-        backward = step.differentiate(loss)
-        if undecided:
-            step.descend_equally(backward)
+        backward = step.differentiate_shared(loss)
+        if backward is None:
             return
         measure(step, backward, step.partition.layer(self.layer))
         self.state.present = step.present

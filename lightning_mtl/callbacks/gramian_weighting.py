@@ -99,11 +99,14 @@ class GramianWeighting(GradientWeighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Measure G, solve, combine; or apply the weights that are kept."""
-        undecided = step.partition.undecided
-        backward = step.differentiate(loss)
-        if undecided:
-            step.descend_equally(backward)
-        elif not self._due():
+        backward = step.differentiate_shared(loss)
+        if backward is not None:
+            self._balance(step, backward)
+        if step.last:
+            self._count()
+
+    def _balance(self, step: Step, backward: TaskBackward) -> None:
+        if not self._due():
             self.state.present = step.present
             like = torch.ones(len(step.present), dtype=torch.float64)
             self._descend(step, backward, self.state.read("kept", like, 1.0))
@@ -118,8 +121,6 @@ class GramianWeighting(GradientWeighting):
                 add_part(step, self._at_place(step, rows))
             if step.last:
                 self._release(step)
-        if step.last:
-            self._count()
 
     def _measure(self, step: Step, backward: TaskBackward) -> None:
         """Add the gradients of one micro-batch to the window, without the full rows."""

@@ -43,10 +43,8 @@ class JacobianWeighting(GradientWeighting):
 
     def backward(self, step: Step, loss: Tensor) -> None:
         """Collect J, combine, write."""
-        undecided = step.partition.undecided
-        backward = step.differentiate(loss)
-        if undecided:
-            step.descend_equally(backward)
+        backward = step.differentiate_shared(loss)
+        if backward is None:
             return
         step.collect(backward)
         if not step.last:
