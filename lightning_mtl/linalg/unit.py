@@ -15,16 +15,13 @@ def unit_rows(
     """
     matrix = gramian.double()
     norms = matrix.diagonal().clamp(min=0).sqrt()
-    zero = norms == 0
-    if not bool(zero.any()):
-        cosines = (matrix / norms[:, None] / norms).clamp(-1.0, 1.0)
-        cosines.diagonal().fill_(1.0)
-        return cosines, norms
-    norms = torch.where(zero, torch.ones_like(norms), norms)
-    cosines = (matrix / norms[:, None] / norms).clamp(-1.0, 1.0)
-    cosines[zero] = 0.0
-    cosines[:, zero] = 0.0
-    cosines.diagonal().copy_((~zero).double())
+    zero = None if float(norms.min()) > 0 else norms == 0
+    if zero is not None:
+        norms = norms.masked_fill(zero, 1.0)
+    cosines = (matrix / norms.unsqueeze(1) / norms).clamp_(-1.0, 1.0)
+    cosines.diagonal().fill_(1.0)
+    if zero is not None:
+        cosines = cosines.masked_fill(zero | zero.unsqueeze(1), 0.0)
     return cosines, norms
 
 
