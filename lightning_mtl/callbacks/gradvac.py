@@ -70,31 +70,28 @@ class GradVac(GramianWeighting):
         orders = draws.argsort(1).to(cosines.device)
         # Every pair meets once a step, so targets are known at once. A zero gradient meets none.
         targets = self._targets(cosines)
-        meets = (own == 0) & (cosines.diagonal() > 0) & (cosines.diagonal() > 0)[:, None]
-        target = torch.where(meets, targets, -1.0).gather(1, orders)
-        tangent = target / (1 - target.square()).clamp(min=1e-12).sqrt()
-        # Row i holds g_i' / ||g_i|| in terms of the unit gradients; all rows take a step at once.
-        changed, products = own.clone(), cosines.clone()
-        found = []
-        turns = zip(
-            orders.split(1, 1),
-            cosines[orders].unbind(1),
-            target.split(1, 1),
-            tangent.split(1, 1),
-            strict=True,
-        )
-        for j, others, wanted, slope in turns:
-            square = torch.linalg.vecdot(changed, products)[:, None].clamp_(min=TINY)
-            length = square.sqrt()
+        there = cosines.diagonal() > 0
+        meets = (own == 0) & there & there.unsqueeze(1)
+        cotangents = targets / (1 - targets.square()).clamp(min=1e-12).sqrt()
+        slopes = torch.where(meets, cotangents, -torch.inf).gather(1, orders)
+        # Row i is g_i' / ||g_i||: its products with the unit gradients, and its squared length.
+        products, square = cosines.clone(), cosines.diagonal().unsqueeze(1)
+        found, squares, pulls = [], [], []
+        turns = zip(orders.split(1, 1), cosines[orders].unbind(1), slopes.split(1, 1), strict=True)
+        for j, others, slope in turns:
             product = products.gather(1, j)
-            found.append(product / length)
-            # From φ to φ̂ in the plane of g_i' and g_j: ||g_i'|| (φ̂ / √(1 - φ̂²) √(1 - φ²) - φ).
-            across = square.addcmul_(product, product, value=-1).clamp_(min=0).sqrt_()
-            pull = across.mul_(slope).sub_(product).mul_(found[-1] < wanted)
-            changed.scatter_add_(1, j, pull)
-            products.addcmul_(others, pull)
-        found_cosines = torch.cat(found, 1).clamp_(-1, 1)
-        met = torch.empty_like(cosines).scatter_(1, orders, found_cosines)
+            # From φ to φ̂ in the plane of g_i' and g_j, what is across g_j stays as it is.
+            across = torch.addcmul(square, product, product, value=-1).clamp_(min=TINY)
+            wanted = torch.maximum(product, slope * across.sqrt())
+            found.append(product)
+            squares.append(square)
+            pulls.append(wanted - product)
+            square = across.addcmul_(wanted, wanted)
+            products.addcmul_(others, pulls[-1])
+        changed = own.scatter_add(1, orders, torch.cat(pulls, 1))
+        lengths = torch.cat(squares, 1).clamp_(min=TINY).sqrt_()
+        met = (torch.cat(found, 1) / lengths).clamp_(-1, 1)
+        met = torch.empty_like(cosines).scatter_(1, orders, met)
         moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
         self._remember(torch.where(meets, moved, targets))
         return (norms @ changed / norms).to(gramian)

@@ -54,14 +54,23 @@ class MGDA(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The minimiser of wᵀ G w over the simplex."""
-        norm = gramian.diagonal().sqrt()
-        scale = {
-            "none": torch.ones_like(norm),
-            "l2": norm,
-            "loss": losses.to(norm),
-            "loss+": losses.to(norm) * norm,
-        }[self.normalize]
-        # A zero gradient or loss stays as it is: there is nothing to divide.
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        """The minimiser of wᵀ G w over the simplex; 0 for a task without a gradient."""
+        kept = gramian.diagonal() > 0
+        if bool(kept.all()):
+            return self._nearest(losses, gramian)
+        if not bool(kept.any()):
+            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        weights = torch.zeros_like(gramian.diagonal())
+        weights[kept] = self._nearest(losses[kept], gramian[kept][:, kept])
+        return weights
+
+    def _nearest(
+        self, losses: Float[Tensor, " k"], gramian: Float[Tensor, "k k"]
+    ) -> Float[Tensor, " k"]:
+        if self.normalize == "none":
+            return simplex_min_norm(gramian)
+        norms, losses = gramian.diagonal().sqrt(), losses.to(gramian)
+        scale = {"l2": norms, "loss": losses, "loss+": losses * norms}[self.normalize]
+        # A loss of zero, or less, leaves its gradient as it is.
+        scale = torch.where(scale > 0, scale, 1.0)
         return simplex_min_norm(gramian / torch.outer(scale, scale))

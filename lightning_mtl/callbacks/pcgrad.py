@@ -48,14 +48,15 @@ class PCGrad(GramianWeighting):
         """How often each gradient occurs in the sum of the projected ones."""
         cosines, norms = unit_rows(gramian)
         own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
-        other = 1 - own
         with drawing(self.state, self.seed) as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
-        orders = draws.argsort(1).T.to(cosines.device)
-        # Row i holds g_i^PC / ||g_i|| in terms of the unit gradients; all rows take a step at once.
-        projected = own.clone()
-        for visited in orders:
-            along = (projected * cosines[visited]).sum(1, keepdim=True).clamp(max=0)
-            mask = other.gather(1, visited[:, None])
-            projected.scatter_add_(1, visited[:, None], -along * mask)
+        orders = draws.argsort(1).to(cosines.device)
+        other = (1 - own).gather(1, orders)
+        # Row i is g_i^PC / ||g_i||; its products with the unit gradients; all rows step at once.
+        products, cuts = cosines.clone(), []
+        turns = zip(orders.split(1, 1), cosines[orders].unbind(1), other.split(1, 1), strict=True)
+        for visited, others, mask in turns:
+            cuts.append(products.gather(1, visited).clamp_(max=0).mul_(mask))
+            products.addcmul_(others, cuts[-1], value=-1)
+        projected = own.scatter_add(1, orders, torch.cat(cuts, 1).neg_())
         return (norms @ projected / norms).to(gramian)

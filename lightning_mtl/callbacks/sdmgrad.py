@@ -77,11 +77,11 @@ class SDMGrad(GramianWeighting):
         matrix = matrix / torch.where(scale > 0, scale, 1.0)
         preferred = torch.full_like(matrix.diagonal(), self.lambda_ / len(matrix))
         w = project_to_simplex(self.state.read("simplex", preferred, 1.0))
-        pull = matrix @ preferred
-        velocity = torch.zeros_like(w)
-        ranks = torch.ones_like(w).cumsum(0)
+        # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
+        matrix = matrix + (matrix @ preferred).unsqueeze(1)
+        velocity, ranks = torch.zeros_like(w), torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
-            velocity = torch.addmv(velocity, matrix, w, beta=self.momentum) + pull
+            velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)
             w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), ranks)
         self.state.write("simplex", w)
         return ((w + preferred) / (1 + self.lambda_)).to(gramian)

@@ -3,13 +3,17 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_mtl.linalg.pivots import Ridged
 from lightning_mtl.linalg.unit import resolution, unit_rows
 
-GUESSES = 8
-"""Sets of rows to try before the path is followed."""
+QUICK = 8
+"""Rounds in which the level and the rows that matter change together; three or four are usual."""
+
+SURE = 100
+"""Levels that are tried where these do not end; five are usual."""
 
 
 def max_min_in_ball(
@@ -17,11 +21,12 @@ def max_min_in_ball(
 ) -> Float[Tensor, " K"]:
     """The v >= 0 whose d = Jᵀ(center + v) maximises min_i g_i·d over |d - Jᵀ center| <= radius.
 
-    The least deviation that lifts the minimum to a level μ is a quadratic program in v whose
-    solution is piecewise linear in μ. Its path is followed from v = 0, one row entering or leaving
-    at a time, up to the surface of the ball: an exact answer after about as many steps as rows
-    matter. Where the level cannot rise any further inside the ball (0 in the convex hull of the
-    gradients), the path ends there, with the smallest deviation that reaches the best level.
+    The least deviation that lifts the minimum to a level μ is a quadratic program in v, and |d -
+    Jᵀ center| a convex function of μ. Given the rows that matter it is the root of a quadratic in
+    μ; what is wrong with these rows at the μ where it meets the radius tells better ones, until
+    nothing is wrong: an exact answer. Where the level cannot rise any further inside the ball (0
+    in the convex hull of the gradients), it is 0, and the smallest deviation that reaches it is
+    the answer.
 
     Args:
         gramian: without zero rows.
@@ -36,132 +41,106 @@ def max_min_in_ball(
         return torch.zeros_like(norms)
     need = norms.min() / norms
     reached = cosines @ (center.double() * norms)
-    tolerance = resolution(gramian)
-    t = _guess(cosines, need, reached, float(radius), tolerance)
+    problem = _Problem(Ridged(cosines, resolution(gramian)), need, reached, float(radius))
+    t = problem.solve_quickly()
     if t is None:
-        t = _Path(cosines, need, reached, tolerance).follow(float(radius))
+        t = problem.solve_surely()
     return t / norms
 
 
-def _guess(
-    cosines: Tensor, need: Tensor, reached: Tensor, radius: float, tolerance: float
-) -> Float[Tensor, " K"] | None:
-    """The answer, if a few flips of wrong signs find the rows that matter; it is then exact.
+class _Problem:
+    """Which level μ has |e| = radius, for the shortest e = Σ t_i u_i that lifts all rows to it.
 
-    With these rows known, t = μ x - y, and |e| = radius is a quadratic equation for μ.
-    """
-    rows = torch.stack([need, reached], 1)
-    identity = torch.eye(len(need), dtype=need.dtype, device=need.device)
-    level = reached / need
-    active = level <= level.min()
-    for _ in range(GUESSES):
-        both = active[:, None] & active
-        factor, info = torch.linalg.cholesky_ex(torch.where(both, cosines, identity))
-        if int(info) or float(factor.diagonal().min()) ** 2 <= tolerance:
-            return None
-        right = rows * active[:, None]
-        x, y = torch.cholesky_solve(right, factor).T
-        (square, middle), (_, length) = (torch.stack([x, y]) @ right).tolist()
-        root = middle * middle - square * (length - radius * radius)
-        if square <= 0 or root < 0:
-            return None
-        best = (middle + math.sqrt(root)) / square
-        t = best * x - y
-        slack = cosines @ t - best * need + reached
-        slip = tolerance * float(t.abs().max())
-        wrong = torch.where(active, t < -slip, slack < -slip)
-        if not bool(wrong.any()):
-            return t.clamp(min=0)
-        active = active ^ wrong
-    return None
-
-
-class _Path:
-    """t(μ), the coefficients of unit rows: t >= 0, C t >= μ need - reached, complementary.
+    In the coordinates of unit rows u, t >= 0 and C t >= μ need - reached, one of them an equation
+    for every row.
 
     Args:
-        cosines: C.
+        ridged: C.
         need: how far along its unit row a task must get per unit of level.
         reached: how far it is at the centre.
-        tolerance: what counts as a dependent row.
+        radius: of the ball.
     """
 
-    def __init__(self, cosines: Tensor, need: Tensor, reached: Tensor, tolerance: float) -> None:
-        self.cosines, self.need, self.tolerance = cosines, need, tolerance
-        self.t = torch.zeros_like(need)
-        level = reached / need
-        self.slack = reached - level.min() * need
-        self.active = [int(level.argmin())]
+    def __init__(
+        self, ridged: Ridged, need: Float[Tensor, " K"], reached: Float[Tensor, " K"], radius: float
+    ) -> None:
+        self.ridged, self.need, self.reached, self.radius = ridged, need, reached, radius
+        self.sides = torch.stack([need, reached])
 
-    def follow(self, radius: float) -> Float[Tensor, " K"]:
-        """The t at the surface of the ball, or where the path ends."""
-        for _ in range(20 * len(self.t)):
-            active = self.active
-            rows = self.cosines[active]
-            step = _solve(rows[:, active], self.need[active])
-            if step is None:
+    def solve_quickly(self) -> Float[Tensor, " K"] | None:
+        """The t, if flips of wrong signs find the rows that matter while the level follows them."""
+        start = self.reached / self.need
+        passive = (start <= start.min())[None]
+        for _ in range(QUICK):
+            lines = self._lines(passive)
+            if self._dependent(lines[0]):
+                return None
+            level = self._level(lines)
+            t = level * lines[0] - lines[1]
+            right = level * self.need - self.reached
+            _, wrong = self.ridged.check(t[None], right[None], passive)
+            if not bool(wrong.any()):
+                return self._refined(lines, passive)
+            passive = passive ^ wrong
+        return None
+
+    def solve_surely(self) -> Float[Tensor, " K"]:
+        """The t, by the rows that matter at each level, and a bracket around the level.
+
+        Above 0 there is no level where the hull of the rows holds zero.
+        """
+        low = float((self.reached / self.need).min())
+        high = float(((self.reached + self.radius) / self.need).min())
+        passive = (self.reached < 0)[None]
+        if low < 0:
+            length, t, passive = self._at(0.0, passive)
+            if length > self.radius:
+                high = 0.0
+            elif self._holds_zero():
+                return self.ridged.refine(t, passive)[0].clamp(min=0)
+            else:
+                low = 0.0
+        for _ in range(SURE):
+            lines = self._lines(passive)
+            level = math.nan if self._dependent(lines[0]) else self._level(lines)
+            if not low < level < high:
+                level = (low + high) / 2
+            length, _, settled = self._at(level, passive)
+            if torch.equal(settled, passive):
                 break
-            pull = step @ rows
-            rate = pull - self.need
-            rate[active] = 0.0
-            here = self.t[active]
-            gone = float(here @ rows @ self.t)
-            surface = _surface(gone, float(pull @ self.t), float(step @ pull[active]), radius)
-            noise = self.tolerance * float(step.abs().max())
-            entering, enter = _first(self.slack.clamp(min=0), rate, noise)
-            leaving, leave = _first(here, step, noise)
-            stride = min(surface, enter, leave)
-            if stride == math.inf:
-                break
-            self.t[active] = (here + stride * step).clamp(min=0)
-            self.slack = self.slack + stride * rate
-            if stride == surface:
-                break
-            if stride == leave:
-                self.t[active.pop(leaving)] = 0.0
-            elif not self._enter(entering):
-                break
-            if not self.active:
-                break
-        return self.t
+            passive = settled
+            low, high = (low, level) if length > self.radius else (level, high)
+        return self._refined(lines, passive)
 
-    def _enter(self, row: int) -> bool:
-        """Let a row in, in exchange for another where it depends on those inside."""
-        active = self.active
-        inside = self.cosines[active][:, active]
-        shares = _solve(inside, self.cosines[row, active])
-        self.slack[row] = 0.0
-        if shares is None:
-            return False
-        if 1 - float(shares @ self.cosines[row, active]) <= self.tolerance:
-            # Shares are worth half the digits only: they solve a nearly singular system.
-            noise = math.sqrt(self.tolerance) * float(shares.abs().max())
-            leaving, stride = _first(self.t[active], -shares, noise)
-            if stride == math.inf:
-                return False
-            self.t[active] = (self.t[active] - stride * shares).clamp(min=0)
-            self.t[row] = stride
-            self.t[active.pop(leaving)] = 0.0
-        active.append(row)
-        return True
+    def _lines(self, passive: Bool[Tensor, "1 K"]) -> Float[Tensor, "2 K"]:
+        """The x and y of t = μ x - y, given the rows that matter."""
+        return self.ridged.solve(self.sides, passive.expand(2, -1))
 
+    def _refined(
+        self, lines: Float[Tensor, "2 K"], passive: Bool[Tensor, "1 K"]
+    ) -> Float[Tensor, " K"]:
+        lines = self.ridged.refine(lines, passive.expand(2, -1))
+        return (self._level(lines) * lines[0] - lines[1]).clamp(min=0)
 
-def _first(values: Tensor, rates: Tensor, noise: float) -> tuple[int, float]:
-    """Which of the non-negative values reaches zero first, and after which stride."""
-    strides = torch.where(rates < -noise, values / -rates, torch.inf)
-    index = int(strides.argmin())
-    return index, float(strides[index])
+    def _dependent(self, x: Float[Tensor, " K"]) -> bool:
+        """Whether C x = 0 but for the ridge: no level is in reach of the rows that matter."""
+        return self.ridged.ridge * float(x @ x) >= float(x @ self.need) / 2
 
+    def _level(self, lines: Float[Tensor, "2 K"]) -> float:
+        """The μ where t = μ x - y meets the radius, or comes nearest to it."""
+        (square, middle), (_, length) = (lines @ self.sides.T).tolist()
+        if square <= 0:  # no rows: t is zero whatever the level
+            return 0.0
+        root = middle * middle - square * (length - self.radius**2)
+        return (middle + math.sqrt(max(root, 0.0))) / square
 
-def _surface(length: float, slope: float, square: float, radius: float) -> float:
-    """θ > 0 with |e + θ Δ| = radius; `length` = |e|², `slope` = e·Δ, `square` = |Δ|²."""
-    if square <= 0:
-        return math.inf
-    room = max(radius * radius - length, 0.0)
-    return room / (slope + math.sqrt(slope * slope + square * room)) if room else 0.0
+    def _at(self, level: float, passive: Bool[Tensor, "1 K"]) -> tuple[float, Tensor, Tensor]:
+        """|e|, t and the rows that matter at a level."""
+        right = (level * self.need - self.reached)[None]
+        t, passive = self.ridged.settle(right, passive)
+        return math.sqrt(max(float(t[0] @ right[0]), 0.0)), t, passive
 
-
-def _solve(matrix: Float[Tensor, "k k"], right: Float[Tensor, " k"]) -> Float[Tensor, " k"] | None:
-    """The solution; none where the rounding of a low precision has made the matrix indefinite."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    return None if int(info) else torch.cholesky_solve(right[:, None], factor)[:, 0]
+    def _holds_zero(self) -> bool:
+        """Whether zero is in the convex hull of the rows."""
+        every = torch.ones_like(self.sides[:1], dtype=torch.bool)
+        return self._dependent(self.ridged.settle(self.sides[:1], every).t[0])

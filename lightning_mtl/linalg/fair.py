@@ -7,7 +7,7 @@ from torch import Tensor
 from lightning_mtl.linalg.unit import resolution, unit_rows
 
 STEPS = 100
-"""More than ever needed: about 10, and 30 for nearly opposed rows or large α and unequal norms."""
+"""More than ever needed: about 5, and 20 for large α and unequal norms."""
 
 RIDGE = 1e-8
 """What the smallest eigenvalue of C is lifted to: the rounding of float32 gradients."""
@@ -20,8 +20,8 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Ten
     """The positive w with G w = w^{-1/α}, by Newton's method.
 
     It is the minimiser of the convex 1/2 wᵀ G w - Σ w^{1-p} / (1-p) with p = 1/α, or Σ log w for
-    p = 1. In the coordinates u = n w of unit rows, and in relative steps Δu / u, the Hessian is
-    well conditioned over any range of norms n.
+    p = 1. In the coordinates u = n w of unit rows the Hessian is a well conditioned matrix between
+    two diagonal ones, which Cholesky's method does not mind, over any range of norms n.
 
     Opposed gradients have no finite solution: where the smallest eigenvalue of the Gramian C of
     unit rows is below `RIDGE`, it is lifted to it, which bounds u by 1e4 or so. Other problems are
@@ -36,32 +36,53 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Ten
         weights[kept] = fair_weights(gramian[kept][:, kept], alpha) if bool(kept.any()) else 1.0
         return weights
     cosines, norms = unit_rows(gramian)
-    lift = max(RIDGE, resolution(gramian)) - torch.linalg.eigvalsh(cosines)[0]
-    cosines.diagonal().add_(lift.clamp(min=0))
     power = 1 / alpha
     # The common factor of the norms changes w by a power only; taken out, it cannot overflow.
     common = norms.log().mean().exp()
     relative = norms / common
-    u = _newton(cosines, relative.pow(power - 1), power)
+    pull = relative.pow(power - 1)
+    start = pull.pow(1 / (1 + power))
+    floor = max(RIDGE, resolution(gramian))
+    identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+    if int(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info):
+        cosines, start = _lifted(cosines, start, floor)
+    u = _newton(cosines, pull, power, start)
     return (u / relative * common ** (-2 / (1 + power))).to(gramian)
 
 
+def _lifted(
+    matrix: Float[Tensor, "K K"], start: Float[Tensor, " K"], floor: float
+) -> tuple[Float[Tensor, "K K"], Float[Tensor, " K"]]:
+    """C with eigenvalues of at least `floor`, and where to start from then.
+
+    Where rows are opposed, u is as large as C^{-1/2} says; where they are merely dependent, it is
+    not: the better of the two for α = 1, whatever their common factor, is taken.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    lift = (floor - values[0]).clamp(min=0)
+    matrix = matrix + torch.diag(lift.expand_as(values))
+    root = vectors.square() @ (values + lift).rsqrt()
+    starts = torch.stack([start, start * root])
+    products = (starts @ matrix * starts).sum(1)
+    value = starts.log().mean(1) - products.log() / 2
+    return matrix, starts[int(value.argmax())]
+
+
 def _newton(
-    matrix: Float[Tensor, "K K"], pull: Float[Tensor, " K"], power: float
+    matrix: Float[Tensor, "K K"], pull: Float[Tensor, " K"], power: float, u: Float[Tensor, " K"]
 ) -> Float[Tensor, " K"]:
-    """The root of f(u) = C u - s u^{-p}, s = `pull`; u f(u) / (s u^{1-p}) is its relative size."""
-    u = pull.pow(1 / (1 + power))
+    """The root of f(u) = C u - s u^{-p}, s = `pull`."""
     size = float("inf")
     for _ in range(STEPS):
-        push = pull if power == 1 else pull * u.pow(1 - power)
-        error = u * (matrix @ u) - push
-        # u C u + p s u^{1-p}, equilibrated, as weights may differ by many powers of ten.
-        scale = torch.addcmul(power * push, u.square(), matrix.diagonal()).rsqrt()
-        reach = scale * u
-        hessian = torch.outer(reach, reach).mul_(matrix)
-        hessian.diagonal().fill_(1.0)
+        pulled, push = matrix @ u, _push(pull, u, power)
+        if size > 0.1:
+            # Far away, the common factor of u is best found at once.
+            factor = ((u @ push) / (u @ pulled)).pow(1 / (1 + power))
+            u, pulled = u * factor, pulled * factor
+            push = _push(pull, u, power)
+        hessian = matrix + torch.diag(power * push / u)
         factor, _ = torch.linalg.cholesky_ex(hessian)
-        step = torch.cholesky_solve((scale * error)[:, None], factor)[:, 0].mul_(scale)
+        step = torch.cholesky_solve((pulled - push).unsqueeze(1), factor).squeeze(1) / u
         previous, size = size, float(step.abs().max())
         # Upwards as it is; far downwards by a factor, as 1 - step would be negative.
         factors = 1 - step
@@ -72,3 +93,8 @@ def _newton(
         if size < 1e-8 or (size < 1e-4 and size >= previous / 2):
             break
     return u
+
+
+def _push(pull: Float[Tensor, " K"], u: Float[Tensor, " K"], power: float) -> Float[Tensor, " K"]:
+    """What pulls w away from zero, s u^{-p}; s is 1 where p is."""
+    return u.reciprocal() if power == 1 else pull * u.pow(-power)

@@ -71,6 +71,17 @@ class Ridged:
             t = t + added
         return t
 
+    def check(
+        self,
+        t: Float[Tensor, "n K"],
+        right: Float[Tensor, "n K"],
+        passive: Bool[Tensor, "n K"],
+    ) -> tuple[Float[Tensor, "n K"], Bool[Tensor, "n K"]]:
+        """The slack (C + ε I) t - r, and which signs are wrong: of t where passive, else of it."""
+        slack = torch.addmm(right, t, self.matrix, beta=-1)
+        size = torch.maximum(t.abs().amax(1, keepdim=True), right.abs().amax(1, keepdim=True))
+        return slack, torch.where(passive, t, slack) < -self.tolerance * size
+
     def settle(self, right: Float[Tensor, "N K"], passive: Bool[Tensor, "N K"]) -> Settled:
         """Solve for all rows at once, by block pivots: flip wrong signs until there are none.
 
@@ -85,7 +96,8 @@ class Ridged:
         solution, signs = torch.empty_like(right), passive.clone()
         rows = torch.arange(len(right), device=right.device)
         for number in range(ROUNDS):
-            t, slack, wrong = self._round(right, passive)
+            t = self.solve(right, passive)
+            slack, wrong = self.check(t, right, passive)
             unsettled = wrong.any(1)
             left = int(unsettled.sum())
             if not left and len(t) == len(signs):
@@ -127,15 +139,6 @@ class Ridged:
             passive[every, leaving] &= arrived
             t = torch.where(passive, t, self._zero)
         return Settled(t, passive)
-
-    def _round(
-        self, right: Float[Tensor, "n K"], passive: Bool[Tensor, "n K"]
-    ) -> tuple[Float[Tensor, "n K"], Float[Tensor, "n K"], Bool[Tensor, "n K"]]:
-        """For these signs t, its slack (C + ε I) t - r, and which signs are wrong."""
-        t = self.solve(right, passive)
-        slack = torch.addmm(right, t, self.matrix, beta=-1)
-        size = torch.maximum(t.abs().amax(1, keepdim=True), right.abs().amax(1, keepdim=True))
-        return t, slack, torch.where(passive, t, slack) < -self.tolerance * size
 
     def _factor(self, passive: Bool[Tensor, "n K"]) -> Float[Tensor, "n K K"]:
         both = passive.unsqueeze(2) & passive.unsqueeze(1)

@@ -56,10 +56,12 @@ def project_to_simplex(
     Held, Wolfe & Crowder, "Validation of subgradient optimization", Mathematical Programming 1974.
 
     Args:
-        point: any.
+        point: any; differences count, so that numbers beyond 1 / rounding have an answer too.
         ranks: the numbers 1 to K, if at hand.
     """
     if ranks is None:
         ranks = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
-    excess = point.sort(descending=True).values.cumsum(0) - 1
-    return (point - (excess / ranks).max()).clamp(min=0)
+    ordered = point.sort(descending=True).values
+    top = ordered[0]
+    threshold = (ordered - top).cumsum(0).sub_(1).div_(ranks).max()
+    return (point - top).sub_(threshold).clamp_(min=0)

@@ -100,3 +100,13 @@ def test_a_normalisation_changes_the_weights_and_not_what_they_are_applied_to(no
     for index, gradient in enumerate(applied):
         expected = sum(w * row[index] for w, row in zip(weights, rows, strict=True))
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
+def test_a_task_without_a_gradient_counts_as_removed(normalize):
+    """Peers T3: a batch without labels for one task must not stop the others."""
+    losses = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)
+    weights = MGDA(normalize).weights(losses, of_rows([1.0, 0.0], [0.0, 0.0], [-1.0, 2.0]))
+    others = MGDA(normalize).weights(losses[[0, 2]], of_rows([1.0, 0.0], [-1.0, 2.0]))
+    assert weights[1] == 0
+    torch.testing.assert_close(weights[[0, 2]], others)

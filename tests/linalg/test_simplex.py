@@ -46,6 +46,23 @@ def test_zero_rows_share_the_weight() -> None:
     assert simplex_min_norm(rows @ rows.T).tolist() == [0.5, 0.0, 0.5]
 
 
+@pytest.mark.parametrize("rank", [1, 2, 5, 9, 10])
+def test_min_norm_of_float32_gradients_is_as_exact_as_they_are(rank: int) -> None:
+    """Their Gramian is indefinite by rounding, which no solver may go round in circles about."""
+    rows = random_jacobian(10, 16, seed=rank, rank=rank).float()
+    weights = simplex_min_norm(rows @ rows.T)
+    assert kkt_violation(rows.double(), weights.double()) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12, 1e30])
+def test_projection_to_the_simplex_sums_to_one_at_any_scale(dtype, scale: float) -> None:
+    point = scale * torch.tensor([3.0, -10.0, 0.1, 2.9], dtype=dtype)
+    nearest = project_to_simplex(point)
+    assert nearest.min() >= 0
+    torch.testing.assert_close(nearest.sum(), torch.ones((), dtype=dtype))
+
+
 @pytest.mark.parametrize("tasks", [1, 2, 7, 40])
 def test_projection_to_the_simplex_is_the_nearest_point(tasks: int) -> None:
     generator = torch.Generator().manual_seed(tasks)
