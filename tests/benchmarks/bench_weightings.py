@@ -5,9 +5,13 @@ python -m tests.benchmarks.bench_weightings
 One thread, float64 Gramians on the host as in training; medians in milliseconds over Gaussian rows,
 over rows that agree, and over norms of six decades: the slowest of the three. Required: 0.5 ms for
 up to 10 tasks, 5 ms for 40. A dash: TorchJD has no such rule, or its solver is not installed.
+
+A second table has the slowest of the awkward rows (every rank, zero, duplicated, opposed and nearly
+dependent ones, in float64 and float32), and which they are.
 """
 
 import contextlib
+import functools
 import statistics
 import sys
 import time
@@ -18,7 +22,12 @@ import torch
 from torch import Tensor
 
 from tests.callbacks.test_properties import RULES
-from tests.jacobians import agreeing_jacobian, random_jacobian, spread_jacobian
+from tests.jacobians import (
+    agreeing_jacobian,
+    awkward_jacobians,
+    random_jacobian,
+    spread_jacobian,
+)
 
 TASKS = (2, 3, 5, 10, 20, 40)
 SIZE = 1000
@@ -78,9 +87,37 @@ def theirs(name: str, tasks: int) -> float | None:
     return None
 
 
+def slowest_awkward(name: str, tasks: int) -> tuple[float, str]:
+    times = []
+    losses = torch.ones(tasks, dtype=torch.float64)
+    for case, jacobian in awkward_jacobians(tasks):
+        for dtype in (torch.float64, torch.float32):
+            weighting, rows = RULES[name](), jacobian.to(dtype)
+            gramian = rows @ rows.T
+            solve = functools.partial(weighting.weights, losses, gramian)
+            times.append((median_ms(solve, 0.05), f"{case}, {dtype}"))
+    return max(times)
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    compare()
+    strain()
+
+
+def strain() -> None:
+    """Print the table of awkward rows."""
+    write = sys.stdout.write
+    write("\nAwkward rows, the slowest\n")
+    for name in RULES:
+        cells = [slowest_awkward(name, tasks) for tasks in (3, 10, 40)]
+        write(f"{name:22s}" + "".join(f"{ms:8.2f} ({case})" for ms, case in cells) + "\n")
+        sys.stdout.flush()
+
+
+def compare() -> None:
+    """Print the table beside TorchJD, and what exceeds the limits."""
     write = sys.stdout.write
     write(f"{'K':22s}" + "".join(f"{tasks:>16d}" for tasks in TASKS) + "\n")
     write(f"{'':22s}" + f"{'ours':>8s}{'TorchJD':>8s}" * len(TASKS) + "\n")
