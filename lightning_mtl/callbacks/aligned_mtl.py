@@ -23,6 +23,7 @@ class AlignedMTL(GramianWeighting):
 
     Scale: 1/K for orthogonal gradients of one norm, as in the paper and in TorchJD.
     Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: the rank is that of the matrix of cosines, which the norms of the gradients cannot
     hide. Without any gradient, w = 1/K.
 

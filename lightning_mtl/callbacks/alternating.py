@@ -33,6 +33,7 @@ class AlternatingUpdates(Weighting):
     step, for n groups: tune the learning rate for each method.
     Heads: stepped with their group; the others are left alone, momentum and decay included.
     Batch norm's running statistics see n passes of each batch.
+    Cost: n (F + B) + H for n groups, and n optimizer states of the trunk.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
     Gradient accumulation is refused: a group would need all micro-batches again.
 

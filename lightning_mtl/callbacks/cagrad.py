@@ -23,8 +23,10 @@ class CAGrad(GramianWeighting):
     2021, Algorithm 1.
 
     Scale: as in the paper's Algorithm 1: c = 0 gives the mean, w = 1/K. The authors' code and
-    LibMTL divide by 1 + c² (`rescale="quadratic"`); nash-mtl and FAMO then multiply by K.
+    LibMTL divide by 1 + c² (`rescale="quadratic"`), TorchJD does not; nash-mtl then multiplies by
+    K.
     Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where g_w = 0 (the tasks are Pareto-stationary and c is large enough), d is not
     defined by the paper; here it is then the nearest direction to g_0 that no task objects to.
     A zero gradient counts as a task removed.

@@ -18,8 +18,9 @@ class ConFIG(GramianWeighting):
     Liu, Chu & Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural
     Networks", ICLR 2025, eq. 2.
 
-    Scale: as in the paper: the length is about that of the sum of the gradients.
+    Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients.
     Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: none. Where no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.
 
     Args: see `GramianWeighting`.

@@ -17,7 +17,9 @@ class DualProj(GramianWeighting):
     Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, eq. 11;
     named and compared in Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
 
-    Scale: the mean: w = 1/K without conflicts. Heads: their own gradients, unweighted.
+    Scale: the mean, as in TorchJD: w = 1/K without conflicts. Heads: their own gradients,
+    unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: none. TorchJD adds 1e-4 of the trace to the diagonal of G, and returns the plain
     mean where its trace is below 1e-4.
 

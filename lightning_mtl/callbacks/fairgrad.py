@@ -16,9 +16,11 @@ class FairGrad(GramianWeighting):
 
     Ban & Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, eq. 4, Algorithm 1.
 
-    Scale: as that equation has it. The authors' code multiplies by K and clips ||d|| to 1.
+    Scale: as that equation and TorchJD have it. The authors' code multiplies by K and clips ||d||
+    to 1.
     Heads: their own gradients, unweighted, as in the authors' code; LibMTL weights them
     (`weight_heads`).
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
     eigenvalue of the matrix of cosines is lifted to 1e-8. A zero gradient has weight 1 and is
     otherwise removed.

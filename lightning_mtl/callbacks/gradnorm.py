@@ -30,6 +30,7 @@ class GradNorm(Weighting):
     network uses w(t), that of the weights gives w(t+1).
 
     Scale: Σ w = K, as in the paper. Heads: weighted, as in the paper.
+    Cost: F + H + B + K B_last.
     Deviations: weights are clamped at 1e-3 before they are renormalised; the paper's own rule turns
     them negative when losses differ by 100x, and then ascends that task. Gradient accumulation and
     ranks: norms are those of the averaged gradient; the weights move once per optimizer step.

@@ -29,8 +29,9 @@ class GradVac(GramianWeighting):
     Wang, Tsvetkov, Firat & Cao, "Gradient Vaccine: Investigating and Improving Multi-task
     Optimization in Massively Multilingual Models", ICLR 2021, Algorithm 1.
 
-    Scale: the sum, as in the paper: w = 1 where nothing is pulled. Heads: their own gradients,
-    unweighted.
+    Scale: the sum, as in the paper and in TorchJD: w = 1 where nothing is pulled. Heads: their own
+    gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: one cosine for all shared parameters (the paper also has one per layer). φ̂ is kept
     below 1 - 1e-6, so that nearly equal tasks do not ask for an infinite pull. LibMTL moves φ̂ only
     where it pulls.

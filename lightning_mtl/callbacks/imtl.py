@@ -21,6 +21,7 @@ class IMTL(GramianWeighting):
 
     Scale: Σ α = 1, as in the paper. Heads: their own gradients, unweighted; the paper scales
     them by e^s, which an optimizer that normalises does not see.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: s has its own Adam and no weight decay. Dependent gradients, and weights of negative
     sum, as in the gradient part alone.
 

@@ -17,7 +17,8 @@ class IMTLG(GramianWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, IMTL-G.
 
-    Scale: Σ w = 1, as in the paper. Heads: their own gradients, unweighted.
+    Scale: Σ w = 1, as in the paper and in TorchJD. Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients depend on each other, a least-squares solution. Where the weights
     would sum to a negative number (the paper's formula then ascends every loss), they sum to -1.
 

@@ -41,8 +41,9 @@ class MaxGNR(GramianWeighting):
     the paper's printed ones were not available to it.
 
     Scale: Σ w = K. Heads: their own gradients, unweighted.
-    Memory: one averaged gradient per task, K P numbers beside the K P of the rows, in every
-    checkpoint too.
+    Cost: F + H + K B, and K P numbers of averaged gradients, in every checkpoint too.
+    Deviations: unknown, as the paper's formulas are. Weights are 1 in a warm-up, until the averages
+    mean something.
 
     Args:
         beta1: decay of the averaged gradients.

@@ -23,7 +23,11 @@ class MGDA(GramianWeighting):
     NeurIPS 2018, eq. 3. `gradients="features"` is its MGDA-UB.
 
     Scale: Σ w = 1, as in the paper: the trunk's step is about 1/K of that of equal weighting.
-    nash-mtl multiplies w by K. Heads: their own gradients, unweighted, as in the paper.
+    TorchJD has the same; nash-mtl multiplies w by K. Heads: their own gradients, unweighted, as in
+    the paper.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: a task without a gradient counts as removed; the shortest vector of the paper's hull
+    would be zero, and stop the others.
 
     Args:
         normalize: divide each task gradient before solving by its norm ("l2"), by its loss ("loss")

@@ -21,6 +21,7 @@ class MoDo(GramianWeighting):
     Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||²: with the gradients' scale the
     weights move slower or faster. Heads: their own gradients, unweighted; LibMTL divides those of
     three batches by 3.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: J_1 and J_2 are the micro-batches of an accumulation window and the parts of the
     ranks, without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With one part only
     it is the Gramian, whose noise biases λ.

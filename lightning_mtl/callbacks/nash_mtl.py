@@ -21,6 +21,7 @@ class NashMTL(GramianWeighting):
     same way.
     Heads: their own gradients, unweighted; the authors' code and LibMTL weight them by w before the
     clipping (here `weight_heads`, after it).
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
     eigenvalue of the matrix of cosines is lifted to 1e-8. A zero gradient has weight 1 and is
     otherwise removed.

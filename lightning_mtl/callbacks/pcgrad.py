@@ -19,8 +19,9 @@ class PCGrad(GramianWeighting):
     Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS
     2020, Algorithm 1.
 
-    Scale: the sum, as in the paper: w = 1 without conflicts. Kozistr's optimizer and others take
-    the mean, 1/K of it. Heads: their own gradients, unweighted, as in the paper.
+    Scale: the sum, as in the paper and in TorchJD: w = 1 without conflicts. Kozistr's optimizer and
+    others take the mean, 1/K of it. Heads: their own gradients, unweighted, as in the paper.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: none. LibMTL and nash-mtl also visit j = i, which projects a gradient on itself.
 
     Args:

@@ -22,6 +22,7 @@ class SDMGrad(GramianWeighting):
     Algorithms", NeurIPS 2023, Algorithm 1.
 
     Scale: Σ w = 1, as in the paper. Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: as in the authors' code, all `steps` use one matrix J_1 J_2ᵀ, momentum, and a
     scale that makes the mean norm 1 (here without an absolute constant). J_1 and J_2 are the
     micro-batches of an accumulation window and the parts of the ranks, without extra draws: the

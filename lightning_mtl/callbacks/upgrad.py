@@ -18,8 +18,9 @@ class UPGrad(GramianWeighting):
     Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3 and
     Proposition 1.
 
-    Scale: the mean, as in the paper: w = 1/K without conflicts. Heads: their own gradients,
-    unweighted.
+    Scale: the mean, as in the paper and in TorchJD: w = 1/K without conflicts. Heads: their own
+    gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: none. TorchJD adds 1e-4 of the trace to the diagonal of G, and returns the plain
     mean where its trace is below 1e-4.
 
