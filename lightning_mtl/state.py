@@ -42,6 +42,10 @@ class TaskState:
             value[self._index(value)] = values.detach()
             self.tensors[name] = value
 
+    def count(self, name: str, happened: bool) -> None:
+        """Count the steps in which something happened; a number of its own, not one per task."""
+        self.tensors[name] = self.tensors.get(name, torch.zeros(())) + float(happened)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""
         return {"tasks": list(self.tasks), "tensors": dict(self.tensors)}

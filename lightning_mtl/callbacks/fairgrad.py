@@ -22,7 +22,8 @@ class FairGrad(GramianWeighting):
     (`weight_heads`).
     Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
-    eigenvalue of the matrix of cosines is lifted to 1e-8. A zero gradient has weight 1 and is
+    eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
+    gradient has weight 1 and is
     otherwise removed.
 
     Args:
@@ -52,4 +53,10 @@ class FairGrad(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The solution of G w = w^{-1/α}."""
-        return fair_weights(gramian, self.alpha)
+        weights, lifted = fair_weights(gramian, self.alpha)
+        self.state.count("lifted_steps", lifted)
+        return weights
+
+    def logs(self) -> dict[str, Tensor]:
+        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        return {name: value for name, value in self.state.tensors.items() if name == "lifted_steps"}

@@ -23,7 +23,8 @@ class NashMTL(GramianWeighting):
     clipping (here `weight_heads`, after it).
     Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
-    eigenvalue of the matrix of cosines is lifted to 1e-8. A zero gradient has weight 1 and is
+    eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
+    gradient has weight 1 and is
     otherwise removed.
 
     Args:
@@ -54,8 +55,13 @@ class NashMTL(GramianWeighting):
     ) -> Float[Tensor, " K"]:
         """The solution of G w = 1/w, clipped."""
         matrix = gramian.double()
-        weights = fair_weights(matrix)
+        weights, lifted = fair_weights(matrix)
+        self.state.count("lifted_steps", lifted)
         if self.max_norm is not None:
             length = (weights @ matrix @ weights).clamp(min=0).sqrt()
             weights = weights * (self.max_norm / length).clamp(max=1.0)
         return weights.to(gramian)
+
+    def logs(self) -> dict[str, Tensor]:
+        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        return {name: value for name, value in self.state.tensors.items() if name == "lifted_steps"}

@@ -1,5 +1,7 @@
 """The equation of α-fair weights, G w = w^{-1/α}."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +18,14 @@ FURTHEST = 8.0
 """How many powers of e a weight may fall in one step."""
 
 
-def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Tensor, " K"]:
+class FairWeights(NamedTuple):
+    """The weights, in the Gramian's dtype, and whether the problem had to be changed for them."""
+
+    weights: Float[Tensor, " K"]
+    lifted: bool
+
+
+def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeights:
     """The positive w with G w = w^{-1/α}, by Newton's method.
 
     It is the minimiser of the convex 1/2 wᵀ G w - Σ w^{1-p} / (1-p) with p = 1/α, or Σ log w for
@@ -28,13 +37,15 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Ten
     solved as they are.
 
     Returns:
-        The weights, in the Gramian's dtype. A zero row, whose weight would be infinite, has 1.
+        The weights, and whether an eigenvalue was lifted. A zero row, whose weight would be
+        infinite, has 1.
     """
-    weights = torch.ones_like(gramian.diagonal())
     kept = gramian.diagonal() > 0
     if not bool(kept.all()):
-        weights[kept] = fair_weights(gramian[kept][:, kept], alpha) if bool(kept.any()) else 1.0
-        return weights
+        weights, lifted = torch.ones_like(gramian.diagonal()), False
+        if bool(kept.any()):
+            weights[kept], lifted = fair_weights(gramian[kept][:, kept], alpha)
+        return FairWeights(weights, lifted)
     cosines, norms = unit_rows(gramian)
     power = 1 / alpha
     # The common factor of the norms changes w by a power only; taken out, it cannot overflow.
@@ -44,10 +55,11 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> Float[Ten
     start = pull.pow(1 / (1 + power))
     floor = max(RIDGE, resolution(gramian))
     identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
-    if int(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info):
+    lifted = bool(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info)
+    if lifted:
         cosines, start = _lifted(cosines, start, floor)
     u = _newton(cosines, pull, power, start)
-    return (u / relative * common ** (-2 / (1 + power))).to(gramian)
+    return FairWeights((u / relative * common ** (-2 / (1 + power))).to(gramian), lifted)
 
 
 def _lifted(

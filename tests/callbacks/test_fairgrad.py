@@ -35,3 +35,12 @@ def test_heads_are_weighted_only_where_asked_for() -> None:
 def test_alpha_must_be_positive() -> None:
     with pytest.raises(ValueError, match="alpha"):
         FairGrad(alpha=0.0)
+
+
+def test_steps_without_a_solution_are_counted() -> None:
+    """Peers L1: no fallback without a word."""
+    weighting, losses = FairGrad(), torch.ones(2)
+    apart, opposed = torch.eye(2).double(), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double()
+    for gramian in (apart, opposed, apart, opposed):
+        weighting.weights(losses, gramian)
+    assert weighting.logs()["lifted_steps"] == 2

@@ -39,3 +39,12 @@ def test_two_tasks_give_the_golden_weights() -> None:
 def test_a_limit_that_is_not_positive_is_refused() -> None:
     with pytest.raises(ValueError, match="max_norm"):
         NashMTL(max_norm=0.0)
+
+
+def test_steps_without_a_solution_are_counted() -> None:
+    """Peers L1: no fallback without a word."""
+    weighting, losses = NashMTL(), torch.ones(2)
+    apart, opposed = torch.eye(2).double(), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double()
+    for gramian in (apart, opposed, apart, opposed):
+        weighting.weights(losses, gramian)
+    assert weighting.logs()["lifted_steps"] == 2
