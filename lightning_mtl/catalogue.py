@@ -34,7 +34,7 @@ def weightings() -> list[type[Weighting]]:
 def catalogue_markdown() -> str:
     """A Markdown table: name, what it needs, what it is, where it is from, what a step costs."""
     rows = [
-        (f"`{kind.__name__}`", _needs(kind), summary(kind), citations(kind), _price(kind))
+        (f"`{kind.__name__}`", _needs(kind), summary(kind), citations(kind), price(kind))
         for kind in weightings()
     ]
     header = ("weighting", "needs", "what it is", "paper", "a step costs")
@@ -53,6 +53,12 @@ def citations(kind: type) -> str:
     return "; ".join(
         f"{_short(found['authors'])}, {found['venue']}" for found in CITATION.finditer(text)
     )
+
+
+def price(kind: type[Weighting]) -> str:
+    """What a step costs; where that depends on the arguments, with the default ones."""
+    cost = kind.price
+    return cost if isinstance(cost, str) else kind().price
 
 
 def renewed(text: str) -> str:
@@ -84,12 +90,6 @@ def _short(authors: str) -> str:
 
 def _needs(kind: type[Weighting]) -> str:
     return "losses" if issubclass(kind, LossWeighting) else "gradients"
-
-
-def _price(kind: type[Weighting]) -> str:
-    """Where the price depends on the arguments, that of the default ones."""
-    price = kind.price
-    return price if isinstance(price, str) else kind().price
 
 
 def _escaped(row: tuple[str, ...]) -> list[str]:

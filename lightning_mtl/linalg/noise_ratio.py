@@ -81,9 +81,12 @@ def _ascend(noise: Float[Tensor, "K K K"], logits: Tensor, sharpness: float | No
         # All logits may move together; filled up there, and shifted until it is positive definite,
         # it gives an ascent direction wherever the surface is bent.
         filled = curvature + curvature.diagonal().max().clamp(min=1) / len(logits)
-        lowest = torch.linalg.eigvalsh(filled)[0]
-        shift = damping + max(0.0, 1e-6 - float(lowest))
-        step = torch.linalg.solve(filled + shift * eye, gradient)
+        factor, info = torch.linalg.cholesky_ex(filled + damping * eye)
+        if int(info):
+            lowest = float(torch.linalg.eigvalsh(filled)[0])
+            shift = damping + max(0.0, 1e-6 - lowest)
+            factor, _ = torch.linalg.cholesky_ex(filled + shift * eye)
+        step = torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
         step = step * min(1.0, 2.0 / float(step.abs().max()))
         moved = _objective(noise, logits + step, sharpness)
         if float(moved[0]) >= float(value) - 1e-14 * abs(float(value)):
@@ -113,10 +116,11 @@ def _objective(
         mix = torch.softmax(-sharpness * ratios, 0)
         value = -torch.logsumexp(-sharpness * ratios, 0) / sharpness
     gradient = mix @ slopes
-    quadratic = noise * torch.outer(weights, weights) / total[:, None, None]
-    curvature = 2 * torch.einsum("i,ikl->kl", mix, quadratic) + 2 * torch.diag(mix @ share)
-    curvature = curvature - 4 * torch.einsum("i,ik,il->kl", mix, share, share)
+    # Σ_i mix_i of the Hessians, w_k w_l A_i / total_i and what the logarithm takes off.
+    quadratic = ((mix / total) @ noise.flatten(1)).view(size, size) * torch.outer(weights, weights)
+    weighted = mix[:, None] * share
+    curvature = 2 * quadratic + torch.diag(2 * weighted.sum(0)) - 4 * weighted.T @ share
     if sharpness is not None:
-        spread = torch.einsum("i,ik,il->kl", mix, slopes, slopes)
+        spread = (mix[:, None] * slopes).T @ slopes
         curvature = curvature + sharpness * (spread - torch.outer(gradient, gradient))
     return value, gradient, curvature
