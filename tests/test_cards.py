@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from lightning_mtl.catalogue import citations, price, weightings
 from lightning_mtl.callbacks import Weighting
+from lightning_mtl.catalogue import citations, price, weightings
 
 LABELS = ("Scale:", "Heads:", "Cost:", "Deviations:")
 OF_NO_PAPER = ("EqualWeighting", "FixedWeighting")
