@@ -36,6 +36,15 @@ def test_the_duality_gap_is_closed_for_every_rank_and_scale(tasks: int, c: float
                 assert gap < 1e-7 or stationary, name
 
 
+@pytest.mark.parametrize("tasks", [2, 3, 10, 40])
+@pytest.mark.parametrize("c", [0.1, 0.4, 2.0])
+def test_the_bracketed_search_ends_where_the_quick_one_does(tasks, c: float, monkeypatch) -> None:
+    quick = [setting(random_jacobian(tasks, 60, seed), c)[2] for seed in range(5)]
+    monkeypatch.setattr("lightning_mtl.linalg.ball.QUICK", 0)
+    sure = [setting(random_jacobian(tasks, 60, seed), c)[2] for seed in range(5)]
+    torch.testing.assert_close(sure, quick, rtol=1e-8, atol=1e-10)
+
+
 def test_the_optimum_is_that_of_a_general_solver() -> None:
     for seed in range(5):
         rows = random_jacobian(4, 9, seed)
