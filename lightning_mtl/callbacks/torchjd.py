@@ -1,6 +1,6 @@
 """Any weighting or aggregator of TorchJD."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
+from lightning_mtl.callbacks.torchjd_memory import forget, move, recall, remember
 from lightning_mtl.callbacks.torchjd_statistic import Statistic, rule_of
 from lightning_mtl.generator import draw_seed
 from lightning_mtl.gradients import gramian
@@ -34,9 +35,11 @@ class TorchJDWeighting(JacobianWeighting):
     Heads: their own gradients, unweighted.
     Cost: K P numbers, and what the object makes of them. The Gramian is solved on the host; the
     Jacobian is one matrix on the device, at the price of one more row while it is built.
-    Deviations: those of the object given. Its state (averages, counters) is saved with checkpoints;
-    its random numbers are alike on every rank. A task that is absent changes the number of rows:
-    classes that remember K tasks start anew, as TorchJD has it.
+    Deviations: those of the object given. Random numbers are alike on every rank. What the object
+    remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
+    and not tasks, so that the object starts anew as soon as another set of tasks is present (this
+    package's own classes remember each task), and what needs a fixed number of tasks fails there.
+    The primary task of `PCD` is the first that is present.
 
     Args:
         weighting: an instance of either.
@@ -54,6 +57,7 @@ class TorchJDWeighting(JacobianWeighting):
         self.weighting = weighting
         self.seed = seed
         self._rule = rule_of(weighting, statistic)
+        self._last_present: Sequence[int] | None = None
 
     @property
     def statistic(self) -> Statistic:
@@ -94,16 +98,15 @@ class TorchJDWeighting(JacobianWeighting):
 
     def state_dict(self) -> Saved:
         """That of every weighting, and what the object remembers."""
-        remembered = {name: _remembered(part) for name, part in self.weighting.named_modules()}
-        return super().state_dict() | {"torchjd": remembered}
+        present = None if self._last_present is None else list(self._last_present)
+        saved = {"torchjd": remember(self.weighting), "present": present}
+        return super().state_dict() | saved
 
     def load_state_dict(self, state_dict: Saved) -> None:
-        """The same, into an object built with the same arguments."""
+        """The same, into an object of the same class."""
+        recall(self.weighting, state_dict["torchjd"])
         super().load_state_dict(state_dict)
-        for name, part in self.weighting.named_modules():
-            for key, value in state_dict["torchjd"].get(name, {}).items():
-                store = part._buffers if key in part._buffers else vars(part)
-                store[key] = _own(value)
+        self._last_present = state_dict["present"]
 
     def _release(self, step: Step) -> None:
         """Solve for the window, and write its gradients."""
@@ -121,10 +124,39 @@ class TorchJDWeighting(JacobianWeighting):
 
     def _ask(self, given: Float[Tensor, "k n"]) -> Tensor:
         """Call the object, with random numbers of its own."""
-        self.weighting.to(given.device)
+        self._start_anew_for_other_tasks()
+        move(self.weighting, given.device)
         seed = draw_seed(self.state, self.seed)
         with torch.no_grad(), _seeded(given.device, seed):
-            return self._rule.module(given)
+            try:
+                return self._rule.module(given)
+            except ValueError as error:
+                raise ValueError(self._complaint(len(given), error)) from error
+
+    def _start_anew_for_other_tasks(self) -> None:
+        present = self.state.present
+        if present is None:
+            return
+        if self._last_present not in (None, present):
+            forget(self.weighting)
+        self._last_present = present
+
+    def _complaint(self, rows: int, error: ValueError) -> str:
+        name = type(self.weighting).__name__
+        present = self.state.present
+        if present is None:
+            return f"`{name}` of TorchJD failed on {rows} tasks: {error}"
+        names = ", ".join(f"`{self.tasks[k]}`" for k in present)
+        advice = (
+            f"Check the arguments of `{name}` against this number of tasks."
+            if rows == len(self.tasks)
+            else f"`{name}` may need the others, which are absent here: give every batch labels of"
+            " every task, or use another class."
+        )
+        return (
+            f"`{name}` of TorchJD failed on {rows} of {len(self.tasks)} tasks, {names}: {error}"
+            f" {advice}"
+        )
 
 
 @contextmanager
@@ -139,15 +171,3 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
         if not on_host:
             torch.get_device_module(device).manual_seed(seed)
         yield
-
-
-def _remembered(part: nn.Module) -> Saved:
-    """Buffers (also those that were born as None), and plain attributes."""
-    kept = vars(part) | part._buffers
-    plain = (Tensor, int, tuple, type(None))
-    return {key: _own(value) for key, value in kept.items() if isinstance(value, plain)}
-
-
-def _own(value: Any) -> Any:
-    """A copy: TorchJD adds to some of its tensors in place."""
-    return value.clone() if isinstance(value, Tensor) else value

@@ -7,7 +7,7 @@ import torch
 
 from lightning_mtl.callbacks import TorchJDWeighting, jacobian_weighting
 from tests.test_family import Witness
-from tests.torchjd_objects import OBJECTS, WITHOUT_WEIGHTS, build, not_dpp
+from tests.torchjd_objects import OBJECTS, WITHOUT_WEIGHTS, build, jd, not_dpp
 from tests.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
 
 
@@ -57,3 +57,9 @@ def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
     )
     trainer.fit(module, toy_loader())
     assert torch.isfinite(parameters(module)).all()
+
+
+def test_absent_tasks_of_a_rule_for_all_are_named_in_training() -> None:
+    callbacks = [TorchJDWeighting(jd.TrimmedMean(1))]
+    with pytest.raises(ValueError, match=r"`TrimmedMean` of TorchJD failed on . of 3 tasks, `"):
+        quiet_trainer(callbacks=callbacks).fit(PartlyLabelled(), toy_loader())
