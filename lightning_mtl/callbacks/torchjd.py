@@ -1,114 +1,173 @@
 """Any weighting or aggregator of TorchJD."""
 
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
+from lightning_mtl.callbacks.torchjd_memory import forget, move, recall, remember
+from lightning_mtl.callbacks.torchjd_statistic import Statistic, rule_of
 from lightning_mtl.generator import draw_seed
+from lightning_mtl.gradients import gramian
+from lightning_mtl.measure import add_part
+from lightning_mtl.step import Step
 
-Statistic = Literal["gramian", "jacobian"]
 Saved = dict[str, Any]
 
 
 class TorchJDWeighting(JacobianWeighting):
     """A Weighting or an Aggregator of `torchjd.aggregation`, in everything that Lightning does.
 
-    An Aggregator receives the Jacobian and gives d; a Weighting receives the Gramian (or the
-    Jacobian) and gives w, with d = wᵀJ. TorchJD is an extra: `pip install
-    "lightning_mtl[torchjd]"`.
+    A Weighting gives w, with d = wᵀJ. It receives what its class is declared for, the Gramian or
+    the Jacobian; `MoDoWeighting` and `SDMGradWeighting` receive the mean of J_r J_sᵀ over different
+    micro-batches and ranks, and the Gramian where there is one only. An Aggregator that has a
+    Weighting is run by it, so that its weights are logged (hooks belong on that Weighting); any
+    other receives the Jacobian and gives d. TorchJD is an extra:
+    `pip install "lightning_mtl[torchjd]"`.
 
     Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
 
-    Scale, deviations: those of the object given. Heads: their own gradients, unweighted. Its
-    state (averages, counters) is saved with checkpoints, though some classes of TorchJD cannot
-    load a `state_dict` of their own; its random numbers are alike on every rank. A task that is
-    absent changes the number of rows: classes that remember K tasks start anew, as TorchJD has
-    it.
+    Scale: that of the object given.
+    Heads: their own gradients, unweighted.
+    Cost: K P numbers, and what the object makes of them. The Gramian is solved on the host; the
+    Jacobian is one matrix on the device, at the price of one more row while it is built.
+    Deviations: those of the object given. Random numbers are alike on every rank. What the object
+    remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
+    and not tasks, so that the object starts anew as soon as another set of tasks is present (this
+    package's own classes remember each task), and what needs a fixed number of tasks fails there.
+    The primary task of `PCD` is the first that is present.
 
     Args:
         weighting: an instance of either.
-        statistic: what a Weighting receives; Aggregators always receive the Jacobian.
+        statistic: what a Weighting receives whose class does not say so: `"gramian"`,
+            `"cross_gramian"` (as `MoDoWeighting`) or `"jacobian"`.
         seed: of its random numbers.
     """
 
     price: ClassVar[str] = "F + H + K B"
 
     def __init__(
-        self, weighting: nn.Module, statistic: Statistic = "gramian", seed: int = 0
+        self, weighting: nn.Module, statistic: Statistic | None = None, seed: int = 0
     ) -> None:
         super().__init__()
-        if statistic not in get_args(Statistic):
-            raise ValueError(
-                f"`TorchJDWeighting(statistic=)` should be one of {get_args(Statistic)}. Found"
-                f" {statistic!r}."
-            )
         self.weighting = weighting
-        self.statistic = statistic
         self.seed = seed
-        self._aggregates = _is_aggregator(weighting)
+        self._rule = rule_of(weighting, statistic)
+        self._last_present: Sequence[int] | None = None
+
+    @property
+    def statistic(self) -> Statistic:
+        """What the object receives."""
+        return self._rule.statistic
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """What the object makes of J."""
-        self.weighting.to(jacobian.device)
-        seed = draw_seed(self.state, self.seed)
-        with torch.no_grad(), _forked(jacobian.device):
-            torch.manual_seed(seed)
-            if self._aggregates:
-                return self.weighting(jacobian)
-            given = jacobian @ jacobian.T if self.statistic == "gramian" else jacobian
-            self.applied = self.weighting(given)
-            return self.applied @ jacobian
+        if not self._rule.gives_weights:
+            return self._ask(jacobian)
+        given = jacobian if self.statistic == "jacobian" else jacobian @ jacobian.T
+        self.applied = self._ask(given).to(jacobian)
+        return self.applied @ jacobian
+
+    def weights(self, gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
+        """The weights of an object that receives the Gramian.
+
+        Args:
+            gramian: of the tasks present, or the mean of J_r J_sᵀ; finite, on the host.
+        """
+        return self._ask(gramian)
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """As other Jacobian rules; without a joined J where the Gramian is enough."""
+        if self.statistic == "jacobian":
+            super().backward(step, loss)
+            return
+        backward = step.differentiate_shared(loss)
+        if backward is None:
+            return
+        rows = step.collect(backward)
+        if self.statistic == "cross_gramian":
+            add_part(step, rows)
+        if step.last:
+            self._release(step)
 
     def state_dict(self) -> Saved:
         """That of every weighting, and what the object remembers."""
-        remembered = {name: _remembered(part) for name, part in self.weighting.named_modules()}
-        return super().state_dict() | {"torchjd": remembered}
+        present = None if self._last_present is None else list(self._last_present)
+        saved = {"torchjd": remember(self.weighting), "present": present}
+        return super().state_dict() | saved
 
     def load_state_dict(self, state_dict: Saved) -> None:
-        """The same, into an object built with the same arguments."""
+        """The same, into an object of the same class."""
+        recall(self.weighting, state_dict["torchjd"])
         super().load_state_dict(state_dict)
-        for name, part in self.weighting.named_modules():
-            for key, value in state_dict["torchjd"].get(name, {}).items():
-                store = part._buffers if key in part._buffers else vars(part)
-                store[key] = _own(value)
+        self._last_present = state_dict["present"]
 
+    def _release(self, step: Step) -> None:
+        """Solve for the window, and write its gradients."""
+        rows = step.window.reduce()
+        measured = gramian(rows)
+        if self.statistic == "cross_gramian":
+            measured = step.window.across_parts(measured)
+        losses, normalised, counts, _ = step.window.host_statistics(measured)
+        self.state.present = step.window.tasks
+        weights = torch.ones_like(losses)
+        if self._finite(step, normalised.diagonal(), bool(normalised.isfinite().all())):
+            weights = self.weights(normalised.to(measured.dtype)).double()
+        step.release(rows, weights.tolist(), counts, weight_heads=False)
+        step.note(step.window.tasks, weights)
 
-def _forked(device: torch.device) -> AbstractContextManager[None]:
-    """The global generators are as before, after it."""
-    if device.type == "cpu":
-        return torch.random.fork_rng([])
-    return torch.random.fork_rng([device], device_type=device.type)
+    def _ask(self, given: Float[Tensor, "k n"]) -> Tensor:
+        """Call the object, with random numbers of its own."""
+        self._start_anew_for_other_tasks()
+        move(self.weighting, given.device)
+        seed = draw_seed(self.state, self.seed)
+        with torch.no_grad(), _seeded(given.device, seed):
+            try:
+                return self._rule.module(given)
+            except ValueError as error:
+                raise ValueError(self._complaint(len(given), error)) from error
 
+    def _start_anew_for_other_tasks(self) -> None:
+        present = self.state.present
+        if present is None:
+            return
+        if self._last_present not in (None, present):
+            forget(self.weighting)
+        self._last_present = present
 
-def _remembered(part: nn.Module) -> Saved:
-    """Buffers (also those that were born as None), and plain attributes."""
-    kept = vars(part) | part._buffers
-    plain = (Tensor, int, tuple, type(None))
-    return {key: _own(value) for key, value in kept.items() if isinstance(value, plain)}
-
-
-def _own(value: Any) -> Any:
-    """A copy: TorchJD adds to some of its tensors in place."""
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _is_aggregator(weighting: nn.Module) -> bool:
-    try:
-        from torchjd.aggregation import Aggregator, Weighting
-    except ImportError as error:
-        raise ImportError(
-            "`TorchJDWeighting` needs TorchJD, which was not found. Install it with"
-            ' `pip install "lightning_mtl[torchjd]"`.'
-        ) from error
-    if not isinstance(weighting, (Aggregator, Weighting)):
-        raise TypeError(
-            "`TorchJDWeighting` needs an instance of a Weighting or an Aggregator of"
-            f" `torchjd.aggregation`. Found {weighting!r}."
+    def _complaint(self, rows: int, error: ValueError) -> str:
+        name = type(self.weighting).__name__
+        present = self.state.present
+        if present is None:
+            return f"`{name}` of TorchJD failed on {rows} tasks: {error}"
+        names = ", ".join(f"`{self.tasks[k]}`" for k in present)
+        advice = (
+            f"Check the arguments of `{name}` against this number of tasks."
+            if rows == len(self.tasks)
+            else f"`{name}` may need the others, which are absent here: give every batch labels of"
+            " every task, or use another class."
         )
-    return isinstance(weighting, Aggregator)
+        return (
+            f"`{name}` of TorchJD failed on {rows} of {len(self.tasks)} tasks, {names}: {error}"
+            f" {advice}"
+        )
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """The generators of the host and of one device start from `seed`, and are as before after it.
+
+    Not by `torch.manual_seed`, which seeds those of all devices.
+    """
+    on_host = device.type == "cpu"
+    with torch.random.fork_rng([] if on_host else [device], device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        if not on_host:
+            torch.get_device_module(device).manual_seed(seed)
+        yield
