@@ -193,6 +193,16 @@ def test_a_task_that_some_batch_has_is_not_warned_of():
     assert trainer.current_epoch == 2
 
 
+def test_a_task_that_another_rank_has_is_not_warned_of(monkeypatch):
+    monkeypatch.setattr(
+        "lightning_mtl.dense_prediction.union_over_ranks", lambda own: [*own, "dept"]
+    )
+    module = mistyped()
+    module.on_train_start()
+    module.task_losses(next(iter(rooms(2))))
+    module.on_train_epoch_end()
+
+
 def test_a_checkpoint_is_loaded_with_the_arguments_of_the_run(tmp_path):
     module, trainer = three_tasks(), quiet_trainer(max_epochs=1)
     trainer.fit(module, rooms(2), rooms(2))
