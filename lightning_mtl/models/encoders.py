@@ -54,10 +54,11 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
             f" {', '.join(similar[:6])}, or `tu-` and the name of a timm model. Found {name!r}."
         ) from error
     except ValueError as error:
+        remedy = "" if output_stride == 32 else "set `output_stride=32`, or "
         raise ValueError(
             f"The encoder should have features at strides 2, 4, 8, 16 and 32, the last of them"
             f" dilated if `output_stride` is less. Found {name!r} with {output_stride}, of which"
-            f" smp says: {error} Set `output_stride=32`, or take another encoder, such as resnet50."
+            f" smp says: {error} To have them, {remedy}take another encoder, such as resnet50."
         ) from error
 
 
