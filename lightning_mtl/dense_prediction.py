@@ -26,9 +26,9 @@ class DensePrediction(MultiTaskModule):
     """Trains one network for several tasks on batches `{"image": ..., <task>: target, ...}`.
 
     A task whose target is not in a batch is absent from that step; one that is absent from the
-    whole first epoch is warned of. Validation and test log `val/<task>/<metric>`, the raw losses
-    `val/loss/<task>` with their sum `val/total_loss`, where every task has one, and, with
-    `baselines`, `val/delta_mtl`.
+    whole first epoch is warned of. Validation and test log `val/<task>/<metric>` and, with
+    `baselines`, `val/delta_mtl`; validation also logs the raw losses `val/loss/<task>` and, where
+    every task has one, their sum `val/total_loss`.
 
     A checkpoint holds parameters and not what they belong to, which is code. The way back is that
     of any LightningModule with such arguments: `DensePrediction.load_from_checkpoint(path,
@@ -43,14 +43,15 @@ class DensePrediction(MultiTaskModule):
         scheduler: builds a learning rate schedule from the optimizer.
         scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps
             ("step").
+        baselines: primary metric of a single-task run for each task, for Delta_MTL.
         scheduler_monitor: what is logged and a `ReduceLROnPlateau` looks at, such as
             "val/total_loss".
-        baselines: primary metric of a single-task run for each task, for Delta_MTL.
 
     Raises:
         TypeError: if `network` is a network already.
         ValueError: if there is no task, two have the same name or one cannot be a key, if
-            `baselines` does not name all tasks or one is not positive and finite.
+            `baselines` does not name all tasks or one is not positive and finite, or if
+            `scheduler_interval` is another word.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class DensePrediction(MultiTaskModule):
         optimizer: OptimizerCallable = torch.optim.Adam,
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Interval = "epoch",
-        scheduler_monitor: str | None = None,
         baselines: dict[str, float] | None = None,
+        scheduler_monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in tasks}
