@@ -1,38 +1,57 @@
 """`DensePrediction`: a ready-made module for tasks that predict something at every pixel."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_mtl.metrics import multi_task_performance
+from lightning_mtl.checks import check_choice
+from lightning_mtl.distributed import union_over_ranks
+from lightning_mtl.metrics import MeanLoss, multi_task_performance
+from lightning_mtl.metrics.performance import check_baselines
 from lightning_mtl.models import DenseNetwork, SharedEncoder
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.tasks import Task
 
 Batch = dict[str, Tensor]
+Interval = Literal["epoch", "step"]
 
 
 class DensePrediction(MultiTaskModule):
     """Trains one network for several tasks on batches `{"image": ..., <task>: target, ...}`.
 
-    A task whose target is not in a batch is absent from that step. Validation and test log
-    `val/<task>/<metric>` and, with `baselines`, `val/delta_mtl`.
+    A task whose target is not in a batch is absent from that step; one that is absent from the
+    whole first epoch is warned of. Validation and test log `val/<task>/<metric>` and, with
+    `baselines`, `val/delta_mtl`; validation also logs the raw losses `val/loss/<task>` and, where
+    every task has one, their sum `val/total_loss`.
+
+    A checkpoint holds parameters and not what they belong to, which is code. The way back is that
+    of any LightningModule with such arguments: `DensePrediction.load_from_checkpoint(path,
+    tasks=..., network=...)` with those of the run, or, after a run of the command line,
+    `lightning-mtl test --config <run>/config.yaml --ckpt_path <run>/checkpoints/<name>.ckpt`.
 
     Args:
         tasks: what to predict.
-        network: builds the network from the output channels of the tasks.
+        network: builds the network from the output channels of the tasks: a class, or a
+            `functools.partial` of one.
         optimizer: builds the optimizer from the parameters.
         scheduler: builds a learning rate schedule from the optimizer.
         scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps
             ("step").
         baselines: primary metric of a single-task run for each task, for Delta_MTL.
+        scheduler_monitor: what is logged and a `ReduceLROnPlateau` looks at, such as
+            "val/total_loss".
 
     Raises:
-        ValueError: if two tasks have the same name, or `baselines` does not name all tasks.
+        TypeError: if `network` is a network already.
+        ValueError: if there is no task, two have the same name or one cannot be a key, if
+            `baselines` does not name all tasks or one is not positive and finite, or if
+            `scheduler_interval` is another word.
     """
 
     def __init__(
@@ -41,27 +60,40 @@ class DensePrediction(MultiTaskModule):
         network: Callable[[dict[str, int]], DenseNetwork] = SharedEncoder,
         optimizer: OptimizerCallable = torch.optim.Adam,
         scheduler: LRSchedulerCallable | None = None,
-        scheduler_interval: str = "epoch",
+        scheduler_interval: Interval = "epoch",
         baselines: dict[str, float] | None = None,
+        scheduler_monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in tasks}
-        if len(self.tasks) < len(tasks):
-            names = [task.name for task in tasks]
-            raise ValueError(f"Every task should have a name of its own. Found {names}.")
-        if baselines is not None and set(baselines) != set(self.tasks):
-            raise ValueError(
-                f"`baselines` should give one number for each of {sorted(self.tasks)}. Found"
-                f" {sorted(baselines)}."
+        _check_names([task.name for task in tasks])
+        if isinstance(network, nn.Module):
+            raise TypeError(
+                "`network` should build a network from the output channels of the tasks. Found a"
+                f" network, `{type(network).__name__}`. Pass the class, or"
+                f" `functools.partial({type(network).__name__}, ...)`."
             )
+        if baselines is not None:
+            if set(baselines) != set(self.tasks):
+                raise ValueError(
+                    f"`baselines` should give one number for each of {sorted(self.tasks)}. Found"
+                    f" {sorted(baselines)}."
+                )
+            check_baselines("DensePrediction", baselines)
+        check_choice(
+            "DensePrediction", "scheduler_interval", scheduler_interval, get_args(Interval)
+        )
         self.task_names = tuple(self.tasks)
         self.network = network({name: task.out_channels for name, task in self.tasks.items()})
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
+        self.scheduler_monitor = scheduler_monitor
         self.baselines = baselines
         self.val_metrics = self._fresh_metrics()
         self.test_metrics = self._fresh_metrics()
+        self.val_losses = nn.ModuleDict({name: MeanLoss() for name in self.tasks})
+        self._entries: set[str] | None = None
 
     def forward(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C H W"]]:
         """Raw predictions of every task."""
@@ -70,6 +102,8 @@ class DensePrediction(MultiTaskModule):
     def task_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of every task that has targets in the batch."""
         self._check_targets(batch)
+        if self._entries is not None:
+            self._entries.update(batch)
         predictions = self(batch["image"])
         return {
             name: task.loss(predictions[name], batch[name])
@@ -77,9 +111,32 @@ class DensePrediction(MultiTaskModule):
             if name in batch
         }
 
+    def on_train_start(self) -> None:
+        """Start to note what the batches of the first epoch hold."""
+        self._entries = set()
+
+    def on_train_epoch_end(self) -> None:
+        """After the first epoch, warn of tasks that no batch of any rank had a target for."""
+        if self._entries is None:
+            return
+        entries = union_over_ranks(sorted(self._entries))
+        self._entries = None
+        for name in self.tasks:
+            if name not in entries:
+                rank_zero_warn(
+                    f"The task `{name}` had no target in the whole epoch, so it was not trained."
+                    f" Expected batches with an entry `{name}`. Found the entries"
+                    f" {sorted(entries)}. Give the task the name of its entry, or the data that"
+                    " entry."
+                )
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics."""
-        self._measure(self.val_metrics, batch)
+        predictions = self._measure(self.val_metrics, batch)
+        for name, task in self.tasks.items():
+            if name in batch:
+                loss: Any = self.val_losses[name]
+                loss.update(task.loss(predictions[name], batch[name]), len(batch["image"]))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics."""
@@ -92,35 +149,56 @@ class DensePrediction(MultiTaskModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the epoch."""
         self._log_metrics("val", self.val_metrics)
+        losses: dict[str, Tensor] = {}
+        for name, mean in self.val_losses.items():
+            losses |= {f"val/loss/{name}": loss for loss in mean.compute().values()}  # type: ignore[operator]
+            mean.reset()  # type: ignore[operator]
+        self.log_dict(losses)
+        if len(losses) == len(self.tasks):
+            self.log("val/total_loss", torch.stack(list(losses.values())).sum())
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of the epoch."""
         self._log_metrics("test", self.test_metrics)
 
     def configure_optimizers(self) -> Any:
-        """The given optimizer, with the given schedule."""
+        """The given optimizer, with the given schedule.
+
+        Raises:
+            ValueError: if the schedule needs something to monitor and has nothing.
+        """
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval}
+        scheduler, monitor = self.scheduler(optimizer), self.scheduler_monitor
+        if isinstance(scheduler, ReduceLROnPlateau) and monitor is None:
+            raise ValueError(
+                "`ReduceLROnPlateau` needs `scheduler_monitor`, the logged value to look at. Found"
+                ' none. Set it, for instance to "val/total_loss".'
+            )
+        schedule: dict[str, Any] = {
+            "scheduler": scheduler,
+            "interval": self.scheduler_interval,
+            "monitor": monitor,
+        }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _fresh_metrics(self) -> nn.ModuleDict:
         return nn.ModuleDict({name: task.metrics() for name, task in self.tasks.items()})
 
     def _check_targets(self, batch: Batch) -> None:
-        """Look at targets on the host; on a device it would be a sync, and data sets check too."""
         for name, task in self.tasks.items():
-            if name in batch and batch[name].device.type == "cpu":
+            if name in batch:
                 task.check(batch[name])
 
-    def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> None:
+    def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
         self._check_targets(batch)
         predictions = self(batch["image"])
         for name, task in self.tasks.items():
             if name in batch:
                 metric: Any = metrics[name]
                 metric.update(predictions[name], task.metric_target(batch))
+        return predictions
 
     def _log_metrics(self, stage: str, metrics: nn.ModuleDict) -> None:
         results: dict[str, dict[str, Tensor]] = {}
@@ -138,4 +216,19 @@ class DensePrediction(MultiTaskModule):
             directions = {name: task.higher_is_better for name, task in self.tasks.items()}
             self.log(
                 f"{stage}/delta_mtl", multi_task_performance(primary, self.baselines, directions)
+            )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise unless the names can be keys of a batch, of a `ModuleDict` and of a log."""
+    if not names:
+        raise ValueError("`DensePrediction` should have at least one task. Found none.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"Every task should have a name of its own. Found {list(names)}.")
+    for name in names:
+        if not name or "." in name or name == "image" or hasattr(nn.ModuleDict(), name):
+            raise ValueError(
+                "The name of a task should be no word that a module has for itself, such as"
+                f' `train`, have no dot, and not be "image". Found {name!r}. Choose another, such'
+                f' as "{name.replace(".", "_") or "task"}_map".'
             )

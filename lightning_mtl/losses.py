@@ -4,13 +4,14 @@ Without a valid element a loss is zero and still has a graph, so its gradient is
 Everything is computed in float32, also under autocast, and nothing waits for the device.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_mtl.checks import check_choice, check_number, check_shape
 from lightning_mtl.vectors import has_length, unit
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
 # A prediction shorter than this is divided by it, which bounds the gradient at a zero vector by
 # 1e3 per component: small enough for a scaled loss in float16.
 SHORTEST_NORMAL = 1e-3
+
+Divisor = Literal["elements", "pixels"]
 
 
 def cross_entropy(
@@ -72,7 +75,7 @@ def masked_squared_error(
 def normal_l1(
     prediction: Float[Tensor, "N 3 H W"],
     target: Float[Tensor, "N 3 H W"],
-    divisor: Literal["elements", "pixels"] = "elements",
+    divisor: Divisor = "elements",
 ) -> Float[Tensor, ""]:
     """Absolute error of the normalised prediction, `sum |p / |p| - n| / count` over valid pixels.
 
@@ -85,6 +88,7 @@ def normal_l1(
         target: Unit vectors; a vector of zero length is invalid.
         divisor: What the mean is over.
     """
+    check_choice("normal_l1", "divisor", divisor, get_args(Divisor))
     loss = masked_l1(unit(prediction, SHORTEST_NORMAL), target, has_length(target))
     return loss if divisor == "elements" else loss * prediction.shape[1]
 
@@ -100,6 +104,7 @@ def normal_cosine(
         prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
         target: Unit vectors; a vector of zero length is invalid.
     """
+    check_shape("normal_cosine", "target", target, tuple(prediction.shape))
     valid = has_length(target)
     cosine = (unit(prediction, SHORTEST_NORMAL) * target.float()).sum(dim=1, keepdim=True)
     return _mean(torch.where(valid, 1 - cosine, 0), valid)
@@ -124,6 +129,9 @@ def balanced_binary_cross_entropy(
             without negatives costs nothing, nor does one without positives.
         ignore_index: Label of invalid elements.
     """
+    if positive_weight is not None:
+        owner = "balanced_binary_cross_entropy"
+        check_number(owner, "positive_weight", positive_weight, 0, 1)
     valid = target != ignore_index
     positive = (target >= 0.5) & valid
     count = valid.sum().clamp(min=1)
@@ -137,6 +145,8 @@ def balanced_binary_cross_entropy(
 
 
 def _error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    # A broadcast target would be an error in every pixel and yet a finite loss.
+    check_shape("loss", "target", target, tuple(prediction.shape))
     # Masked before any nonlinearity, so that no sentinel of the target reaches the gradient.
     return torch.where(valid, prediction.float() - target.float(), 0)
 

@@ -136,12 +136,11 @@ class Partition:
         names = [self.names[self._index[parameter]].split(".")[:-1] for parameter in self.shared]
         common = [words[0] for words in zip(*names, strict=False) if len(set(words)) == 1]
         parts = [".".join(common)] if common else dict.fromkeys(name[0] for name in names if name)
+        place = f" in {', '.join(parts)}" if parts else ""
         heads = ", ".join(
-            f"{task} {_millions(own)}" for task, own in zip(self.tasks, self.own, strict=True)
+            f"{task} {_size(own)}" for task, own in zip(self.tasks, self.own, strict=True)
         )
-        return (
-            f"shared: {_millions(self.shared)} in {', '.join(parts) or 'nothing'}; heads: {heads}"
-        )
+        return f"shared: {_size(self.shared)}{place}; heads: {heads}"
 
     def _indices(self, given: Sequence[Parameter]) -> set[int]:
         trainable = [parameter for parameter in given if parameter.requires_grad]
@@ -173,5 +172,10 @@ class Partition:
         return [self.parameters[index] for index in mask.nonzero().flatten().tolist()]
 
 
-def _millions(parameters: Sequence[Parameter]) -> str:
-    return f"{sum(parameter.numel() for parameter in parameters) / 1e6:.1f} M"
+def _size(parameters: Sequence[Parameter]) -> str:
+    """The number of parameters, in thousands or millions if there are as many."""
+    count = sum(parameter.numel() for parameter in parameters)
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if round(count / unit, 1) >= 1:
+            return f"{count / unit:.1f} {name}"
+    return str(count)

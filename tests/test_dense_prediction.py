@@ -134,6 +134,115 @@ def test_a_schedule_counts_what_it_is_told_to_count():
     assert rates == pytest.approx([0.5e-4, 0.125e-4])
 
 
+def plateau(**arguments: object) -> DensePrediction:
+    return three_tasks(
+        optimizer=partial(torch.optim.SGD, lr=1e-4),
+        scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=0),
+        **arguments,
+    )
+
+
+def test_a_schedule_may_look_at_what_is_logged():
+    module, trainer = plateau(scheduler_monitor="val/total_loss"), quiet_trainer(max_epochs=1)
+    trainer.fit(module, rooms(2), rooms(2))
+    (scheduler,) = (config.scheduler for config in trainer.lr_scheduler_configs)
+    assert scheduler.best == pytest.approx(float(trainer.callback_metrics["val/total_loss"]))
+
+
+def test_a_schedule_that_has_nothing_to_look_at_is_an_error_that_says_what_to_set():
+    with pytest.raises(ValueError, match=r"needs `scheduler_monitor`.*val/total_loss"):
+        quiet_trainer().fit(plateau(), rooms(2), rooms(2))
+
+
+def test_validation_losses_are_the_means_over_images():
+    module = three_tasks()
+    (logged,) = quiet_trainer().validate(module, rooms(3, 2), verbose=False)
+    module.eval()
+    with torch.no_grad():
+        batches = [(len(batch["image"]), module.task_losses(batch)) for batch in rooms(3, 2)]
+    expected = {
+        f"val/loss/{name}": sum(size * float(losses[name]) for size, losses in batches) / 3
+        for name in module.tasks
+    }
+    assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert logged["val/total_loss"] == pytest.approx(sum(expected.values()), rel=1e-5)
+
+
+def test_the_sum_of_the_validation_losses_is_over_all_tasks_or_none():
+    (logged,) = quiet_trainer().validate(three_tasks(), rooms(2, drop="depth"), verbose=False)
+    assert "val/loss/normals" in logged
+    assert "val/loss/depth" not in logged
+    assert "val/total_loss" not in logged
+
+
+def mistyped() -> DensePrediction:
+    return DensePrediction([Segmentation(5), Depth("dept")], network=NETWORK)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_a_task_that_no_batch_of_an_epoch_has_is_warned_of():
+    match = r"`dept` had no target.*Found the entries \['depth', 'image', 'normals', 'segm"
+    with pytest.warns(UserWarning, match=match):
+        quiet_trainer().fit(mistyped(), rooms(2), rooms(2))
+
+
+def test_a_task_that_some_batch_has_is_not_warned_of():
+    frames = [*rooms(2, drop="depth"), *rooms(2)]
+    trainer = quiet_trainer(max_epochs=2)
+    trainer.fit(three_tasks(), DataLoader(frames, batch_size=None), rooms(2))
+    assert trainer.current_epoch == 2
+
+
+def test_a_task_that_another_rank_has_is_not_warned_of(monkeypatch):
+    monkeypatch.setattr(
+        "lightning_mtl.dense_prediction.union_over_ranks", lambda own: [*own, "dept"]
+    )
+    module = mistyped()
+    module.on_train_start()
+    module.task_losses(next(iter(rooms(2))))
+    module.on_train_epoch_end()
+
+
+def test_a_checkpoint_is_loaded_with_the_arguments_of_the_run(tmp_path):
+    module, trainer = three_tasks(), quiet_trainer(max_epochs=1)
+    trainer.fit(module, rooms(2), rooms(2))
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    again = DensePrediction.load_from_checkpoint(
+        tmp_path / "run.ckpt", tasks=[Segmentation(5), Depth(), Normals()], network=NETWORK
+    )
+    saved, loaded = module.state_dict(), again.state_dict()
+    assert saved.keys() == loaded.keys()
+    assert all(torch.equal(saved[name], loaded[name]) for name in saved)
+
+
+def test_no_task_is_an_error_at_once():
+    with pytest.raises(ValueError, match=r"at least one task\. Found none"):
+        DensePrediction([])
+
+
+@pytest.mark.parametrize("name", ["a.b", "train", "image", ""])
+def test_a_name_that_cannot_be_a_key_is_an_error_that_shows_it(name):
+    with pytest.raises(ValueError, match=rf"name of a task .*Found {name!r}"):
+        DensePrediction([Depth(name)], network=NETWORK)
+
+
+def test_a_network_in_place_of_its_class_is_an_error_that_says_what_to_pass():
+    network = SharedEncoder({"depth": 1}, decoder="fpn")
+    with pytest.raises(TypeError, match=r"Found a network.*functools.partial\(SharedEncoder"):
+        DensePrediction([Depth()], network)
+
+
+def test_an_unknown_interval_is_an_error():
+    with pytest.raises(ValueError, match=r'`scheduler_interval` to be one of "epoch", "step"'):
+        three_tasks(scheduler_interval="batch")
+
+
+@pytest.mark.parametrize("baseline", [0.0, -1.0])
+def test_baselines_that_give_no_improvement_are_an_error_at_once(baseline):
+    with pytest.raises(ValueError, match=r"positive and finite. Found {'depth'"):
+        three_tasks(baselines={"segmentation": 0.5, "depth": baseline, "normals": 20.0})
+
+
 def test_two_tasks_of_one_name_are_an_error():
     with pytest.raises(ValueError, match=r"name of its own. Found \['depth', 'depth'\]"):
         DensePrediction([Depth(), Depth()], network=NETWORK)
@@ -162,3 +271,11 @@ def test_a_target_of_the_wrong_shape_is_named():
     loader = spoiled("depth", lambda target: target[:, 0])
     with pytest.raises(ValueError, match=r"[Dd]epth"):
         quiet_trainer().fit(three_tasks(), loader, rooms(2))
+
+
+def test_the_shape_of_a_target_is_checked_on_a_device_too():
+    """Depth without its channel would be broadcast into a finite loss of nothing."""
+    module = three_tasks()
+    batch = {name: value.to("meta") for name, value in next(iter(rooms(2))).items()}
+    with pytest.raises(ValueError, match=r"`Depth depth` expects a target of shape \(N, 1, H, W"):
+        module.task_losses(batch | {"depth": batch["depth"][:, 0]})

@@ -1,5 +1,6 @@
 """The configs of published set-ups run on small folders in the layouts of their data."""
 
+import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch.cli import LightningCLI
 
+from lightning_mtl import DensePrediction, MultiTaskModule
 from lightning_mtl.cli import main
+from lightning_mtl.data import CelebA
 from tests.data import layouts
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -63,11 +67,82 @@ def test_a_published_setup_trains_and_validates(tmp_path, monkeypatch, name):
     assert checkpoints
 
 
+@pytest.mark.parametrize("name", ["celeba", "multimnist"])
+def test_the_best_epoch_is_kept_where_the_paper_reports_it(tmp_path, monkeypatch, name):
+    WRITERS[name](tmp_path / "data")
+    config = shrunk(name, tmp_path / "data")
+    config["trainer"]["max_epochs"] = 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-mtl", "fit", "--config=config.yaml"])
+    main()
+    with next(tmp_path.glob("runs/**/metrics.csv")).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/total_loss"]]
+    best = min(rows, key=lambda row: float(row["val/total_loss"]))
+    (kept,) = tmp_path.glob("runs/**/*.ckpt")
+    assert len(rows) == 3
+    assert kept.name.startswith(f"epoch={best['epoch']}-")
+
+
+# name: channels of each task, size of images, encoder stages that predictions come from, stride.
+NETWORKS = {
+    "nyuv2": ({"segmentation": 13, "depth": 1, "normals": 3}, "Bottleneck", 8),
+    "nyud": ({"segmentation": 40, "depth": 1}, "Bottleneck", 8),
+    "cityscapes": ({"segmentation": 7, "disparity": 1}, "Bottleneck", 8),
+    "pascal": (
+        {"segmentation": 21, "human_parts": 7, "saliency": 1, "normals": 3, "edges": 1},
+        "BasicBlock",
+        8,
+    ),
+    "celeba": (dict.fromkeys(CelebA.ATTRIBUTES, 1), "VGGEncoder", None),
+    "multimnist": ({"left": 10, "right": 10}, "LeNet", None),
+}
+
+
+def instantiated(name: str) -> DensePrediction:
+    """The module as the config says, but without weights, which would be downloaded."""
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    network = config["model"]["init_args"]["network"]["init_args"]
+    if "encoder_weights" in network:
+        network["encoder_weights"] = None
+    cli = LightningCLI(
+        MultiTaskModule,
+        subclass_mode_model=True,
+        auto_configure_optimizers=False,
+        trainer_defaults={"logger": False, "accelerator": "cpu"},
+        args={"model": config["model"]},
+        run=False,
+    )
+    return cli.model
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_network_of_a_config_is_the_one_of_the_paper(monkeypatch, name):
+    monkeypatch.setattr(sys, "argv", ["lightning-mtl"])
+    module = instantiated(name).eval()
+    channels, block, stride = NETWORKS[name]
+    assert {type(part).__name__ for part in module.network.modules()} >= {block}
+    size = 28 if name == "multimnist" else 64
+    image = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        found = {task: tuple(value.shape) for task, value in module(image).items()}
+    pixels = () if stride is None else (size, size)
+    assert found == {task: (2, count, *pixels) for task, count in channels.items()}
+    if stride is not None:
+        assert module.network.encoder(image)[-1].shape[-1] == size // stride
+        assert {type(decoder).__name__ for decoder in module.network.decoders.values()} == {
+            "DeepLabV3Decoder"
+        }
+        assert all(head.kernel_size == (1, 1) for head in module.network.heads.values())
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_the_weights_and_baselines_of_a_config_are_those_of_its_tasks(name):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    tasks = config["model"]["init_args"]["tasks"]
-    callbacks = config["trainer"]["callbacks"]
-    given = [callback.get("init_args", {}).get("weights", tasks) for callback in callbacks]
-    assert all(len(weights) == len(tasks) for weights in given)
-    assert len(config["model"]["init_args"].get("baselines", tasks)) == len(tasks)
+    names = set(NETWORKS[name][0])
+    given = [callback.get("init_args", {}) for callback in config["trainer"]["callbacks"]]
+    mappings = [settings["weights"] for settings in given if "weights" in settings]
+    if "baselines" in config["model"]["init_args"]:
+        mappings.append(config["model"]["init_args"]["baselines"])
+    assert len(mappings) == {"pascal": 2, "nyud": 1}.get(name, 0)
+    assert all(set(mapping) == names for mapping in mappings)

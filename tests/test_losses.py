@@ -212,6 +212,32 @@ def test_dividing_by_pixels_is_three_times_dividing_by_elements():
     torch.testing.assert_close(by_pixels, 3 * losses.normal_l1(prediction, target))
 
 
+def test_another_divisor_is_an_error_that_lists_those_known():
+    with pytest.raises(ValueError, match=r'`divisor` to be one of "elements", "pixels"\. Found'):
+        losses.normal_l1(torch.randn(SHAPE), normals(), divisor="pixel")
+
+
+@pytest.mark.parametrize("weight", [-1, 3, float("nan")])
+def test_a_weight_that_is_no_share_is_an_error(weight):
+    with pytest.raises(ValueError, match=r"`positive_weight` from 0 to 1\. Found"):
+        losses.balanced_binary_cross_entropy(torch.zeros(4), torch.ones(4), weight)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda p, t: losses.masked_l1(p, t, t > 0),
+        lambda p, t: losses.masked_squared_error(p, t, t > 0),
+        losses.normal_l1,
+        losses.normal_cosine,
+    ],
+)
+def test_a_target_that_would_be_broadcast_is_an_error_on_any_device(loss):
+    prediction, target = torch.ones(SHAPE, device="meta"), torch.ones(SHAPE, device="meta")
+    with pytest.raises(ValueError, match=r"expects a target of shape .*\. Found"):
+        loss(prediction, target[:1])
+
+
 def test_fixed_balance_is_a_scaled_positive_weight_of_torch():
     target, logits = (torch.rand(2, 8, 8) < 0.2).float(), torch.randn(2, 8, 8)
     expected = 0.05 * functional.binary_cross_entropy_with_logits(

@@ -118,7 +118,24 @@ def test_a_parameter_of_the_module_itself_is_a_layer():
 def test_the_description_counts_parameters_and_names_their_place():
     net = Net()
     found = learned(net, "abc").describe()
-    assert found == "shared: 0.0 M in encoder; heads: a 0.0 M, b 0.0 M, c 0.0 M"
+    assert found == "shared: 43 in encoder; heads: a 4, b 4, c 4"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(999, "1.0 k"), (949, "949"), (1234, "1.2 k"), (999_999, "1.0 M"), (23_508_032, "23.5 M")],
+)
+def test_numbers_of_parameters_are_scaled(count, shown):
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(count))
+
+    net = Bare()
+    partition = Partition(net, "ab")
+    roots = [root_edge(loss) for loss in (net.weight.sum(), net.weight.mean())]
+    partition.learn(reach(roots), [0, 1], torch.device("cpu"))
+    assert partition.describe() == f"shared: {shown}; heads: a 0, b 0"
 
 
 def test_idle_parameters_are_those_of_absent_tasks():

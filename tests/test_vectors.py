@@ -24,6 +24,30 @@ def test_the_gradient_is_bounded_by_the_shortest_length(scale):
     assert vectors.grad.abs().max() <= 1.001e3
 
 
+@pytest.mark.parametrize("scale", [1e-37, 1e-25, 1e-13, 1.0, 1e20, 1e38])
+def test_a_vector_of_any_length_keeps_its_direction(scale):
+    vector = torch.tensor([0.6, 0.0, -0.8]).view(1, 3, 1, 1)
+    torch.testing.assert_close(unit(scale * vector), vector)
+
+
+@pytest.mark.parametrize("vector", [(0.0, 0.0, -1.0), (2.0, 2.0, 2.0), (3e-4, 0.0, -4e-4)])
+def test_the_gradient_is_that_of_the_formula(vector):
+    value = torch.tensor(vector, dtype=torch.float64).view(1, 3, 1, 1)
+    found, expected = (value.float().requires_grad_() for _ in range(2))
+    weights = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    (unit(found, shortest=1e-3) * weights).sum().backward()
+    literal = expected / expected.norm(dim=1, keepdim=True).clamp(min=1e-3)
+    (literal * weights).sum().backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_the_zero_vector_stays_zero():
+    vectors = torch.zeros(1, 3, 1, 1, requires_grad=True)
+    unit(vectors).sum().backward()
+    assert not unit(vectors).any()
+    assert vectors.grad.isfinite().all()
+
+
 def test_low_precision_is_computed_in_float32():
     assert unit(torch.ones(1, 3, 1, 1, dtype=torch.bfloat16)).dtype == torch.float32
 

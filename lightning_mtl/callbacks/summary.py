@@ -83,16 +83,19 @@ def _means(
 ) -> dict[str, Tensor]:
     """The mean target of every task that any rank has targets for."""
     sums: dict[str, Tensor] = {
-        name: torch.zeros(task.out_channels + 1, dtype=torch.float64)
-        for name, task in tasks.items()
+        name: torch.zeros(2, task.out_channels, dtype=torch.float64) for name, task in tasks.items()
     }
     for batch in batches:
         for name in tasks.keys() & batch.keys():
             total, count = tasks[name].pixel_sum(batch[name])
-            sums[name] += torch.cat([total, count.view(1)]).to(sums[name])
+            sums[name] += torch.stack([total, count.expand_as(total)]).to(sums[name])
     if world_size() > 1:
         sums = {name: sum_over_ranks(values.to(device)).cpu() for name, values in sums.items()}
-    return {name: (v[:-1] / v[-1]).float() for name, v in sums.items() if v[-1] > 0}
+    return {
+        name: (total / count.clamp(min=1)).float()
+        for name, (total, count) in sums.items()
+        if count.any()
+    }
 
 
 def _limit(batches: float) -> int | None:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_mtl.data.errors import CorruptFileError, LabelError
 from lightning_mtl.data.files import IGNORE, Source, finishing, read_image, read_mat
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -59,6 +59,7 @@ class BSDS500(Dataset[Sample]):
         annotators: bool = True,
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         if not 0 <= agreement < 1:
             raise ValueError(f"`agreement` must lie in [0, 1). Found {agreement}.")
         self.agreement = agreement

@@ -5,7 +5,7 @@ from typing import Literal
 
 from lightning_mtl.data.bsds import BSDS500
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split
 from lightning_mtl.data.transforms import RandomHorizontalFlip
 
 

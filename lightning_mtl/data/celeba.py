@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_mtl.data.errors import CorruptFileError
 from lightning_mtl.data.files import Source, check_tasks, finishing, read_image
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -67,6 +67,7 @@ class CelebA(Dataset[Sample]):
         tasks: Sequence[str] = ("attributes",),
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.root(root)
         self.images = SOURCE.existing(folder / "img_align_celeba")

@@ -7,7 +7,7 @@ from typing import Literal
 from lightning_mtl.data.celeba import ATTRIBUTES, CelebA
 from lightning_mtl.data.datamodule import MultiTaskDataModule
 from lightning_mtl.data.modalities import MODALITIES, Unplaced
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split
 from lightning_mtl.data.transforms import RandomHorizontalFlip, Transform
 
 

@@ -22,7 +22,7 @@ from lightning_mtl.data.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -81,6 +81,7 @@ class Cityscapes(Dataset[Sample]):
         tasks: Sequence[str] = ("segmentation", "disparity"),
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.split = "train" if split == "train" else "val"

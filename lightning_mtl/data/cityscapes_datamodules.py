@@ -6,8 +6,8 @@ from typing import Literal
 
 from lightning_mtl.data.cityscapes import Cityscapes
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.mtan import CityscapesArrays
+from lightning_mtl.data.splits import Split
 from lightning_mtl.data.transforms import (
     Compose,
     RandomHorizontalFlip,

@@ -1,19 +1,27 @@
 """Batches of samples that do not all have a label for every task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from lightning_mtl.data.modalities import MODALITIES
+from lightning_mtl.data.modalities import MODALITIES, Modality, Unplaced
+
+UNKNOWN = Unplaced()
 
 
-def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor | list[Tensor]]:
-    """Stacked samples; a list for an entry that `MODALITIES` calls not stacked.
+def collate(
+    samples: Sequence[dict[str, Tensor]], modalities: Mapping[str, Modality] = MODALITIES
+) -> dict[str, Tensor | list[Tensor]]:
+    """Stacked samples; a list for an entry that `modalities` calls not stacked.
 
     An entry that only some samples have is filled with its invalid value for the rest. An entry
     that none has, or that is invalid everywhere, is not in the batch, so that its task is absent
     from the step: a loss of 0 with a gradient of 0 would mislead most weightings.
+
+    Args:
+        samples: Each with any subset of the entries.
+        modalities: What is known of each entry; others are stacked and must not be missing.
 
     Raises:
         ValueError: If shapes or dtypes of an entry differ, or if an entry that has no invalid value
@@ -26,14 +34,19 @@ def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor | list[Ten
             [0., 0., 0., 0.]])
     """
     names = dict.fromkeys(name for sample in samples for name in sample)
-    batch = {name: _batch(name, [sample.get(name) for sample in samples]) for name in names}
-    return {name: entry for name, entry in batch.items() if not _is_empty(name, entry)}
+    batch = {}
+    for name in names:
+        modality = modalities.get(name, UNKNOWN)
+        entry = _batch(name, [sample.get(name) for sample in samples], modality)
+        if not _is_empty(entry, modality.invalid):
+            batch[name] = entry
+    return batch
 
 
-def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
+def _batch(name: str, values: list[Tensor | None], modality: Modality) -> Tensor | list[Tensor]:
     present = [value for value in values if value is not None]
     first = present[0]
-    if name in MODALITIES and not MODALITIES[name].stacked:
+    if not modality.stacked:
         empty = first.new_empty(0, *first.shape[1:])
         return [empty if value is None else value for value in values]
     for value in present:
@@ -44,25 +57,20 @@ def _batch(name: str, values: list[Tensor | None]) -> Tensor | list[Tensor]:
             )
     if len(present) == len(values):
         return torch.stack(present)
-    filler = torch.full_like(first, _filler(name, len(present), len(values)))
+    filler = torch.full_like(first, _filler(name, modality.invalid, len(present), len(values)))
     return torch.stack([filler if value is None else value for value in values])
 
 
-def _is_empty(name: str, entry: Tensor | list[Tensor]) -> bool:
-    invalid = _invalid(name)
+def _is_empty(entry: Tensor | list[Tensor], invalid: float | None) -> bool:
     return isinstance(entry, Tensor) and invalid is not None and bool((entry == invalid).all())
 
 
-def _invalid(name: str) -> float | None:
-    return MODALITIES[name].invalid if name in MODALITIES else None
-
-
-def _filler(name: str, found: int, expected: int) -> float:
-    invalid = _invalid(name)
+def _filler(name: str, invalid: float | None, found: int, expected: int) -> float:
     if invalid is None:
         raise ValueError(
             f"`{name}` has no invalid value that could stand for a missing one. "
-            f"Expected it in all {expected} samples of the batch, or in none. Found it in {found}."
+            f"Expected it in all {expected} samples of the batch, or in none. Found it in {found}. "
+            "Give it an invalid value in `modalities`."
         )
     return invalid
 

@@ -1,7 +1,8 @@
 """Data modules: which data set serves which stage, and how it is loaded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl.data.collate import collate
-from lightning_mtl.data.mosd import MOSD, Split
+from lightning_mtl.data.modalities import MODALITIES, Modality
+from lightning_mtl.data.mosd import MOSD
 from lightning_mtl.data.rooms import SyntheticRooms
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import (
     ColorJitter,
     Compose,
@@ -38,6 +41,7 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         batch_size: Samples per batch and process.
         num_workers: Processes that load; 0 loads in the main one.
         pin_memory: Page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        modalities: What marks each entry as invalid, for samples that lack it.
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         batch_size: int = 8,
         num_workers: int = 0,
         pin_memory: bool | Literal["auto"] = "auto",
+        modalities: Mapping[str, Modality] = MODALITIES,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.modalities = modalities
         self._datasets: dict[Split, Dataset[Sample]] = {}
 
     @abstractmethod
@@ -68,7 +74,7 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         Raises:
             ValueError: If the training set does not fill one batch.
         """
-        length = len(self._datasets["train"])  # type: ignore[arg-type]
+        length = len(self._built("train"))  # type: ignore[arg-type]
         if length < self.batch_size:
             raise ValueError(
                 f"`batch_size` must be at most the number of training samples, because training "
@@ -92,15 +98,25 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         self, split: Split, shuffle: bool = False, drop_last: bool = False
     ) -> DataLoader[Sample]:
         return DataLoader(
-            self._datasets[split],
+            self._built(split),
             batch_size=self.batch_size,
             shuffle=shuffle,
             drop_last=drop_last,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self._pins_memory(),
-            collate_fn=collate,
+            collate_fn=partial(collate, modalities=self.modalities),
         )
+
+    def _built(self, split: Split) -> Dataset[Sample]:
+        if split not in self._datasets:
+            stage = next(stage for stage, splits in STAGES.items() if split in splits)
+            raise RuntimeError(
+                f"`{type(self).__name__}` has no data set `{split}` yet. Expected `setup` to have "
+                f"been called, as the Trainer does. Found the splits {list(self._datasets)}. Call "
+                f'`setup("{stage}")` first.'
+            )
+        return self._datasets[split]
 
     def _pins_memory(self) -> bool:
         if self.pin_memory != "auto":
@@ -152,6 +168,7 @@ class RoomsDataModule(MultiTaskDataModule):
 
     def dataset(self, split: Split) -> SyntheticRooms:
         """Rooms with the split's length and seed."""
+        check_split(split)
         splits = list(self.lengths)
         seed = len(splits) * self.seed + splits.index(split)
         return SyntheticRooms(self.lengths[split], size=self.size, seed=seed, tasks=self.tasks)

@@ -1,8 +1,8 @@
 """How each entry of a sample behaves when the view changes, and what marks it as invalid.
 
 `MODALITIES` is the one place that says so: transforms and `collate` look it up, and neither knows a
-name. A data set with further entries extends it: ``{**MODALITIES, "roughness":
-Labels(invalid=255)}``.
+name. A data set with further entries extends it, ``{**MODALITIES, "roughness": Labels()}``, and
+gives that as `modalities` to its transforms and to its data module, or to `collate`.
 """
 
 from abc import ABC, abstractmethod

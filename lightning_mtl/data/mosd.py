@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from torch.utils.data import Dataset
 from lightning_mtl.data.errors import CorruptFileError, LabelError
 from lightning_mtl.data.files import IGNORE, Source, check_tasks, read_image, read_pixels
 from lightning_mtl.data.geometry import normals_from_depth
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Resize, Sample, Transform
-
-Split: TypeAlias = Literal["train", "val", "test"]
 
 FRAME_SIZE = (480, 640)
 FOLDERS = {"rgb": "jpg", "depth_mm": "png", "label": "png"}
@@ -71,6 +70,7 @@ class MOSD(Dataset[Sample]):
         val_fraction: float = 0.0,
         cache: bool = True,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.size = size

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_mtl.data.files import IGNORE, Source, check_tasks, finishing, look_up, read_array
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.normal_axes import NormalAxes, camera_normals, check_facing
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 NYUV2 = Source(
@@ -61,6 +61,7 @@ class NYUv2Arrays(Dataset[Sample]):
         normal_axes: NormalAxes = "right_forward_up",
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": "label", "depth": "depth", "normals": "normal"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
@@ -132,6 +133,7 @@ class CityscapesArrays(Dataset[Sample]):
     ) -> None:
         if num_classes not in (2, 7, 19):
             raise ValueError(f"`num_classes` must be 2, 7 or 19. Found {num_classes}.")
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": label_folder or f"label_{num_classes}", "disparity": "depth"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lightning_mtl.data.errors import CorruptFileError, LabelError
 from lightning_mtl.data.files import Source, check_tasks
-from lightning_mtl.data.mosd import Split
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -73,6 +73,7 @@ class MultiMNIST(Dataset[Sample]):
     ) -> None:
         if size not in (DIGIT, CANVAS):
             raise ValueError(f"`size` must be {DIGIT} or {CANVAS}. Found {size}.")
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.existing(SOURCE.root(root) / "MNIST" / "raw")
         self.pictures, self.labels = _split_digits(folder, split, digits)

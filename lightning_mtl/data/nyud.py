@@ -17,9 +17,9 @@ from lightning_mtl.data.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.normal_axes import NormalAxes, camera_normals, check_facing
 from lightning_mtl.data.nyuv2_classes import table_of_40
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -75,6 +75,7 @@ class NYUDMT(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"

@@ -24,9 +24,9 @@ from lightning_mtl.data.files import (
     read_pixels,
 )
 from lightning_mtl.data.geometry import normals_from_depth
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.normal_axes import camera_normals
 from lightning_mtl.data.nyuv2_classes import classes_of_40
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -89,6 +89,7 @@ class NYUv2(Dataset[Sample]):
         normals: str | Path | None = None,
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.path = SOURCE.existing(self.root / FILE)

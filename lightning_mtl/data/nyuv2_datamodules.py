@@ -7,12 +7,12 @@ from typing import Literal
 from torch.utils.data import ConcatDataset, Dataset
 
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.mtan import NYUv2Arrays
 from lightning_mtl.data.normal_axes import NormalAxes
 from lightning_mtl.data.nyud import NYUDMT
 from lightning_mtl.data.nyuv2 import NYUv2
 from lightning_mtl.data.nyuv2_frames import NYUv2Frames
+from lightning_mtl.data.splits import Split
 from lightning_mtl.data.transforms import (
     Compose,
     RandomHorizontalFlip,

@@ -24,9 +24,9 @@ from lightning_mtl.data.files import (
     read_pixels,
 )
 from lightning_mtl.data.human_parts import PARTS, read_human_parts
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.normal_axes import NormalAxes, camera_normals, check_facing
 from lightning_mtl.data.pascal_classes import INDOOR, VOC
+from lightning_mtl.data.splits import Split, check_split
 from lightning_mtl.data.transforms import Sample, Transform
 
 SOURCE = Source(
@@ -97,6 +97,7 @@ class PASCALContext(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
+        check_split(split)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mosd import Split
 from lightning_mtl.data.normal_axes import NormalAxes
 from lightning_mtl.data.pascal import PASCALContext
+from lightning_mtl.data.splits import Split
 from lightning_mtl.data.transforms import (
     Compose,
     RandomHorizontalFlip,

@@ -39,7 +39,7 @@ class Compose:
 class RandomHorizontalFlip:
     """Mirror image left to right, n_x to -n_x.
 
-    Classes and key points that tell left from right are not exchanged.
+    Classes and keypoints that tell left from right are not exchanged.
 
     Args:
         probability: Of a flip.

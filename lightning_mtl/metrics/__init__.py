@@ -23,6 +23,7 @@ from lightning_mtl.metrics.classification import ClassificationMetrics
 from lightning_mtl.metrics.depth import DepthMetrics
 from lightning_mtl.metrics.edges import EdgeMetrics
 from lightning_mtl.metrics.keypoints import KeypointMetrics
+from lightning_mtl.metrics.loss import MeanLoss
 from lightning_mtl.metrics.normals import NormalMetrics
 from lightning_mtl.metrics.performance import multi_task_performance
 from lightning_mtl.metrics.protocols import depth_metrics, normal_metrics, segmentation_metrics
@@ -37,6 +38,7 @@ __all__ = [
     "DepthMetrics",
     "EdgeMetrics",
     "KeypointMetrics",
+    "MeanLoss",
     "NormalMetrics",
     "RegressionMetrics",
     "SaliencyMetrics",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.checks import check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 
@@ -24,7 +24,7 @@ class AttributeMetrics(PooledMetric):
     The error is that of CelebA's tables, printed times 100 (Sener and Koltun, "Multi-Task Learning
     as Multi-Objective Optimization", NeurIPS 2018). An attribute without a label has no error, and
     one that is neither true nor predicted anywhere has no F-score; both are left out of the mean.
-    Where that holds for all, F is 0.
+    Where that holds for all, F is 0. A prediction of NaN is wrong, whatever the label.
 
     Args:
         num_attributes: How many there are.
@@ -68,7 +68,8 @@ class AttributeMetrics(PooledMetric):
         scores = per_image(logits.detach())
         check_shape("AttributeMetrics", "prediction", scores, ("N", self.num_attributes))
         check_shape("AttributeMetrics", "target", target, tuple(scores.shape))
-        known, true, found = target != self.ignore_index, target >= 0.5, scores > 0
+        known, true = target != self.ignore_index, target >= 0.5
+        found = torch.where(scores.isnan(), ~true, scores > 0)
         cells = (true & found, ~true & found, true & ~found, ~true & ~found)
         self.confusion += torch.stack([(known & cell).sum(dim=0) for cell in cells])
 

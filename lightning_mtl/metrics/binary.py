@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.checks import check_shape
 from lightning_mtl.metrics.pooled import on_host
 
 __all__ = ["as_probability"]

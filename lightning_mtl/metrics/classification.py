@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.checks import check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 
@@ -15,6 +15,8 @@ __all__ = ["ClassificationMetrics"]
 
 class ClassificationMetrics(PooledMetric):
     """The share of images whose most likely class is the true one, from 0 to 1.
+
+    An image with a NaN among its scores has no most likely class, so it is wrong.
 
     Args:
         ignore_index: Label of images without a class.
@@ -52,7 +54,8 @@ class ClassificationMetrics(PooledMetric):
         check_shape("ClassificationMetrics", "prediction", scores, ("N", "C"))
         check_shape("ClassificationMetrics", "target", target, (len(scores),))
         valid = target != self.ignore_index
-        hits = valid & (scores.argmax(dim=1) == target)
+        score, found = scores.max(dim=1)
+        hits = valid & (found == target) & ~score.isnan()
         self.counts += torch.stack([hits.sum(), valid.sum()])
 
     def values(self) -> dict[str, Tensor]:

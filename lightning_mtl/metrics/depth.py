@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.checks import check_shape
 from lightning_mtl.metrics.pooled import PooledMetric
 
 __all__ = ["DepthMetrics"]

@@ -15,51 +15,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PROTOCOLS", "EdgeProtocol", "ascending"]
+__all__ = ["PROTOCOLS", "EdgeProtocol"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeProtocol:
-    """One row of the table.
+    """One row of the table, whose number of thresholds is that of `EdgeMetrics`.
 
     Attributes:
-        thresholds: In ascending order.
+        ends: The thresholds before and after those that are evenly spread.
         inclusive: Whether a probability equal to the threshold is an edge.
         suppress: Whether non-maxima are suppressed before thresholds are applied.
         interpolate: Whether odsF looks between thresholds.
         empty_precision: Precision where nothing is predicted.
     """
 
-    thresholds: tuple[float, ...]
+    ends: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     inclusive: bool = True
     suppress: bool = False
     interpolate: bool = False
     empty_precision: float = 1
 
+    def thresholds(self, wanted: int | Sequence[float]) -> tuple[float, ...]:
+        """Those that are wanted, or so many, evenly between 0 and 1, and the protocol's ends.
 
-def ascending(thresholds: int | Sequence[float]) -> tuple[float, ...]:
-    """The thresholds, or so many of them, evenly between 0 and 1.
+        Raises:
+            ValueError: If there is none, or they are not in ascending order from 0 to 1.
+        """
+        if isinstance(wanted, int):
+            given = [*self.ends[0], *_even(wanted), *self.ends[1]] if wanted > 0 else []
+        else:
+            given = list(wanted)
+        if not given or given != sorted(set(given)) or not 0 <= given[0] <= given[-1] <= 1:
+            raise ValueError(
+                "`EdgeMetrics` expects `thresholds` from 0 to 1 in ascending order, or how many "
+                f"there are, at least one. Found {wanted}."
+            )
+        return tuple(given)
 
-    Raises:
-        ValueError: If there is none, or they are not in ascending order.
-    """
-    if isinstance(thresholds, int):
-        step = 1 / (thresholds + 1)
-        given = np.linspace(step, 1 - step, thresholds).tolist()
-    else:
-        given = list(thresholds)
-    if not given or given != sorted(set(given)):
-        raise ValueError(
-            "`EdgeMetrics` expects `thresholds` in ascending order, or how many there are, at "
-            f"least one. Found {thresholds}."
-        )
-    return tuple(given)
+
+def _even(count: int) -> list[float]:
+    step = 1 / (count + 1)
+    return np.linspace(step, 1 - step, count).tolist()
 
 
 PROTOCOLS = {
-    "bsds": EdgeProtocol(thresholds=ascending(99), interpolate=True, empty_precision=0),
-    "survey": EdgeProtocol(thresholds=ascending(99)),
-    "astmt": EdgeProtocol(
-        thresholds=(0.001, *ascending(99), 0.999), inclusive=False, suppress=True
-    ),
+    "bsds": EdgeProtocol(interpolate=True, empty_precision=0),
+    "survey": EdgeProtocol(),
+    "astmt": EdgeProtocol(ends=((0.001,), (0.999,)), inclusive=False, suppress=True),
 }

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
+from lightning_mtl.checks import check_number, check_shape
 from lightning_mtl.metrics.binary import as_probability
-from lightning_mtl.metrics.checks import check_shape
 from lightning_mtl.metrics.edge_counts import edge_counts
-from lightning_mtl.metrics.edge_protocols import PROTOCOLS, ascending
+from lightning_mtl.metrics.edge_protocols import PROTOCOLS
 from lightning_mtl.metrics.edge_scores import best_f, f_score, interpolated_ap
 from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric
@@ -47,7 +47,8 @@ class EdgeMetrics(PooledMetric):
     are spawned, so a script that uses them needs `if __name__ == "__main__"`.
 
     Args:
-        thresholds: How many, evenly between 0 and 1, or which. By default the protocol's.
+        thresholds: How many, evenly between 0 and 1, or which. To a number of them, "astmt" adds
+            its two at the ends.
         max_dist: Largest distance of a match, as a share of the image diagonal.
         protocol: Whose numbers to compare with.
         interpolate: Whether odsF looks between thresholds. By default as the protocol does.
@@ -72,7 +73,7 @@ class EdgeMetrics(PooledMetric):
 
     def __init__(
         self,
-        thresholds: int | Sequence[float] | None = None,
+        thresholds: int | Sequence[float] = 99,
         max_dist: float = 0.0075,
         protocol: str = "bsds",
         interpolate: bool | None = None,
@@ -83,7 +84,9 @@ class EdgeMetrics(PooledMetric):
     ) -> None:
         super().__init__()
         settings = find_protocol("EdgeMetrics", protocol, PROTOCOLS)
-        self.thresholds = ascending(settings.thresholds if thresholds is None else thresholds)
+        check_number("EdgeMetrics", "max_dist", max_dist, 0, 1)
+        check_number("EdgeMetrics", "workers", workers, 0)
+        self.thresholds = settings.thresholds(thresholds)
         self.max_dist = max_dist
         self.protocol = protocol
         self.inclusive = settings.inclusive

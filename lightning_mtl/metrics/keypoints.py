@@ -1,15 +1,18 @@
 """Metrics of keypoints."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_shape
+from lightning_mtl.checks import check_choice, check_number, check_shape
 from lightning_mtl.metrics.pooled import PooledMetric
 
 __all__ = ["KeypointMetrics", "peaks"]
+
+
+Decoding = Literal["argmax", "soft_argmax"]
 
 
 class KeypointMetrics(PooledMetric):
@@ -26,7 +29,8 @@ class KeypointMetrics(PooledMetric):
     Detection with Flexible Mixtures of Parts" (TPAMI 2013) with S for the size of the object. A
     target heatmap without a positive value has no keypoint. The peak is the largest value, or, with
     `decode="soft_argmax"`, the mean position under `softmax(temperature * heatmap)` (Sun et al.,
-    "Integral Human Pose Regression", ECCV 2018); of a target it is always the largest value.
+    "Integral Human Pose Regression", ECCV 2018); of a target it is always the largest value. A
+    predicted heatmap with a NaN is nowhere: it is not correct, and makes the errors NaN.
 
     Args:
         alpha: How far from the target a keypoint is correct, as a share of S.
@@ -50,15 +54,13 @@ class KeypointMetrics(PooledMetric):
     def __init__(
         self,
         alpha: float = 0.1,
-        decode: Literal["argmax", "soft_argmax"] = "argmax",
+        decode: Decoding = "argmax",
         temperature: float = 100.0,
     ) -> None:
         super().__init__()
-        if decode not in ("argmax", "soft_argmax"):
-            raise ValueError(
-                '`KeypointMetrics` expects `decode` to be "argmax" or "soft_argmax". '
-                f"Found {decode!r}."
-            )
+        check_number("KeypointMetrics", "alpha", alpha, 0)
+        check_choice("KeypointMetrics", "decode", decode, get_args(Decoding))
+        check_number("KeypointMetrics", "temperature", temperature, 0)
         self.alpha = alpha
         self.decode = decode
         self.temperature = temperature
@@ -83,7 +85,9 @@ class KeypointMetrics(PooledMetric):
         valid = (target > 0).flatten(2).any(dim=2)
         heatmap = prediction.detach().float()
         found = peaks(heatmap) if self.decode == "argmax" else _means(self.temperature * heatmap)
-        distance = torch.where(valid, (found - peaks(target)).square().sum(dim=2).sqrt(), 0)
+        distance = (found - peaks(target)).square().sum(dim=2).sqrt()
+        distance = torch.where(heatmap.isnan().flatten(2).any(dim=2), torch.nan, distance)
+        distance = torch.where(valid, distance, 0)
         side = max(target.shape[2:])
         sums = (distance, distance / side)
         self.count += valid.sum()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-__all__ = ["multi_task_performance"]
+__all__ = ["check_baselines", "multi_task_performance"]
 
 
 def multi_task_performance(
@@ -25,14 +25,14 @@ def multi_task_performance(
 
     Args:
         results: The primary metric of each task.
-        baselines: The same metric of the single-task network, finite and not zero.
+        baselines: The same metric of the single-task network, positive.
         higher_is_better: The direction of each metric.
 
     Returns:
         A float, or a tensor if a result is one.
 
     Raises:
-        ValueError: If the tasks differ, there is none, or a baseline cannot be divided by.
+        ValueError: If the tasks differ, there is none, or a baseline is not positive and finite.
 
     Example:
         >>> delta = multi_task_performance(
@@ -49,16 +49,26 @@ def multi_task_performance(
             f"Found results of {sorted(results)}, baselines of {sorted(baselines)}, directions of "
             f"{sorted(higher_is_better)}."
         )
-    useless = {
-        task: value for task, value in baselines.items() if value == 0 or not math.isfinite(value)
-    }
-    if useless:
-        raise ValueError(
-            "`multi_task_performance` expects baselines that are finite and not zero. "
-            f"Found {useless}."
-        )
+    check_baselines("multi_task_performance", baselines)
     improvements = [
         (1 if higher_is_better[task] else -1) * (result - baselines[task]) / baselines[task]
         for task, result in results.items()
     ]
     return 100 * sum(improvements) / len(improvements)
+
+
+def check_baselines(owner: str, baselines: Mapping[str, float]) -> None:
+    """Raise unless improvements over the baselines have a size and a sign.
+
+    Args:
+        owner: Whose baselines they are, for the message.
+        baselines: One number per task.
+
+    Raises:
+        ValueError: If one is not positive and finite: a negative one would turn a gain into a loss.
+    """
+    useless = {task: value for task, value in baselines.items() if not 0 < value < math.inf}
+    if useless:
+        raise ValueError(
+            f"`{owner}` expects baselines that are positive and finite. Found {useless}."
+        )

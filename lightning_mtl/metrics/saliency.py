@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
+from lightning_mtl.checks import check_number, check_shape
 from lightning_mtl.metrics.binary import as_probability
-from lightning_mtl.metrics.checks import check_shape
 from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 
@@ -57,7 +57,7 @@ class SaliencyMetrics(PooledMetric):
 
     P, R and IoU are those of each image, averaged over images, or those of the counts of the data
     set. They are 0 where nothing is predicted or nothing is salient; the IoU of an image without
-    either is 1. The protocols:
+    either is 1. A prediction of NaN is wrong, whatever the target. The protocols:
 
     | protocol      | thresholds           | salient is | beta^2 | P, R and IoU  | in tables    |
     |---------------|----------------------|------------|--------|---------------|--------------|
@@ -110,6 +110,9 @@ class SaliencyMetrics(PooledMetric):
         self.ignore_index = ignore_index
         if not self.thresholds:
             raise ValueError("`SaliencyMetrics` expects at least one threshold. Found none.")
+        for threshold in self.thresholds:
+            check_number("SaliencyMetrics", "thresholds", threshold, 0, 1)
+        check_number("SaliencyMetrics", "beta_squared", self.beta_squared, 0)
         self.add_count("images")
         self.add_count("counts", 3, len(self.thresholds))
         self.add_sum("shares", 3, len(self.thresholds))
@@ -132,10 +135,11 @@ class SaliencyMetrics(PooledMetric):
         check_shape("SaliencyMetrics", "target", target, tuple(probability.shape))
         valid = target != self.ignore_index
         salient = valid & (target >= 0.5)
+        lost = probability.isnan()
         above = torch.ge if self.inclusive else torch.gt
         counts = []
         for threshold in self.thresholds:
-            found = valid & above(probability, threshold)
+            found = valid & torch.where(lost, ~salient, above(probability, threshold))
             hits = (found & salient).flatten(1).sum(dim=1)
             false = found.flatten(1).sum(dim=1) - hits
             counts.append(torch.stack([hits, false, salient.flatten(1).sum(dim=1) - hits]))

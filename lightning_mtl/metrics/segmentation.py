@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
+from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins, on_host
 
 __all__ = ["SegmentationMetrics"]
@@ -26,6 +26,9 @@ class SegmentationMetrics(PooledMetric):
     the mean, or counts 0 with `absent_classes="zero"`, as in Vandenhende et al., "Multi-Task
     Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021).
 
+    A pixel with a NaN among its logits has no predicted class, so it is wrong, whatever its target:
+    a network that has diverged scores 0.
+
     A label outside the classes is an error: in `update` for targets on the host, otherwise, so as
     not to wait for the device, in `compute`.
 
@@ -43,7 +46,7 @@ class SegmentationMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"mIoU": True, "pixel_accuracy": True}
-    confusion: Int[Tensor, "C C"]
+    confusion: Int[Tensor, "C C+1"]
     outside: Int[Tensor, ""]
 
     def __init__(
@@ -62,17 +65,19 @@ class SegmentationMetrics(PooledMetric):
                 '`SegmentationMetrics` expects `absent_classes` to be "skip" or "zero". '
                 f"Found {absent_classes!r}."
             )
+        check_ignored("SegmentationMetrics", num_classes, ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.absent_classes = absent_classes
-        self.add_count("confusion", num_classes, num_classes)
+        # The last column is that of pixels without a predicted class.
+        self.add_count("confusion", num_classes, num_classes + 1)
         self.add_count("outside")
 
     def update(self, logits: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"]) -> None:
         """Count the pixels of a batch.
 
         Args:
-            logits: Scores of the classes; the highest is the prediction.
+            logits: Scores of the classes; the highest is the prediction, NaN is none.
             target: Class of each pixel, or `ignore_index`.
 
         Raises:
@@ -86,12 +91,14 @@ class SegmentationMetrics(PooledMetric):
         if on_host(target):
             check_labels("SegmentationMetrics", target, classes, self.ignore_index)
         # On a CPU, `argmax` of torch 2.15 takes ten times as long as `max`.
-        cell = target.long() * classes + logits.max(dim=1).indices
+        score, found = logits.max(dim=1)
+        cell = target.long() * (classes + 1) + torch.where(score.isnan(), classes, found)
         inside = (target >= 0) & (target < classes)
-        cell = torch.where(inside, cell, classes * classes)
-        cell = torch.where(target == self.ignore_index, classes * classes + 1, cell)
-        counts = count_bins(cell.flatten(1), classes * classes + 2)
-        self.confusion += counts[:-2].view(classes, classes)
+        cells = self.confusion.numel()
+        cell = torch.where(inside, cell, cells)
+        cell = torch.where(target == self.ignore_index, cells + 1, cell)
+        counts = count_bins(cell.flatten(1), cells + 2)
+        self.confusion += counts[:-2].view_as(self.confusion)
         self.outside += counts[-2]
 
     def values(self) -> dict[str, Tensor]:
@@ -112,7 +119,7 @@ class SegmentationMetrics(PooledMetric):
             return {}
         confusion = self.confusion.to(accumulator_dtype(self.confusion.device))
         hits = confusion.diagonal()
-        union = confusion.sum(dim=0) + confusion.sum(dim=1) - hits
+        union = confusion.sum(dim=0)[:-1] + confusion.sum(dim=1) - hits
         present = (union > 0).sum() if self.absent_classes == "skip" else self.num_classes
         return {
             "mIoU": (hits / union.clamp(min=1)).sum() / present,

@@ -1,7 +1,7 @@
 """Encoders and decoders of segmentation-models-pytorch, built by name."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
@@ -9,6 +9,9 @@ from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
+from lightning_mtl.checks import check_choice
+
+STRIDES = (8, 16, 32)
 Decoder = Literal["unet", "fpn", "deeplabv3"]
 
 
@@ -26,14 +29,17 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
     """An encoder of segmentation-models-pytorch, with five stages.
 
     Args:
-        name: any that smp knows, `tu-` names of timm included.
+        name: one that smp knows, `tu-` names of timm included, with features at strides 2 to 32:
+            any but plain vision transformers. Some, such as Swin, take one image size only.
         weights: as smp has them, such as "imagenet"; `None` starts from scratch and downloads
             nothing.
-        output_stride: 32, or 16 or 8 for a dilated encoder.
+        output_stride: 32, or 16 or 8 for a dilated encoder, which those that pool between stages
+            cannot be: VGG, DenseNet.
 
     Raises:
-        ValueError: if smp does not know the name.
+        ValueError: if smp does not know the name, or cannot build it with five stages or dilated.
     """
+    check_stride(output_stride)
     try:
         return smp.encoders.get_encoder(
             name, in_channels=3, depth=5, weights=weights, output_stride=output_stride
@@ -47,6 +53,34 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
             f"The encoder should be one that segmentation-models-pytorch knows, such as"
             f" {', '.join(similar[:6])}, or `tu-` and the name of a timm model. Found {name!r}."
         ) from error
+    except ValueError as error:
+        remedy = "" if output_stride == 32 else "set `output_stride=32`, or "
+        raise ValueError(
+            f"The encoder should have features at strides 2, 4, 8, 16 and 32, the last of them"
+            f" dilated if `output_stride` is less. Found {name!r} with {output_stride}, of which"
+            f" smp says: {error} To have them, {remedy}take another encoder, such as resnet50."
+        ) from error
+
+
+def check_stride(output_stride: int) -> None:
+    """Raise unless encoders can have the output stride."""
+    if output_stride not in STRIDES:
+        raise ValueError(f"`output_stride` should be one of {STRIDES}. Found {output_stride}.")
+
+
+def check_decoder(kind: Decoder, output_stride: int) -> None:
+    """Raise unless there is such a decoder, and it can use an encoder of the output stride.
+
+    Raises:
+        ValueError: otherwise; "unet" and "fpn" double the size from each stage to the next.
+    """
+    check_choice("SharedEncoder", "decoder", kind, get_args(Decoder))
+    check_stride(output_stride)
+    if kind != "deeplabv3" and output_stride != 32:
+        raise ValueError(
+            f'The decoder "{kind}" should have an encoder of `output_stride` 32. Found'
+            f' {output_stride}. Set 32, or `decoder="deeplabv3"`.'
+        )
 
 
 def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
@@ -70,3 +104,8 @@ def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
 def decoder_channels(kind: Decoder) -> int:
     """The channels of what the decoder returns."""
     return {"unet": 16, "fpn": 128, "deeplabv3": 256}[kind]
+
+
+def head_kernel(kind: Decoder) -> int:
+    """The size of the convolution after the decoder; that of DeepLab ends in a 3 x 3 one itself."""
+    return {"unet": 3, "fpn": 3, "deeplabv3": 1}[kind]

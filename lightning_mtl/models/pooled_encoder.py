@@ -14,7 +14,7 @@ class PooledEncoder(DenseNetwork):
 
     Args:
         channels: output channels by task.
-        encoder: name of any encoder of segmentation-models-pytorch.
+        encoder: name of an encoder of segmentation-models-pytorch, as `build_encoder` takes it.
         encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
     """
 

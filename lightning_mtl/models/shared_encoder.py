@@ -10,7 +10,9 @@ from lightning_mtl.models.encoders import (
     Decoder,
     build_decoder,
     build_encoder,
+    check_decoder,
     decoder_channels,
+    head_kernel,
 )
 from lightning_mtl.models.network import DenseNetwork
 
@@ -19,15 +21,19 @@ class SharedEncoder(DenseNetwork):
     """The multi-task baseline of the literature: all tasks share the encoder and nothing else.
 
     Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey", TPAMI 2021,
-    section 2.2 (with ResNet-50 at stride 8 and DeepLab decoders there).
+    section 2.2: with `encoder="resnet50"`, `decoder="deeplabv3"` and `output_stride=8` its network.
 
     Args:
         channels: output channels by task.
-        encoder: name of any encoder of segmentation-models-pytorch.
+        encoder: name of an encoder of segmentation-models-pytorch, as `build_encoder` takes it.
         encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
         decoder: "unet" (skip connections, full resolution), "fpn" (quarter resolution) or
-            "deeplabv3" (the deepest features only).
+            "deeplabv3" (the deepest features only). A convolution per task follows, 1 x 1 after
+            "deeplabv3", else 3 x 3.
         output_stride: of the encoder; 8 or 16 dilate its last stages. "unet" and "fpn" need 32.
+
+    Raises:
+        ValueError: if the encoder or the decoder is not known, or they do not fit.
     """
 
     def __init__(
@@ -38,16 +44,17 @@ class SharedEncoder(DenseNetwork):
         decoder: Decoder = "unet",
         output_stride: int = 32,
     ) -> None:
+        check_decoder(decoder, output_stride)
         # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
         super().__init__(stride=32)
         self.encoder = build_encoder(encoder, encoder_weights, output_stride)
         self.decoders = nn.ModuleDict(
             {task: build_decoder(decoder, self.encoder) for task in channels}
         )
-        width = decoder_channels(decoder)
+        width, kernel = decoder_channels(decoder), head_kernel(decoder)
         self.heads = nn.ModuleDict(
             {
-                task: nn.Conv2d(width, out, kernel_size=3, padding=1)
+                task: nn.Conv2d(width, out, kernel, padding=kernel // 2)
                 for task, out in channels.items()
             }
         )

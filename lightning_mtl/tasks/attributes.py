@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from lightning_mtl.checks import check_number, check_shape, check_values
 from lightning_mtl.losses import balanced_binary_cross_entropy
 from lightning_mtl.metrics import AttributeMetrics
-from lightning_mtl.metrics.checks import check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
@@ -35,6 +35,7 @@ class Attributes(Task):
     def __init__(
         self, num_attributes: int = 40, name: str = "attributes", ignore_index: int = 255
     ) -> None:
+        check_number("Attributes", "num_attributes", num_attributes, 1)
         self.name = name
         self.out_channels = num_attributes
         self.ignore_index = ignore_index
@@ -60,24 +61,22 @@ class Attributes(Task):
         return torch.where(known, colorize(target.float()[:, None]), 0)
 
     def pixel_sum(self, target: Num[Tensor, "N A"]) -> tuple[Tensor, Tensor]:
-        """How often each attribute is true, and the number of images with any known."""
+        """How often each attribute is true, and how often it is known."""
         dtype = accumulator_dtype(target.device)
         known = target != self.ignore_index
         true = (known & (target >= 0.5)).sum(dim=0, dtype=dtype)
-        return true, known.any(dim=1).sum(dtype=dtype)
+        return true, known.sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " A"], target: Tensor) -> Float[Tensor, "N A"]:
         """The logit of how often each attribute is true, for every image."""
         return mean.logit(SMALLEST_SHARE).to(target.device).expand(len(target), -1)
 
-    def check(self, target: Num[Tensor, "N A"]) -> None:
+    def check_form(self, target: Num[Tensor, "N A"]) -> None:
+        """Raise unless the target has one label per attribute."""
+        check_shape(self.title, "target", target, ("N", self.out_channels))
+
+    def check_content(self, target: Num[Tensor, "N A"]) -> None:
         """Raise unless the target is zeros, ones and unknown attributes."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", self.out_channels))
         wrong = target[(target != 0) & (target != 1) & (target != self.ignore_index)]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects labels of 0 and 1, or {self.ignore_index} if unknown. Found "
-                f"{wrong.numel()} other values, {float(wrong[0])} for one. CelebA's files say -1 "
-                "for 0."
-            )
+        expected = f"labels of 0 and 1, or {self.ignore_index} if unknown"
+        check_values(self.title, expected, wrong, "CelebA's files say -1 for 0.")

@@ -1,13 +1,14 @@
 """What edges and saliency have in common."""
 
+import warnings
 from abc import ABC
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
 from lightning_mtl.losses import balanced_binary_cross_entropy
-from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
@@ -32,6 +33,16 @@ class BinaryMap(Task, ABC):
     out_channels = 1
     positive_weight: float | None
     ignore_index: int
+
+    def check_weight(self) -> None:
+        """Raise unless the weight of positive pixels is a share.
+
+        Raises:
+            ValueError: If it is not from 0 to 1.
+        """
+        if self.positive_weight is not None:
+            owner = type(self).__name__
+            check_number(owner, "positive_weight", self.positive_weight, 0, 1)
 
     def loss(
         self, prediction: Float[Tensor, "N 1 H W"], target: Num[Tensor, "N H W"]
@@ -62,15 +73,27 @@ class BinaryMap(Task, ABC):
         """The logit of the share of positive pixels, everywhere."""
         return super().constant(mean.logit(SMALLEST_SHARE), target)
 
-    def check(self, target: Num[Tensor, "N H W"]) -> None:
-        """Raise unless the target is zeros, ones and ignored pixels."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", "H", "W"))
-        check_dtype(owner, target, floating=True)
+    def check_form(self, target: Num[Tensor, "N H W"]) -> None:
+        """Raise unless the target is one floating number per pixel."""
+        check_shape(self.title, "target", target, ("N", "H", "W"))
+        check_dtype(self.title, target, floating=True)
+
+    def check_content(self, target: Num[Tensor, "N H W"]) -> None:
+        """Raise unless the target is zeros, ones and ignored pixels; warn of a mask of 0 and 255.
+
+        An image of 0 and 255 has no positive pixel and some that are ignored, or is a mask of 8
+        bits that nobody divided by 255. Nothing in it tells which, so it is no error.
+        """
         wrong = target[(target != 0) & (target != 1) & (target != self.ignore_index)]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects labels of 0 and 1, or {self.ignore_index} to ignore a pixel. "
-                f"Found {wrong.numel()} other values, {float(wrong[0])} for one. Set them from "
-                "what they mean, for instance 1 from 0.5 on."
-            )
+        expected = f"labels of 0 and 1, or {self.ignore_index} to ignore a pixel"
+        remedy = "Set them from what they mean, for instance 1 from 0.5 on."
+        check_values(self.title, expected, wrong, remedy)
+        if self.ignore_index == 255 and not (target == 1).any():
+            mixed = (target == 0).flatten(1).any(dim=1) & (target == 255).flatten(1).any(dim=1)
+            if mixed.any():
+                warnings.warn(
+                    f"`{self.title}` expects labels of 0 and 1. Found images of 0 and 255 only, "
+                    "and 255 is ignored, so no pixel of the batch is positive. If they are masks "
+                    "of 8 bits, divide them by 255.",
+                    stacklevel=2,
+                )

@@ -3,9 +3,9 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_labels, check_shape
 from lightning_mtl.losses import cross_entropy
 from lightning_mtl.metrics import ClassificationMetrics
-from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.tasks.segmentation import Segmentation
 from lightning_mtl.tasks.task import Task
@@ -59,9 +59,11 @@ class Classification(Task):
         """The share of each class, for every image."""
         return mean.to(target.device).expand(len(target), -1)
 
-    def check(self, target: Int[Tensor, " N"]) -> None:
-        """Raise unless the target is integer labels of the classes."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N",))
-        check_dtype(owner, target, floating=False)
-        check_labels(owner, target, self.out_channels, self.ignore_index)
+    def check_form(self, target: Int[Tensor, " N"]) -> None:
+        """Raise unless the target is one integer label per image."""
+        check_shape(self.title, "target", target, ("N",))
+        check_dtype(self.title, target, floating=False)
+
+    def check_content(self, target: Int[Tensor, " N"]) -> None:
+        """Raise unless the labels are classes."""
+        check_labels(self.title, target, self.out_channels, self.ignore_index)

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_shape, check_values
 from lightning_mtl.losses import masked_l1
 from lightning_mtl.metrics import depth_metrics
-from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
@@ -62,17 +62,16 @@ class Depth(Task):
         total = torch.where(valid, target, 0).sum(dtype=dtype)
         return total.view(1), valid.sum(dtype=dtype)
 
-    def check(self, target: Float[Tensor, "N 1 H W"]) -> None:
+    def check_form(self, target: Float[Tensor, "N 1 H W"]) -> None:
+        """Raise unless the target is one floating number per pixel."""
+        check_shape(self.title, "target", target, ("N", 1, "H", "W"))
+        check_dtype(self.title, target, floating=True)
+
+    def check_content(self, target: Float[Tensor, "N 1 H W"]) -> None:
         """Raise unless the target is finite and at least 0."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", 1, "H", "W"))
-        check_dtype(owner, target, floating=True)
         wrong = target[~(target.isfinite() & (target >= 0))]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects finite depths in metres, 0 where unknown. Found "
-                f"{wrong.numel()} other values, {float(wrong[0])} for one. Set them to 0."
-            )
+        expected = "finite depths in metres, 0 where unknown"
+        check_values(self.title, expected, wrong, "Set them to 0.")
 
 
 def _colored(depth: Tensor, reference: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class Edges(BinaryMap):
         positive_weight: Weight of edge pixels in the loss: 0.95 in Vandenhende et al., "Multi-Task
             Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021), 0.8 for NYUD elsewhere.
         ignore_index: Label of pixels without a label.
-        thresholds: How many, or which, of `EdgeMetrics`; by default the protocol's.
+        thresholds: How many, or which, as in `EdgeMetrics`.
         max_dist: Largest distance of a match, as a share of the image diagonal.
         protocol: Whose metrics, of `lightning_mtl.metrics.edge_protocols`.
         workers: Processes that match edges, 0 for none.
@@ -33,7 +33,7 @@ class Edges(BinaryMap):
         name: str = "edges",
         positive_weight: float | None = 0.95,
         ignore_index: int = 255,
-        thresholds: int | Sequence[float] | None = None,
+        thresholds: int | Sequence[float] = 99,
         max_dist: float = 0.0075,
         protocol: str = "survey",
         workers: int = 0,
@@ -41,10 +41,12 @@ class Edges(BinaryMap):
         self.name = name
         self.positive_weight = positive_weight
         self.ignore_index = ignore_index
-        self.thresholds = EdgeMetrics(thresholds, protocol=protocol).thresholds
+        self.thresholds = thresholds
         self.max_dist = max_dist
         self.protocol = protocol
         self.workers = workers
+        self.check_weight()
+        self.metrics()
 
     def metric_target(self, batch: Mapping[str, Any]) -> Any:
         """Every annotator's edges where the data set has them, since odsF is defined over them."""

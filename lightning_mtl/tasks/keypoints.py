@@ -5,9 +5,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
 from lightning_mtl.losses import masked_squared_error
 from lightning_mtl.metrics import KeypointMetrics
-from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import class_colors
 from lightning_mtl.tasks.task import Task
@@ -39,10 +39,12 @@ class Keypoints(Task):
         alpha: float = 0.1,
         decode: Literal["argmax", "soft_argmax"] = "argmax",
     ) -> None:
+        check_number("Keypoints", "num_keypoints", num_keypoints, 1)
         self.name = name
         self.out_channels = num_keypoints
         self.alpha = alpha
         self.decode = decode
+        self.metrics()
 
     def loss(
         self, prediction: Float[Tensor, "N J H W"], target: Float[Tensor, "N J H W"]
@@ -66,22 +68,21 @@ class Keypoints(Task):
         return (target.float()[:, :, None] * colors[:, :, None, None]).amax(dim=1)
 
     def pixel_sum(self, target: Float[Tensor, "N J H W"]) -> tuple[Tensor, Tensor]:
-        """The sums of the heatmaps, and the number of pixels of images with any keypoint."""
+        """The sums of the heatmaps, and the number of pixels of those that have a keypoint."""
         dtype = accumulator_dtype(target.device)
-        images = _exists(target).any(dim=1).sum(dtype=dtype)
+        images = _exists(target).sum(dim=(0, 2, 3), dtype=dtype)
         return target.sum(dim=(0, 2, 3), dtype=dtype), images * target[0, 0].numel()
 
-    def check(self, target: Float[Tensor, "N J H W"]) -> None:
+    def check_form(self, target: Float[Tensor, "N J H W"]) -> None:
+        """Raise unless the target is one floating heatmap per keypoint."""
+        check_shape(self.title, "target", target, ("N", self.out_channels, "H", "W"))
+        check_dtype(self.title, target, floating=True)
+
+    def check_content(self, target: Float[Tensor, "N J H W"]) -> None:
         """Raise unless the target is heatmaps from 0 to 1."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", self.out_channels, "H", "W"))
-        check_dtype(owner, target, floating=True)
         wrong = target[~((target >= 0) & (target <= 1))]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects heatmaps from 0 to 1. Found {wrong.numel()} other values, "
-                f"{float(wrong[0])} for one. Divide each heatmap by its peak."
-            )
+        remedy = "Divide each heatmap by its peak."
+        check_values(self.title, "heatmaps from 0 to 1", wrong, remedy)
 
 
 def _exists(target: Float[Tensor, "N J H W"]) -> Tensor:

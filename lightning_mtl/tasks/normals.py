@@ -1,12 +1,16 @@
 """Surface normals as a task."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.losses import normal_l1
+from lightning_mtl.checks import check_choice, check_dtype, check_shape, check_values
+from lightning_mtl.losses import normal_cosine, normal_l1
 from lightning_mtl.metrics import normal_metrics
-from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.task import Task
 from lightning_mtl.vectors import has_length, length, unit
@@ -16,9 +20,16 @@ __all__ = ["Normals"]
 # More than the rounding of normals that were stored with eight bits per component.
 LENGTH_TOLERANCE = 0.02
 
+NormalLoss = Literal["l1", "l1_per_pixel", "cosine"]
+LOSSES: dict[NormalLoss, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": normal_l1,
+    "l1_per_pixel": partial(normal_l1, divisor="pixels"),
+    "cosine": normal_cosine,
+}
+
 
 class Normals(Task):
-    """The surface normal, learned by absolute error and compared by the mean angle in degrees.
+    """The surface normal, compared by the mean angle in degrees.
 
     Prediction and target are `(N, 3, H, W)` in camera coordinates, x right, y down, z forward. A
     prediction may have any length; a target has unit length, or zero length where it is invalid.
@@ -26,21 +37,29 @@ class Normals(Task):
     Args:
         name: Key of the task.
         protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
+        loss: Of the normalised prediction: the absolute error of its components, a mean over them
+            ("l1", Vandenhende et al., TPAMI 2021) or over pixels, three times as large
+            ("l1_per_pixel", Bruggemann et al., ICCV 2021), or one minus the cosine of the angle
+            ("cosine", Liu et al., CVPR 2019).
     """
 
     out_channels = 3
     primary_metric = "mean"
 
-    def __init__(self, name: str = "normals", protocol: str = "pooled") -> None:
+    def __init__(
+        self, name: str = "normals", protocol: str = "pooled", loss: NormalLoss = "l1"
+    ) -> None:
+        check_choice("Normals", "loss", loss, get_args(NormalLoss))
         self.name = name
         self.protocol = protocol
+        self._loss = LOSSES[loss]
         self.higher_is_better = self.metrics().directions[self.primary_metric]
 
     def loss(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
     ) -> Float[Tensor, ""]:
-        """Mean absolute error of the components of the normalised prediction."""
-        return normal_l1(prediction, target)
+        """The loss that was chosen, of the normalised prediction."""
+        return self._loss(prediction, target)
 
     def metrics(self) -> PooledMetric:
         """New normal metrics."""
@@ -63,16 +82,15 @@ class Normals(Task):
         dtype = accumulator_dtype(target.device)
         return target.sum(dim=(0, 2, 3), dtype=dtype), has_length(target).sum(dtype=dtype)
 
-    def check(self, target: Float[Tensor, "N 3 H W"]) -> None:
+    def check_form(self, target: Float[Tensor, "N 3 H W"]) -> None:
+        """Raise unless the target is one floating vector per pixel."""
+        check_shape(self.title, "target", target, ("N", 3, "H", "W"))
+        check_dtype(self.title, target, floating=True)
+
+    def check_content(self, target: Float[Tensor, "N 3 H W"]) -> None:
         """Raise unless the target has vectors of length one or zero."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", 3, "H", "W"))
-        check_dtype(owner, target, floating=True)
         lengths = length(target)
         wrong = lengths[(lengths != 0) & ~((lengths - 1).abs() <= LENGTH_TOLERANCE)]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects normals of length 1, or 0 where unknown. Found "
-                f"{wrong.numel()} other lengths, {float(wrong[0])} for one. Normalise the targets "
-                "after every interpolation."
-            )
+        expected = "normals of length 1, or 0 where unknown"
+        remedy = "Normalise the targets after every interpolation."
+        check_values(self.title, expected, wrong, remedy, what="length")

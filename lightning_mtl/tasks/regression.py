@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
 from lightning_mtl.losses import masked_squared_error
 from lightning_mtl.metrics import RegressionMetrics
-from lightning_mtl.metrics.checks import check_dtype, check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
@@ -30,6 +30,7 @@ class Regression(Task):
     higher_is_better = RegressionMetrics.directions["RMSE"]
 
     def __init__(self, name: str, out_channels: int = 1) -> None:
+        check_number("Regression", "out_channels", out_channels, 1)
         self.name = name
         self.out_channels = out_channels
 
@@ -50,24 +51,20 @@ class Regression(Task):
         return torch.where(target.isnan()[:, None, None], 0, self.draw(target))
 
     def pixel_sum(self, target: Float[Tensor, "N C"]) -> tuple[Tensor, Tensor]:
-        """The sums of images with all numbers known, and how many these are."""
+        """The sum of each number where it is known, and how often it is."""
         dtype = accumulator_dtype(target.device)
-        known = ~target.isnan().any(dim=1)
-        total = torch.where(known[:, None], target, 0).sum(dim=0, dtype=dtype)
-        return total, known.sum(dtype=dtype)
+        return target.nansum(dim=0, dtype=dtype), (~target.isnan()).sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C"]:
         """The mean for every image."""
         return mean.to(target.device).expand(len(target), -1)
 
-    def check(self, target: Float[Tensor, "N C"]) -> None:
+    def check_form(self, target: Float[Tensor, "N C"]) -> None:
+        """Raise unless the target is C floating numbers per image."""
+        check_shape(self.title, "target", target, ("N", self.out_channels))
+        check_dtype(self.title, target, floating=True)
+
+    def check_content(self, target: Float[Tensor, "N C"]) -> None:
         """Raise unless the target is finite numbers, or NaN where unknown."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", self.out_channels))
-        check_dtype(owner, target, floating=True)
-        wrong = target[target.isinf()]
-        if wrong.numel():
-            raise ValueError(
-                f"`{owner}` expects finite numbers, NaN where unknown. Found {wrong.numel()} "
-                f"infinite ones. Set them to NaN."
-            )
+        expected = "finite numbers, NaN where unknown"
+        check_values(self.title, expected, target[target.isinf()], "Set them to NaN.")

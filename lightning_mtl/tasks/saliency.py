@@ -31,6 +31,7 @@ class Saliency(BinaryMap):
         self.positive_weight = positive_weight
         self.ignore_index = ignore_index
         self.protocol = protocol
+        self.check_weight()
         self.primary_metric = self.metrics().primary_metric
         self.higher_is_better = SaliencyMetrics.directions[self.primary_metric]
 

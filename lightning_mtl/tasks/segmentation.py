@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
 from lightning_mtl.losses import cross_entropy
 from lightning_mtl.metrics import segmentation_metrics
-from lightning_mtl.metrics.checks import check_dtype, check_labels, check_shape
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins
 from lightning_mtl.tasks.colors import class_colors
 from lightning_mtl.tasks.task import Task
@@ -35,6 +35,7 @@ class Segmentation(Task):
         ignore_index: int = 255,
         protocol: str = "pooled",
     ) -> None:
+        check_ignored("Segmentation", num_classes, ignore_index)
         self.name = name
         self.out_channels = num_classes
         self.ignore_index = ignore_index
@@ -69,12 +70,14 @@ class Segmentation(Task):
         counts = counts.to(accumulator_dtype(target.device))
         return counts, counts.sum()
 
-    def check(self, target: Int[Tensor, "N H W"]) -> None:
-        """Raise unless the target is integer labels of the classes."""
-        owner = f"{type(self).__name__} {self.name}"
-        check_shape(owner, "target", target, ("N", "H", "W"))
-        check_dtype(owner, target, floating=False)
-        check_labels(owner, target, self.out_channels, self.ignore_index)
+    def check_form(self, target: Int[Tensor, "N H W"]) -> None:
+        """Raise unless the target is one integer label per pixel."""
+        check_shape(self.title, "target", target, ("N", "H", "W"))
+        check_dtype(self.title, target, floating=False)
+
+    def check_content(self, target: Int[Tensor, "N H W"]) -> None:
+        """Raise unless the labels are classes."""
+        check_labels(self.title, target, self.out_channels, self.ignore_index)
 
     def _bins(self, target: Tensor) -> Tensor:
         """The class, or `num_classes` for a pixel that has none."""

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.pooled import PooledMetric, on_host
 
 __all__ = ["Task"]
 
@@ -58,20 +58,47 @@ class Task(ABC):
         """A picture of each target, RGB from 0 to 1; invalid pixels are black."""
 
     @abstractmethod
-    def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, ""]]:
+    def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, "*C"]]:
         """The sum over valid pixels of what the best prediction of them would be, and their number.
 
-        Added up over a data set, `sum / number` is the mean for `constant`.
+        Added up over a data set, `sum / number` is the mean for `constant`. There is one number, or
+        one per channel where channels are known independently.
         """
 
     @abstractmethod
+    def check_form(self, target: Tensor) -> None:
+        """Raise unless a batch of targets has the shape and the dtype that the task expects.
+
+        Raises:
+            TypeError: If the dtype is wrong.
+            ValueError: If the shape is wrong.
+        """
+
+    @abstractmethod
+    def check_content(self, target: Tensor) -> None:
+        """Raise unless the values of a batch of targets mean something; needs it on the host.
+
+        Raises:
+            ValueError: If a value is wrong.
+        """
+
     def check(self, target: Tensor) -> None:
-        """Raise unless a batch of targets is what the task expects; needs it on the host.
+        """Raise unless a batch of targets is what the task expects.
+
+        Values are read on the host only: on a device it would be a sync.
 
         Raises:
             TypeError: If the dtype is wrong.
             ValueError: If the shape or a value is wrong.
         """
+        self.check_form(target)
+        if on_host(target):
+            self.check_content(target)
+
+    @property
+    def title(self) -> str:
+        """Class and name, for messages."""
+        return f"{type(self).__name__} {self.name}"
 
     def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C H W"]:
         """The trivial prediction that ignores the image: `mean` at every pixel of `target`.

@@ -38,10 +38,14 @@ class WrappedTask(Task, ABC):
         """The picture of the task."""
         return self.task.draw_target(target)
 
-    def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, ""]]:
+    def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, "*C"]]:
         """The sum of the task."""
         return self.task.pixel_sum(target)
 
-    def check(self, target: Tensor) -> None:
+    def check_form(self, target: Tensor) -> None:
         """The check of the task."""
-        self.task.check(target)
+        self.task.check_form(target)
+
+    def check_content(self, target: Tensor) -> None:
+        """The check of the task."""
+        self.task.check_content(target)

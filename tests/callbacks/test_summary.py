@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import MetricTable
+from lightning_mtl.callbacks.summary import _means
 from lightning_mtl.data import SyntheticRooms, collate
 from lightning_mtl.metrics import DepthMetrics, SegmentationMetrics
-from lightning_mtl.tasks import Depth, Edges, Keypoints, Normals, Segmentation
+from lightning_mtl.tasks import Attributes, Depth, Edges, Keypoints, Normals, Segmentation
 from tests.ddp_rooms import measured
 from tests.test_dense_prediction import NETWORK, SIZE, rooms, three_tasks
 from tests.toy import Toy, quiet_trainer, toy_loader
@@ -31,6 +32,15 @@ def shown(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, 
         if len(cells) == 4:
             rows[f"{cells[0]} {cells[1].split()[0]}"] = cells[2:]
     return rows
+
+
+def test_the_trivial_predictor_counts_an_attribute_where_it_is_known():
+    target = torch.tensor([[1.0, 255.0], [1.0, 255.0], [0.0, 1.0], [0.0, 0.0]])
+    batches = [{"attributes": part} for part in target.split(2)]
+    means = _means({"attributes": Attributes(2)}, batches, torch.device("cpu"))
+    assert means["attributes"].tolist() == [0.5, 0.5]
+    unknown = [{"attributes": torch.full((2, 2), 255.0)}]
+    assert _means({"attributes": Attributes(2)}, unknown, torch.device("cpu")) == {}
 
 
 def test_the_trivial_predictor_says_the_training_sets_mean_everywhere(capsys):

@@ -3,7 +3,7 @@ import torch
 
 from lightning_mtl.data import SyntheticRooms
 from lightning_mtl.data.collate import collate
-from lightning_mtl.data.modalities import MODALITIES
+from lightning_mtl.data.modalities import MODALITIES, Labels
 
 IMAGE = torch.rand(3, 4, 5)
 
@@ -51,6 +51,16 @@ def test_an_entry_without_an_invalid_value_cannot_be_missing(name):
     match = f"`{name}` has no invalid value.*all 3 samples.*Found it in 2"
     with pytest.raises(ValueError, match=match):
         collate([present, present, {"depth": torch.ones(1, 4, 5)}])
+
+
+def test_an_entry_of_ones_own_is_described_by_ones_own_modalities():
+    known = {**MODALITIES, "roughness": Labels(invalid=-1), "strokes": Labels(stacked=False)}
+    labelled = {"image": IMAGE, "roughness": torch.ones(4, 5), "strokes": torch.ones(2, 4, 5)}
+    batch = collate([{"image": IMAGE}, labelled], known)
+    assert (batch["roughness"][0] == -1).all()
+    assert [tuple(value.shape) for value in batch["strokes"]] == [(0, 4, 5), (2, 4, 5)]
+    blind = {"image": IMAGE, "roughness": torch.full((4, 5), -1.0)}
+    assert "roughness" not in collate([blind], known)
 
 
 @pytest.mark.parametrize("other", [torch.ones(1, 4, 6), torch.ones(1, 4, 5, dtype=torch.half)])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, RandomSampler
 
 from lightning_mtl.data.datamodule import MOSDDataModule, MultiTaskDataModule, RoomsDataModule
+from lightning_mtl.data.modalities import MODALITIES, Labels
 from lightning_mtl.data.mosd import MOSD
 
 
@@ -85,6 +86,29 @@ def test_missing_labels_are_filled_in_batches():
     assert depth.amax((1, 2, 3)).tolist() == [1, 0]
 
 
+class RoughDataModule(MultiTaskDataModule):
+    def dataset(self, split):
+        return [
+            {"image": torch.ones(3, 2, 2)},
+            {"image": torch.ones(3, 2, 2), "rough": torch.ones(2, 2)},
+        ]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_entry_of_ones_own_is_filled_as_its_modality_says(workers):
+    known = {**MODALITIES, "rough": Labels(invalid=7)}
+    data = RoughDataModule(batch_size=2, num_workers=workers, modalities=known)
+    data.setup("test")
+    assert next(iter(data.test_dataloader()))["rough"].unique().tolist() == [1, 7]
+
+
+@pytest.mark.parametrize(("split", "stage"), [("train", "fit"), ("val", "fit"), ("test", "test")])
+def test_a_loader_before_setup_is_an_error_that_says_what_to_call(split, stage):
+    data = RoomsDataModule()
+    with pytest.raises(RuntimeError, match=rf'`RoomsDataModule` has no.*{split}.*setup\("{stage}"'):
+        getattr(data, f"{split}_dataloader")()
+
+
 def test_a_batch_larger_than_the_training_set_is_an_error():
     data = NumbersDataModule(batch_size=12)
     data.setup("fit")
@@ -111,6 +135,11 @@ def test_memory_is_pinned_or_not_where_the_user_says_so():
     data = NumbersDataModule(pin_memory=True)
     data.setup("test")
     assert data.test_dataloader().pin_memory
+
+
+def test_rooms_of_a_mistyped_split_are_an_error():
+    with pytest.raises(ValueError, match=r"`split` must be one of .*Found 'valid'"):
+        RoomsDataModule().dataset("valid")
 
 
 def test_no_two_splits_or_seeds_share_rooms():

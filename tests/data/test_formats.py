@@ -28,6 +28,12 @@ def test_one_split_does_not_see_the_other(written, name):
     assert sizes == ([16, 2, 2] if name == "multimnist" else [3, 1, 1])
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"nyuv2_frames"}))
+def test_a_mistyped_split_is_an_error_and_not_the_test_data(written, name):
+    with pytest.raises(ValueError, match=r"one of \('train', 'val', 'test'\)\. Found 'valid'"):
+        FORMATS[name].make(written[name], split="valid")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_worker_processes_read_the_same_samples(written, name):
     dataset = FORMATS[name].make(written[name])

@@ -61,6 +61,11 @@ def test_without_any_true_or_predicted_attribute_f_is_zero():
     assert values == {"error": 0, "F": 0}
 
 
+def test_a_prediction_of_nan_is_wrong_whatever_the_label():
+    values = values_of(AttributeMetrics(1), torch.full((4, 1), torch.nan), torch.eye(4)[:, :1])
+    assert values == {"error": 1, "F": 0}
+
+
 @pytest.mark.parametrize(
     ("shape", "message"), [((3, 5), r"prediction of shape \(N, 6\)"), ((3, 6), r"target of shape")]
 )

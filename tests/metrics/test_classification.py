@@ -16,6 +16,12 @@ def test_accuracy_is_the_share_of_labelled_images_that_are_right():
     assert metric.compute()["accuracy"] == pytest.approx(expected)
 
 
+def test_an_image_of_nan_is_wrong_whatever_its_class():
+    metric = ClassificationMetrics()
+    metric.update(torch.full((2, 3), torch.nan), torch.tensor([0, 2]))
+    assert metric.compute()["accuracy"] == 0
+
+
 def test_a_dense_prediction_counts_by_its_mean():
     logits = torch.tensor([[[[3.0, -3.0]], [[1.0, 1.0]]]])
     metric = ClassificationMetrics()

@@ -227,8 +227,20 @@ def test_an_unknown_protocol_is_an_error_that_lists_those_known():
         EdgeMetrics(protocol="mtan")
 
 
-@pytest.mark.parametrize("thresholds", [(), 0, (0.5, 0.5), (0.7, 0.2)])
-def test_thresholds_that_do_not_ascend_are_an_error(thresholds):
+def test_the_defaults_are_those_of_the_benchmarks():
+    named, default = EdgeMetrics(thresholds=99, max_dist=0.0075), EdgeMetrics()
+    assert (named.thresholds, named.max_dist) == (default.thresholds, default.max_dist)
+    assert EdgeMetrics(protocol="astmt").thresholds == (0.001, *default.thresholds, 0.999)
+
+
+@pytest.mark.parametrize("arguments", [{"max_dist": -1}, {"workers": -1}])
+def test_an_argument_out_of_range_is_an_error(arguments):
+    with pytest.raises(ValueError, match=r"`EdgeMetrics` expects .* Found -1"):
+        EdgeMetrics(**arguments)
+
+
+@pytest.mark.parametrize("thresholds", [(), 0, -1, -3, (0.5, 0.5), (0.7, 0.2), (5, 10), (-0.1,)])
+def test_thresholds_that_do_not_ascend_from_0_to_1_are_an_error(thresholds):
     with pytest.raises(ValueError, match="ascending order"):
         EdgeMetrics(thresholds)
 

@@ -1,5 +1,7 @@
 """Distances of keypoints against loops over heatmaps."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,23 @@ def test_the_scale_of_a_prediction_does_not_matter():
 def test_an_unknown_decoding_is_an_error():
     with pytest.raises(ValueError, match="Found 'mean'"):
         KeypointMetrics(decode="mean")
+
+
+@pytest.mark.parametrize("arguments", [{"alpha": -1}, {"temperature": -1}])
+def test_an_argument_out_of_range_is_an_error(arguments):
+    with pytest.raises(ValueError, match=r"of at least 0\. Found -1"):
+        KeypointMetrics(**arguments)
+
+
+@pytest.mark.parametrize("decode", ["argmax", "soft_argmax"])
+def test_a_heatmap_of_nan_is_nowhere(decode):
+    target = torch.zeros(1, 2, 8, 8)
+    target[:, :, 0, 0] = 1
+    prediction = target.clone()
+    prediction[0, 1] = torch.nan
+    values = values_of(KeypointMetrics(decode=decode), prediction, target)
+    assert math.isnan(values["error"])
+    assert values["PCK"] == 0.5
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 2, 4, 5), (2, 4, 4)])

@@ -78,6 +78,14 @@ def test_a_normal_whose_components_add_up_to_zero_is_valid():
     assert metrics.compute()["mean"] == pytest.approx(180)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-13, 1e20])
+def test_the_length_of_a_prediction_does_not_matter(scale):
+    target = torch.nn.functional.normalize(torch.randn(2, 3, 4, 5), dim=1)
+    metrics = NormalMetrics()
+    metrics.update(scale * target, target)
+    assert metrics.compute()["mean"] < 1e-3
+
+
 def test_a_prediction_of_zero_length_is_ninety_degrees_away():
     metrics = NormalMetrics()
     _, target = at_angles(0.0)

@@ -73,7 +73,7 @@ def test_tasks_that_differ_are_an_error_that_lists_them(results, baselines, dire
     assert all(str(sorted(names)) in str(error.value) for names in (results, baselines, directions))
 
 
-@pytest.mark.parametrize("baseline", [0.0, math.nan, math.inf])
-def test_a_baseline_that_cannot_be_divided_by_is_an_error_that_names_the_task(baseline):
-    with pytest.raises(ValueError, match=r"finite and not zero\. Found {'depth'"):
+@pytest.mark.parametrize("baseline", [0.0, -1.0, math.nan, math.inf])
+def test_a_baseline_without_size_or_sign_is_an_error_that_names_the_task(baseline):
+    with pytest.raises(ValueError, match=r"positive and finite\. Found {'depth'"):
         multi_task_performance({"depth": 1.0}, {"depth": baseline}, {"depth": False})

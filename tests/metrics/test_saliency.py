@@ -116,6 +116,19 @@ def test_wrong_input_is_an_error_that_says_what_was_expected(prediction, target,
         SaliencyMetrics().update(prediction, target)
 
 
+@pytest.mark.parametrize("protocol", ["survey", "atrc"])
+def test_a_prediction_of_nan_is_wrong_whatever_the_target(protocol):
+    target = torch.stack([torch.zeros(4, 5), torch.eye(5)[:4]])
+    values = values_of(SaliencyMetrics(protocol), torch.full((2, 4, 5), torch.nan), target)
+    assert values == {"maxF": 0, "mIoU": 0}
+
+
+@pytest.mark.parametrize("arguments", [{"thresholds": [0.5, 5]}, {"beta_squared": -1}])
+def test_an_argument_out_of_range_is_an_error(arguments):
+    with pytest.raises(ValueError, match="`SaliencyMetrics` expects"):
+        SaliencyMetrics(**arguments)
+
+
 def test_no_threshold_is_an_error():
     with pytest.raises(ValueError, match="at least one threshold"):
         SaliencyMetrics(thresholds=[])

@@ -64,6 +64,24 @@ def test_a_class_that_is_only_predicted_counts_zero():
     assert metrics.compute()["mIoU"] == 0.25
 
 
+def test_pixels_of_nan_are_wrong_whatever_their_target():
+    target = torch.tensor([[[0, 0, 1, 255]]])
+    logits = one_hot(torch.tensor([[[0, 0, 1, 0]]]), 2)
+    logits[0, 1, 0, 1] = logits[0, :, 0, 3] = torch.nan
+    metrics = SegmentationMetrics(2)
+    metrics.update(logits, target)
+    expected = {"mIoU": (1 / 2 + 1) / 2, "pixel_accuracy": 2 / 3}
+    assert metrics.compute() == pytest.approx(expected)
+    metrics.reset()
+    metrics.update(torch.full((1, 2, 1, 4), torch.nan), target)
+    assert metrics.compute() == {"mIoU": 0, "pixel_accuracy": 0}
+
+
+def test_a_default_ignored_label_among_the_classes_is_an_error():
+    with pytest.raises(ValueError, match=r"Found 255 among 300 classes.*such as -1"):
+        SegmentationMetrics(300)
+
+
 def test_the_ignored_label_may_be_a_class_or_negative():
     for ignore_index in (0, -1):
         metrics = SegmentationMetrics(2, ignore_index=ignore_index)

@@ -32,6 +32,19 @@ def test_an_unknown_encoder_is_named_beside_some_that_are_known(name):
     assert repr(name) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "stride"), [("vgg11", 8), ("densenet121", 16), ("tu-vit_tiny_patch16_224", 32)]
+)
+def test_an_encoder_that_cannot_be_dilated_or_has_no_stages_is_named(name, stride):
+    with pytest.raises(ValueError, match=rf"Found '{name}' with {stride}, .* such as resnet50"):
+        build_encoder(name, output_stride=stride)
+
+
+def test_an_unknown_stride_is_an_error():
+    with pytest.raises(ValueError, match=r"one of \(8, 16, 32\)\. Found 4"):
+        build_encoder("resnet18", output_stride=4)
+
+
 @pytest.mark.parametrize("kind", ["unet", "fpn", "deeplabv3"])
 def test_a_decoder_has_the_channels_that_are_promised(kind):
     encoder = build_encoder("resnet18", output_stride=8 if kind == "deeplabv3" else 32)

@@ -21,6 +21,17 @@ def test_it_has_the_size_of_the_paper():
     assert sum(parameter.numel() for parameter in network.heads.parameters()) == 2 * 3060
 
 
+def test_images_of_another_size_are_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError, match=r"of 28 x 28. Found 36 x 36. .*one `size`"):
+        LeNet({"left": 10})(torch.rand(1, 3, 36, 36))
+
+
+@pytest.mark.parametrize("arguments", [{"size": 30}, {"size": 12}, {"dropout": 1.5}])
+def test_arguments_out_of_range_are_errors(arguments):
+    with pytest.raises(ValueError, match="Found"):
+        LeNet({"left": 10}, **arguments)
+
+
 def test_features_drop_out_in_training_only():
     network, image = LeNet({"left": 10}), torch.rand(2, 3, 28, 28)
     assert not torch.equal(network(image)["left"], network(image)["left"])

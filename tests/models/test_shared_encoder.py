@@ -51,6 +51,40 @@ def test_heads_can_be_cut_off_the_encoder(decoder, stride):
     assert parted.private
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("decoder", ["unet", "fpn"])
+def test_a_decoder_that_needs_every_stage_refuses_a_dilated_encoder(decoder, stride):
+    with pytest.raises(ValueError, match=rf'"{decoder}" .* 32. Found {stride}. .*"deeplabv3"'):
+        SharedEncoder(CHANNELS, decoder=decoder, output_stride=stride)
+
+
+def test_an_unknown_decoder_is_an_error_before_the_encoder_is_built():
+    with pytest.raises(ValueError, match=r'"unet", "fpn", "deeplabv3"\. Found \'segnet\''):
+        SharedEncoder(CHANNELS, encoder="no such encoder", decoder="segnet")
+
+
+def test_stages_without_features_are_fine():
+    network = SharedEncoder(CHANNELS, encoder="mit_b0").eval()
+    assert network(torch.rand(1, 3, 64, 64))["depth"].shape == (1, 1, 64, 64)
+
+
+def millions(network: SharedEncoder) -> int:
+    return round(sum(parameter.numel() for parameter in network.parameters()) / 1e6)
+
+
+def test_deeplab_is_that_of_the_survey():
+    """56 million parameters for two tasks of NYUD on ResNet-50, 40 for one; heads of 1 x 1."""
+    published = {"encoder": "resnet50", "decoder": "deeplabv3", "output_stride": 8}
+    with torch.device("meta"):
+        both = SharedEncoder({"segmentation": 40, "depth": 1}, **published)
+        alone = SharedEncoder({"depth": 1}, **published)
+    assert (millions(both), millions(alone)) == (56, 40)
+    assert [tuple(head.weight.shape) for head in both.heads.values()] == [
+        (40, 256, 1, 1),
+        (1, 256, 1, 1),
+    ]
+
+
 class Echo(DenseNetwork):
     """Says what it is given."""
 

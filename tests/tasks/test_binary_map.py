@@ -58,6 +58,28 @@ def test_labels_that_are_neither_fail_the_check(task):
         task.check(torch.tensor([[[0.0, 1.0, 255.0, 0.3]]]))
 
 
+@pytest.mark.parametrize("task", [Edges(), Saliency()])
+def test_masks_of_8_bits_are_warned_of(task):
+    mask = torch.tensor([[[0.0, 255.0, 0.0]], [[255.0, 255.0, 0.0]]])
+    with pytest.warns(UserWarning, match=rf"{task.name}` .* 0 and 255 only.*divide them by 255"):
+        task.check(mask)
+    with pytest.raises(ValueError, match="expects labels of 0 and 1"):
+        Saliency(ignore_index=-1).check(mask)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        [[[0.0, 255.0]], [[1.0, 255.0]]],
+        [[[0.0, 0.0]], [[255.0, 255.0]]],
+        [[[0.0, 0.0]], [[0.0, 0.0]]],
+    ],
+    ids=["another image has edges", "an image without labels", "nothing to find"],
+)
+def test_batches_that_cannot_be_masks_of_8_bits_are_not_warned_of(target):
+    Edges().check(torch.tensor(target))
+
+
 @pytest.mark.parametrize("make", [Edges, Saliency])
 def test_an_unknown_protocol_is_an_error_at_once(make):
     with pytest.raises(ValueError, match="Found 'eigen'"):

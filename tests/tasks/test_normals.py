@@ -42,6 +42,15 @@ def test_the_constant_predictor_is_the_mean_direction():
     assert metrics.compute()["mean"] == pytest.approx(math.degrees(math.asin(0.6)))
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("l1", 0.2 / 3 + 0.6 / 3), ("l1_per_pixel", 0.8), ("cosine", 0.2)],
+)
+def test_the_loss_is_the_one_of_the_paper_that_was_chosen(loss, expected):
+    prediction, target = pixel(0.0, 30.0, -40.0), pixel(0.0, 0.0, -1.0)
+    assert Normals(loss=loss).loss(prediction, target) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("length", [0.5, 1.1, math.nan])
 def test_lengths_other_than_one_and_zero_fail_the_check(length):
     with pytest.raises(ValueError, match="`Normals normals` expects normals of length 1, or 0"):

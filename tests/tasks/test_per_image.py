@@ -88,6 +88,14 @@ def test_the_constant_predictor_beats_others_in_the_loss(task, targets, invalid)
     assert (constant == constant[:1]).all()
 
 
+def test_the_trivial_predictor_of_each_attribute_is_its_mean_where_it_is_known():
+    target = torch.tensor([[1.0, 255.0, 255.0], [1.0, 0.0, 255.0], [0.0, 255.0, 255.0]])
+    true, known = Attributes(3).pixel_sum(target)
+    assert (true.tolist(), known.tolist()) == ([2, 0, 0], [3, 1, 0])
+    total, count = Regression("age", 2).pixel_sum(torch.tensor([[2.0, torch.nan], [4.0, 5.0]]))
+    assert (total / count).tolist() == [3, 5]
+
+
 @every_task
 def test_good_targets_pass_the_check_and_others_do_not(task, targets, invalid):
     task.check(targets())
@@ -115,7 +123,11 @@ def test_the_loss_of_a_regression_is_the_squared_error_of_known_numbers():
 @pytest.mark.parametrize(
     ("task", "target", "message"),
     [
-        (Attributes(2), torch.tensor([[1.0, -1.0]]), "labels of 0 and 1.*-1.0 for one"),
+        (
+            Attributes(2),
+            torch.tensor([[1.0, -1.0]]),
+            "labels of 0 and 1.*1 other value, such as -1\\. CelebA",
+        ),
         (Classification(2, "left"), torch.tensor([2]), "labels from 0 to 1"),
         (Regression("age", 2), torch.tensor([[1.0, torch.inf]]), "finite numbers"),
     ],

@@ -9,12 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_mtl.tasks import (
+    Attributes,
+    Classification,
     Depth,
     Disparity,
     Edges,
     HumanParts,
     Keypoints,
     Normals,
+    Regression,
     Saliency,
     Segmentation,
     Task,
@@ -137,14 +140,15 @@ def test_sums_over_batches_give_the_mean_of_the_data_set(task, targets, invalid)
     total, count = task.pixel_sum(torch.cat([first, second]))
     assert total.shape == (task.out_channels,)
     torch.testing.assert_close(sum(sums), total)
-    assert sum(counts) == count
+    assert torch.equal(sum(counts), count)
+    assert count.shape in ((), total.shape)
 
 
 @every_task
 def test_no_label_adds_nothing_to_the_sums(task, targets, invalid):
     total, count = task.pixel_sum(torch.full_like(targets(), invalid))
     assert not total.any()
-    assert count == 0
+    assert not count.any()
 
 
 @every_task
@@ -189,6 +193,45 @@ def test_a_target_of_the_wrong_type_is_an_error_that_names_the_task(task, target
     wrong = target.long() if target.is_floating_point() else target.float()
     with pytest.raises(TypeError, match=rf"{task.name}` expects a target of .* Found torch"):
         task.check(wrong)
+
+
+@every_task
+def test_shape_and_type_are_checked_on_any_device_and_values_on_the_host(task, targets, invalid):
+    target = targets().to("meta")
+    task.check(target)
+    with pytest.raises(ValueError, match=rf"{task.name}` expects a target of shape"):
+        task.check(target[..., 0])
+    with pytest.raises(TypeError, match=rf"{task.name}` expects a target of an? "):
+        task.check(target.long() if target.is_floating_point() else target.float())
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: Edges(positive_weight=-1), "positive_weight"),
+        (lambda: Saliency(positive_weight=3), "positive_weight"),
+        (lambda: Edges(max_dist=-1), "max_dist"),
+        (lambda: Edges(thresholds=[5, 10]), "thresholds"),
+        (lambda: Edges(workers=-1), "workers"),
+        (lambda: Segmentation(300), "ignore_index"),
+        (lambda: Segmentation(0), "num_classes"),
+        (lambda: HumanParts(256), "ignore_index"),
+        (lambda: Classification(300, "left"), "ignore_index"),
+        (lambda: Attributes(0), "num_attributes"),
+        (lambda: Regression("age", 0), "out_channels"),
+        (lambda: Keypoints(0), "num_keypoints"),
+        (lambda: Keypoints(2, alpha=-1), "alpha"),
+        (lambda: Normals(loss="l2"), "loss"),
+    ],
+)
+def test_an_argument_out_of_range_is_an_error_that_names_it(build, name):
+    with pytest.raises(ValueError, match=rf"expects .*`{name}`.* Found"):
+        build()
+
+
+def test_as_many_classes_as_labels_of_eight_bits_leave_are_fine():
+    assert Segmentation(255).out_channels == 255
+    assert Segmentation(300, ignore_index=-1).out_channels == 300
 
 
 def given(tasks: list[Task]) -> list[Task]:
