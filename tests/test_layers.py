@@ -16,7 +16,7 @@ ROOMS = [
     ("gradients", "adam", "rows", "generator"),
     ("partition", "task_backward", "window"),
     ("step",),
-    ("measure", "balancer"),
+    ("measure", "balancer", "bookkeeping"),
     ("losses",),
     ("metrics",),
     ("tasks",),

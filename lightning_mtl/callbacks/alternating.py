@@ -75,6 +75,7 @@ class AlternatingUpdates(Weighting):
         self._module: MultiTaskModule | None = None
         self._turns: list[int] = []
         self._turn = 0
+        self._stepping = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As every weighting; and no accumulation."""
@@ -98,6 +99,7 @@ class AlternatingUpdates(Weighting):
         """One step for every group."""
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
+        self._stepping = True
         while self._turn < max(1, len(self._turns)):
             # Nobody knows the tasks before the very first pass; there is nothing to swap then.
             if self._turns:
@@ -107,9 +109,21 @@ class AlternatingUpdates(Weighting):
             self._track(before)
             self._keep(optimizer.optimizer, self._turns[self._turn])
             self._turn += 1
+        self._stepping = False
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """The tasks of the group whose turn it is."""
+        """The tasks of the group whose turn it is.
+
+        Raises:
+            RuntimeError: if the module steps on its own, and only one group would ever be trained.
+        """
+        if not self._stepping:
+            raise RuntimeError(
+                "`AlternatingUpdates` steps once for every group, from `MultiTaskModule."
+                f"optimizer_step`. Found an `optimizer_step` of `{type(self._module).__name__}` that"
+                " steps without it. Write `super().optimizer_step(epoch, batch_idx, optimizer,"
+                " optimizer_closure)` there in place of `optimizer.step(closure=optimizer_closure)`."
+            )
         if not self._turns:
             self._turns = self._draw(tasks)
         group = self.grouping.groups(self.state)[self._turns[self._turn]]
