@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Checkpoint
 class Bookkeeping(L.Callback):
     """Calls a `MultiTaskModule`'s bookkeeping, so that its hooks stay empty, as Lightning's are.
 
-    Whoever overrides a hook of a LightningModule calls no `super()`, since there is nothing to call.
-    The module attaches this callback in its first step, where no subclass can leave it out.
+    Whoever overrides a hook of a LightningModule calls no `super()`: there is nothing to call. The
+    module attaches this callback in its first step, where no subclass can leave it out.
     """
 
     @classmethod

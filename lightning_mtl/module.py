@@ -150,7 +150,7 @@ class MultiTaskModule(L.LightningModule, ABC):
                 self._finish(step)
 
     def log_step(self) -> None:
-        """Log what the last optimizer step saw. `Bookkeeping` calls this and what follows."""
+        """Log what the last optimizer step saw."""
         if self._report:
             self._forget_absent()
             bar = {k: v for k, v in self._report.items() if "loss" in k}
@@ -187,7 +187,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         applied = {tasks[k]: weight for k, weight in sorted(weights.items())}
         # Groups of tasks may take turns within one batch: what they report adds up. Where an
         # optimizer evaluates the same tasks again, the last time counts.
-        self.task_weights = self.task_weights | applied if self._report else applied
+        self.task_weights = self.task_weights | applied if self._losses else applied
         self._losses |= {("total", k): loss for k, loss in losses.items()}
         self._losses |= {("weighted", k): losses[k] * w.to(losses[k]) for k, w in weights.items()}
         sums = {

@@ -119,10 +119,10 @@ class AlternatingUpdates(Weighting):
         """
         if not self._stepping:
             raise RuntimeError(
-                "`AlternatingUpdates` steps once for every group, from `MultiTaskModule."
-                f"optimizer_step`. Found an `optimizer_step` of `{type(self._module).__name__}` that"
-                " steps without it. Write `super().optimizer_step(epoch, batch_idx, optimizer,"
-                " optimizer_closure)` there in place of `optimizer.step(closure=optimizer_closure)`."
+                "`AlternatingUpdates` steps once for every group, from the `optimizer_step` of"
+                f" `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without it."
+                " Write `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)` in"
+                " place of `optimizer.step(closure=optimizer_closure)`."
             )
         if not self._turns:
             self._turns = self._draw(tasks)

@@ -242,7 +242,9 @@ class WarmUpOfAllGroups(WarmUp):
 
 
 def test_an_optimizer_step_that_would_train_one_group_only_is_refused_with_what_to_write() -> None:
-    with pytest.raises(RuntimeError, match=r"`WarmUp` that steps .*`super\(\).optimizer_step\("):
+    with pytest.raises(
+        RuntimeError, match=r"`WarmUp` steps without it.*`super\(\).optimizer_step\("
+    ):
         fitted(AlternatingUpdates(), WarmUp())
 
 
