@@ -118,6 +118,25 @@ def test_no_title_reaches_into_the_next_column(name):
     assert (strip[:, :, 98:100] == 1).all()
 
 
+@pytest.mark.parametrize("arguments", [{"every_n_epochs": 0}, {"frames": 0}])
+def test_drawing_nothing_is_an_error_that_names_the_argument(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=rf"`PredictionGrid\({name}=\)` .* at least 1. Found 0"):
+        PredictionGrid(**arguments)
+
+
+def test_the_target_of_depth_has_its_range_written_on_it():
+    module = three_tasks().eval()
+    batch = next(iter(rooms(1, 1)))
+    picture = draw(module, batch)
+    top, left = title_height(*ALL) + PADDING, 3 * (WIDTH + PADDING) + PADDING
+    found = picture[:, top : top + HEIGHT, left : left + WIDTH]
+    plain = module.tasks["depth"].draw_target(batch["depth"])[0]
+    changed = (found[:, 1::3, 1::3] - plain).abs().amax(dim=0) > 0.02
+    assert changed.any()
+    assert not changed[: SIZE[0] // 2].any()
+
+
 def test_drawing_leaves_the_module_in_its_mode():
     module = three_tasks()
     module.train()
