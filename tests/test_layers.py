@@ -11,7 +11,7 @@ PACKAGE = Path(callbacks.__file__).parents[1]
 
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = [
-    ("vectors", "distributed", "graph"),
+    ("vectors", "distributed", "graph", "version"),
     ("linalg", "noise", "state", "guard"),
     ("gradients", "adam", "rows", "generator"),
     ("partition", "task_backward", "window"),
