@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[:1] == ["compare"]:
         _compare(given[1:])
         return
+    _check_order(given)
     CommandLine(
         MultiTaskModule,
         MultiTaskDataModule,
@@ -133,8 +134,32 @@ def _compare(arguments: Sequence[str]) -> None:
     try:
         compare(**parsed)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from error
+        _stop(str(error))
+
+
+def _check_order(arguments: Sequence[str]) -> None:
+    """Refuse a config that replaces the callbacks which one before it has added."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
+    given = [
+        part[9:] if part.startswith("--config=") else after
+        for part, after in pairs
+        if part in ("-c", "--config") or part.startswith("--config=")
+    ]
+    adding = ""
+    for name in filter(lambda name: Path(name).is_file(), given):
+        text = Path(name).read_text(encoding="utf-8")
+        if adding and re.search(r"^ *callbacks:", text, re.MULTILINE):
+            _stop(
+                f"`--config {adding}` adds callbacks, and `--config {name}` after it replaces all"
+                f" callbacks. Give them in the other order."
+            )
+        if re.search(r"^ *callbacks\+:", text, re.MULTILINE):
+            adding = name
+
+
+def _stop(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(2)
 
 
 def _free_name(folder: Path, name: str) -> str:

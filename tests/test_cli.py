@@ -88,6 +88,16 @@ def test_a_misspelt_class_is_answered_with_the_nearest_names(arguments, meant, c
     assert len(shown.splitlines()) < 40
 
 
+@pytest.mark.parametrize("style", ["--config={}", "--config {}", "-c {}"])
+def test_a_config_that_would_drop_the_weighting_before_it_is_refused(style, capsys):
+    configs = Path(__file__).resolve().parents[1] / "configs"
+    given = [configs / "weightings" / "gradnorm.yaml", configs / "quickstart.yaml"]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *" ".join(style.format(path) for path in given).split()])
+    assert stop.value.code == 2
+    assert "quickstart.yaml` after it replaces all callbacks" in capsys.readouterr().err
+
+
 ROOMS = """
 model:
   class_path: DensePrediction

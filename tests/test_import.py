@@ -43,16 +43,23 @@ def imported(folder: str) -> set[str]:
 
 
 def test_every_import_is_of_a_declared_dependency_and_every_test_dependency_is_used():
-    declared = {name.lower() for name in re.findall(r'^  "([\w-]+)[\[>]', PROJECT, re.MULTILINE)}
+    declared = {
+        name.lower().replace("-", "_")
+        for name in re.findall(r'^  "([\w-]+)[\[>]', PROJECT, re.MULTILINE)
+    }
     found = packages_distributions()
     undeclared = {
         name
         for name in imported("lightning_mtl") | imported("tests")
-        if not declared & {each.lower() for each in found.get(name, [name])}
+        if not declared & {each.lower().replace("-", "_") for each in found.get(name, [name])}
     }
     assert not undeclared
     (test,) = re.findall(r"^test = \[(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL)
-    used = {each.lower() for name in imported("tests") for each in found.get(name, [name])}
+    used = {
+        each.lower().replace("-", "_")
+        for name in imported("tests")
+        for each in found.get(name, [name])
+    }
     # The kernel of the notebooks is started by its name.
     assert set(re.findall(r'"([\w-]+)>', test)) - used == {"ipykernel"}
 

@@ -15,7 +15,7 @@ Saved = dict[str, Any]
 
 
 class TorchJDWeighting(JacobianWeighting):
-    """A Weighting or an Aggregator of `torchjd.aggregation`, in everything that Lightning does.
+    """A Weighting or an Aggregator of `torchjd.aggregation`, used as a callback of the Trainer.
 
     An Aggregator receives the Jacobian and gives d; a Weighting receives the Gramian (or the
     Jacobian) and gives w, with d = wᵀJ. TorchJD is an extra: `pip install
