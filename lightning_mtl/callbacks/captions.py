@@ -1,21 +1,37 @@
 """Words on pictures: what colours alone do not say."""
 
+from collections.abc import Mapping
 from functools import singledispatch
+from math import ceil
 
 import torch
 from jaxtyping import Float
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype, to_pil_image
 
 from lightning_mtl.metrics.per_image import per_image
-from lightning_mtl.tasks import Attributes, Classification, Depth, Disparity, Regression, Task
+from lightning_mtl.tasks import (
+    Attributes,
+    Classification,
+    Depth,
+    Disparity,
+    HumanParts,
+    Keypoints,
+    Regression,
+    Segmentation,
+    Task,
+)
+from lightning_mtl.tasks.colors import class_colors
 
 FEW = 3
 """Numbers of an image that have room on its picture."""
 
 SMALL, SHARE = 11, 3
 """The size of letters in pixels, and the part of a picture's height that a short word takes."""
+
+LINE = 16
+"""The height of a line of a legend."""
 
 
 @singledispatch
@@ -78,6 +94,51 @@ def _(task: Regression, target: Tensor) -> list[str]:
 @prediction_words.register
 def _(task: Regression, prediction: Tensor) -> list[str]:
     return _numbers(per_image(prediction))
+
+
+@singledispatch
+def colors_of(task: Task) -> Float[Tensor, "C 3"]:
+    """What colours of a task mean its classes or keypoints, in their order; none for most."""
+    return torch.zeros(0, 3)
+
+
+@colors_of.register(Segmentation)
+@colors_of.register(HumanParts)
+@colors_of.register(Keypoints)
+def _(task: Task) -> Float[Tensor, "C 3"]:
+    return class_colors(task.out_channels)
+
+
+def legend(tasks: Mapping[str, Task], width: int) -> Float[Tensor, "3 height width"]:
+    """The number of every class beside its colour, on lines of their own for each task with any.
+
+    Args:
+        tasks: by their names.
+        width: in pixels.
+    """
+    font = ImageFont.load_default(SMALL)
+    marks: list[tuple[int, int, str, list[float]]] = []
+    top = 0
+    for name, task in tasks.items():
+        colors = colors_of(task).tolist()
+        left = 3
+        for text, color in [(f"{name}:", []), *((str(k), c) for k, c in enumerate(colors))]:
+            size = ceil(font.getlength(text)) + (LINE if color else 0) + 6
+            if left + size > width:
+                left, top = 3, top + LINE
+            marks += [(left, top, text, color)] if colors else []
+            left += size
+        top += LINE if colors else 0
+    if not marks:
+        return torch.zeros(3, 0, width)
+    strip = Image.new("RGB", (width, top), "white")
+    pen = ImageDraw.Draw(strip)
+    for left, y, text, color in marks:
+        if color:
+            red, green, blue = (round(255 * value) for value in color)
+            pen.rectangle((left, y + 2, left + LINE - 4, y + LINE - 3), (red, green, blue))
+        pen.text((left + (LINE if color else 0), y + LINE - 4), text, "black", font, anchor="ls")
+    return to_dtype(pil_to_tensor(strip), torch.float32, scale=True)
 
 
 def written(pictures: Float[Tensor, "N 3 H W"], words: list[str]) -> Float[Tensor, "N 3 H W"]:

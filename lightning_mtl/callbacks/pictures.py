@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 from torchvision.utils import make_grid, save_image
 
-from lightning_mtl.callbacks.captions import prediction_words, target_words, written
+from lightning_mtl.callbacks.captions import legend, prediction_words, target_words, written
 from lightning_mtl.dense_prediction import DensePrediction
 
 PADDING = 2
@@ -27,7 +27,8 @@ class PredictionGrid(L.Callback):
 
     Saved as `pictures/epoch_<n>.png` in the folder of the log, beside the checkpoints, and sent to
     the TensorBoard logger if there is one. A target of depth has the range of its colours in metres
-    written on it, and what is predicted for an image as a whole stands there as text.
+    written on it, what is predicted for an image as a whole stands there as text, and classes have
+    a legend.
 
     Args:
         every_n_epochs: how often, at least 1; the end of training is always drawn, whatever ended
@@ -107,7 +108,7 @@ class PredictionGrid(L.Callback):
 
 
 def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 height width"]:
-    """The grid for one batch, RGB in [0, 1], with a line of titles.
+    """The grid for one batch, RGB in [0, 1], with titles above and a legend of classes below.
 
     The module draws in evaluation mode and is left in the mode that it was in. Small images are
     drawn larger, pixel by pixel, so that the titles fit above them.
@@ -128,7 +129,9 @@ def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 hei
     cells = list(columns.values())
     frames = torch.stack(cells, dim=1).flatten(0, 1).cpu()
     grid = make_grid(frames, nrow=len(columns), padding=PADDING, pad_value=1.0)
-    return torch.cat([_titles(list(columns), grid.shape[-1], size[1] + PADDING), grid], dim=1)
+    titles = _titles(list(columns), grid.shape[-1], size[1] + PADDING)
+    drawn = {name: task for name, task in module.tasks.items() if name in batch}
+    return torch.cat([titles, grid, legend(drawn, grid.shape[-1])], dim=1)
 
 
 def _predictions(module: DensePrediction, image: Tensor) -> dict[str, Tensor]:

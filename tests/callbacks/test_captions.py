@@ -2,16 +2,18 @@
 
 import torch
 
-from lightning_mtl.callbacks.captions import prediction_words, target_words, written
+from lightning_mtl.callbacks.captions import LINE, legend, prediction_words, target_words, written
 from lightning_mtl.tasks import (
     Attributes,
     Classification,
     Depth,
     Disparity,
+    HumanParts,
     Normals,
     Regression,
     Segmentation,
 )
+from lightning_mtl.tasks.colors import class_colors
 
 NAN = float("nan")
 
@@ -59,3 +61,17 @@ def test_words_are_written_in_the_lower_left_corner_and_a_digit_is_large() -> No
         assert columns.min() < 10
         areas.append(int(rows.max() - rows.min()))
     assert areas[0] > 1.5 * areas[1]
+
+
+def test_a_legend_has_the_colour_of_every_class_and_as_many_lines_as_it_needs() -> None:
+    strip = legend({"parts": HumanParts(), "depth": Depth()}, 400)
+    assert strip.shape == (3, LINE, 400)
+    pixels = strip.flatten(1).T
+    for color in class_colors(7):
+        assert ((pixels - color).abs().amax(dim=1) < 0.01).sum() >= 50
+    assert legend({"segmentation": Segmentation(40)}, 400).shape[1] > 2 * LINE
+
+
+def test_tasks_without_classes_have_no_legend() -> None:
+    assert legend({"depth": Depth(), "normals": Normals()}, 200).shape == (3, 0, 200)
+    assert legend({}, 200).shape == (3, 0, 200)

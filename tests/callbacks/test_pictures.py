@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_mtl.callbacks import PredictionGrid
+from lightning_mtl.callbacks.captions import legend
 from lightning_mtl.callbacks.pictures import PADDING, SMALLEST_WIDTH, _titles, draw
 from tests.test_dense_prediction import SIZE, rooms, three_tasks
 from tests.toy import Toy, quiet_trainer, toy_loader
@@ -22,6 +23,11 @@ HEIGHT, WIDTH = (SMALLEST_WIDTH // SIZE[1] * side for side in SIZE)
 def title_height(*tasks: str) -> int:
     names = ["input", *(f"{task}: {kind}" for task in tasks for kind in ("target", "predicted"))]
     return _titles(names, 1, WIDTH + PADDING).shape[1]
+
+
+def legend_height(columns: int, *tasks: str) -> int:
+    width = columns * (WIDTH + PADDING) + PADDING
+    return legend({name: three_tasks().tasks[name] for name in tasks}, width).shape[1]
 
 
 ALL = ("segmentation", "depth", "normals")
@@ -91,7 +97,10 @@ def test_it_has_a_row_a_frame_and_two_columns_a_task_beside_the_image():
     for tasks in (ALL, ("depth",), ()):
         picture = draw(module, {key: batch[key] for key in ("image", *tasks)})
         expected = (
-            title_height(*tasks) + 2 * (HEIGHT + PADDING) + PADDING,
+            title_height(*tasks)
+            + 2 * (HEIGHT + PADDING)
+            + PADDING
+            + legend_height(1 + 2 * len(tasks), *tasks),
             (1 + 2 * len(tasks)) * (WIDTH + PADDING) + PADDING,
         )
         # With one column `make_grid` puts the frames into it as well.
@@ -158,7 +167,7 @@ def test_it_is_a_png_of_that_size_and_in_tensorboard(tmp_path):
     with Image.open(tmp_path / "run" / "pictures" / "epoch_001.png") as image:
         assert image.size == (
             7 * (WIDTH + PADDING) + PADDING,
-            title_height(*ALL) + HEIGHT + 2 * PADDING,
+            title_height(*ALL) + HEIGHT + 2 * PADDING + legend_height(7, *ALL),
         )
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
