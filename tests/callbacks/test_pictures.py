@@ -174,12 +174,15 @@ def test_it_is_a_png_of_that_size_and_in_tensorboard(tmp_path):
     assert events.Tags()["images"] == ["val/predictions"]
 
 
-def test_drawing_changes_nothing_in_the_run():
+def test_drawing_changes_nothing_in_the_run(tmp_path):
     results = []
     for callbacks in ([], [PredictionGrid(every_n_epochs=1)]):
         module = three_tasks()
         trainer = quiet_trainer(
-            max_epochs=2, limit_train_batches=1, callbacks=callbacks, logger=False
+            max_epochs=2,
+            limit_train_batches=1,
+            callbacks=callbacks,
+            default_root_dir=tmp_path,
         )
         trainer.fit(module, rooms(2), rooms(2))
         results.append([parameter.detach().clone() for parameter in module.parameters()])
