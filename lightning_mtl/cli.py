@@ -185,3 +185,7 @@ def _suggestions(message: str) -> str:
         if near and line not in message:
             lines.append(f"\n{line}")
     return "".join(lines)
+
+
+if __name__ == "__main__":
+    main()

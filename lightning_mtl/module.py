@@ -185,8 +185,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         losses = dict(zip(step.window.tasks, step.window.losses, strict=True))
         weights = step.window.applied
         applied = {tasks[k]: weight for k, weight in sorted(weights.items())}
-        # Groups of tasks may take turns within one batch: what they report adds up. Where an
-        # optimizer evaluates the same tasks again, the last time counts.
+        # Groups of tasks that take turns add up; of tasks evaluated again, the last time counts.
         self.task_weights = self.task_weights | applied if self._losses else applied
         self._losses |= {("total", k): loss for k, loss in losses.items()}
         self._losses |= {("weighted", k): losses[k] * w.to(losses[k]) for k, w in weights.items()}

@@ -34,7 +34,8 @@ class AlternatingUpdates(Weighting):
     Heads: stepped with their group; the others are left alone, momentum and decay included.
     Batch norm's running statistics see n passes of each batch.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
-    Gradient accumulation is refused: a group would need all micro-batches again.
+    Gradient accumulation is refused: a group would need all micro-batches again. So is an
+    `optimizer_step` of the module's own that does not call `super().optimizer_step`.
 
     Logged beside losses and weights: `train/group/<task>`, and of the shared parameters θ since the
     start `train/path_length` Σ ||Δθ||, `train/displacement` ||θ - θ_0|| and `train/exploration`,
