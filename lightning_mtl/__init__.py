@@ -3,5 +3,6 @@
 from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.graph import join_features
 from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.version import __version__
 
-__all__ = ["DensePrediction", "MultiTaskModule", "join_features"]
+__all__ = ["DensePrediction", "MultiTaskModule", "__version__", "join_features"]

@@ -1,16 +1,21 @@
 """Comparing runs: a table of their last validation metrics, with mean and spread over seeds."""
 
 import csv
+import inspect
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from lightning_mtl import metrics as known
 from lightning_mtl.metrics import multi_task_performance
 
 Results = dict[str, float]
+
+PRIMARY = ("mIoU", "maxF", "odsF", "accuracy", "error", "mean", "RMSE", "abs_err")
+"""Names of primary metrics. Of several that a task has, the first is the one to show."""
 
 
 def read_results(folder: Path) -> Results:
@@ -44,9 +49,62 @@ def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
     """Runs by the name in front of their folder: `name=folder`, or the folder as it is given."""
     groups: dict[str, list[Results]] = {}
     for run in runs:
-        name, _, folder = run.rpartition("=")
-        groups.setdefault(name or folder, []).append(read_results(Path(folder)))
+        # A folder may have the sign in its own name.
+        name, _, folder = (run, "", run) if Path(run).exists() else run.partition("=")
+        groups.setdefault(name, []).append(read_results(Path(folder or run)))
     return groups
+
+
+def known_directions() -> dict[str, bool]:
+    """Whether higher is better, for the name of every metric of the package."""
+    directions = {"delta_mtl": True}
+    for name in known.__all__:
+        kind = getattr(known, name)
+        if inspect.isclass(kind):
+            directions |= getattr(kind, "directions", {})
+    return directions
+
+
+def directions_of(
+    columns: Iterable[str], higher: Sequence[str] = (), lower: Sequence[str] = ()
+) -> dict[str, bool]:
+    """Whether higher is better, for each column; those of the package are known by their names.
+
+    Args:
+        columns: such as `val/depth/RMSE`.
+        higher: columns that are better when higher.
+        lower: columns that are better when lower.
+
+    Raises:
+        ValueError: if nobody says so of a column, or something is said of no column.
+    """
+    columns = list(columns)
+    said = dict.fromkeys(higher, True) | dict.fromkeys(lower, False)
+    if unused := [column for column in said if column not in columns]:
+        raise ValueError(
+            f"`higher_is_better` and `lower_is_better` should name some of {columns}. Found"
+            f" {unused}."
+        )
+    names = known_directions()
+    found = {column: said.get(column, names.get(_metric(column))) for column in columns}
+    if unknown := [column for column, direction in found.items() if direction is None]:
+        raise ValueError(
+            f"Baselines should have metrics of this package. Found {unknown}. Name each of them in"
+            " `higher_is_better` or in `lower_is_better`."
+        )
+    return {column: bool(direction) for column, direction in found.items()}
+
+
+def primary(columns: Iterable[str]) -> list[str]:
+    """One column of each task, and every column of a task with none of the names in `PRIMARY`."""
+    tasks: dict[str, list[str]] = {}
+    for column in sorted(columns):
+        tasks.setdefault(column.rpartition("/")[0], []).append(column)
+    chosen = []
+    for task, own in tasks.items():
+        best = [f"{task}/{name}" for name in PRIMARY if f"{task}/{name}" in own]
+        chosen += best[:1] or own
+    return chosen
 
 
 def delta_mtl(results: Results, baselines: Results, directions: dict[str, bool]) -> float:
@@ -61,39 +119,60 @@ def compare(
     metrics: list[str] | None = None,
     baselines: dict[str, float] | None = None,
     higher_is_better: list[str] | None = None,
+    lower_is_better: list[str] | None = None,
+    all_metrics: bool = False,
 ) -> None:
     """Show the last metrics of several runs side by side.
 
     Args:
         runs: folders of runs, each with a `metrics.csv`; `name=folder` puts runs with the same name
-            (seeds, say) into one row with mean and standard deviation. Others have rows of their
-            own.
-        metrics: columns to show, such as `val/depth/RMSE`; by default all that every run has.
-        baselines: single-task results by column; adds a column Delta_MTL.
-        higher_is_better: which columns of `baselines` are better when higher.
+            (seeds, say) into one column with mean and standard deviation. Others have columns of
+            their own.
+        metrics: what to show, such as `val/depth/RMSE`; by default the primary metric of each task.
+        baselines: single-task results by metric; adds Delta_MTL over these.
+        higher_is_better: which of `baselines` are better when higher, of metrics that are not of
+            this package.
+        lower_is_better: which of them are better when lower.
+        all_metrics: show all that every run has.
 
     Raises:
-        ValueError: if a run lacks one of the columns.
+        ValueError: if a run lacks one of the metrics, or the direction of a baseline is not known.
     """
     groups = group_runs(runs)
-    everything = [set(results) for group in groups.values() for results in group]
-    common = set.intersection(*everything)
-    columns = metrics or sorted(common)
-    missing = [column for column in [*columns, *(baselines or {})] if column not in common]
+    common = set.intersection(*(set(results) for group in groups.values() for results in group))
+    shown = metrics or (sorted(common) if all_metrics else primary(common))
+    missing = [column for column in [*shown, *(baselines or {})] if column not in common]
+    if not common:
+        raise ValueError(
+            "The runs should have some `val/` or `test/` metric in common. Found none."
+        )
     if missing:
         raise ValueError(
-            f"Every run should have the columns {missing}. Found in all of them: {sorted(common)}."
+            f"Every run should have the metrics {missing}. Found in all of them: {sorted(common)}."
         )
+    directions = directions_of(baselines or {}, higher_is_better or (), lower_is_better or ())
     table = Table(title="Runs: mean ± standard deviation over seeds", title_justify="left")
-    for column in ("run", "seeds", *columns, *(["delta_mtl (%)"] if baselines else [])):
-        table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
-    for name, group in groups.items():
-        cells = [_spread([results[column] for results in group]) for column in columns]
-        if baselines:
-            directions = {metric: metric in (higher_is_better or []) for metric in baselines}
-            cells.append(_spread([delta_mtl(results, baselines, directions) for results in group]))
-        table.add_row(name, str(len(group)), *cells)
+    table.add_column("metric", overflow="fold")
+    for name in ("better", *groups):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_row("seeds", "", *(str(len(group)) for group in groups.values()))
+    names = known_directions()
+    for column in shown:
+        direction = directions.get(column, names.get(_metric(column)))
+        better = {True: "higher", False: "lower", None: ""}[direction]
+        spreads = [_spread([results[column] for results in group]) for group in groups.values()]
+        table.add_row(column, better, *spreads)
+    if baselines:
+        deltas = [
+            _spread([delta_mtl(results, baselines, directions) for results in group])
+            for group in groups.values()
+        ]
+        table.add_row("delta_mtl (%)", "higher", *deltas)
     Console().print(table)
+
+
+def _metric(column: str) -> str:
+    return column.rpartition("/")[2]
 
 
 def _spread(values: Sequence[float]) -> str:

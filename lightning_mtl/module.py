@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.balancer import Balancer, Observer, PlainSum
+from lightning_mtl.bookkeeping import Bookkeeping
 from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.graph import reach, root_edge
 from lightning_mtl.guard import FiniteGuard, check_finite, check_losses
@@ -60,6 +61,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._window = Window()
         self._step: Step | None = None
         self._report: dict[str, Tensor] = {}
+        self._losses: dict[tuple[str, int], Tensor] = {}
         self._logged: set[str] = set()
         self._guard = FiniteGuard()
 
@@ -85,6 +87,8 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the task losses and their total. Lightning calls it."""
+        if Bookkeeping.attach(self.trainer):
+            self.start_window()
         losses = self.task_losses(batch)
         check_losses(type(self).__name__, losses)
         before = self._partition
@@ -133,7 +137,11 @@ class MultiTaskModule(L.LightningModule, ABC):
             for report in seen:
                 self._report |= {f"train/{name}": value for name, value in report.items()}
 
-    def on_after_backward(self) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save what a NaN may have spoiled, where Lightning asks no callback."""
+        self.check_state()
+
+    def conclude_backward(self) -> None:
         """Catch up where a strategy, such as DeepSpeed's, has run a backward pass of its own."""
         step, self._step = self._step, None
         if step is not None:
@@ -141,7 +149,7 @@ class MultiTaskModule(L.LightningModule, ABC):
             if step.last:
                 self._finish(step)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def log_step(self) -> None:
         """Log what the last optimizer step saw."""
         if self._report:
             self._forget_absent()
@@ -149,18 +157,18 @@ class MultiTaskModule(L.LightningModule, ABC):
             self.log_dict(bar, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
             rest = {k: v for k, v in self._report.items() if k not in bar}
             self.log_dict(rest, on_step=True, on_epoch=False, batch_size=1)
-            self._report = {}
+            self._report, self._losses = {}, {}
 
-    def on_train_epoch_start(self) -> None:
+    def start_window(self) -> None:
         """Start a new window: Lightning drops what an interrupted epoch had accumulated."""
-        self._window = Window()
+        self._window, self._report, self._losses = Window(), {}, {}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def check_state(self) -> None:
         """Refuse to save what a NaN may have spoiled."""
         self._guard.check()
         check_finite(self.named_parameters())
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Look at the last losses, and forget what belongs to this run's graph."""
         self._guard.check()
         self._partition = None
@@ -177,14 +185,15 @@ class MultiTaskModule(L.LightningModule, ABC):
         losses = dict(zip(step.window.tasks, step.window.losses, strict=True))
         weights = step.window.applied
         applied = {tasks[k]: weight for k, weight in sorted(weights.items())}
-        # Groups of tasks may take turns within one batch: what they report adds up.
-        self.task_weights = self.task_weights | applied if self._report else applied
-        weighted = [loss * weights[k].to(loss) for k, loss in losses.items() if k in weights]
-        sums = {"train/total_loss": list(losses.values()), "train/weighted_loss": weighted}
-        for name, values in sums.items():
-            if values:
-                before = self._report.get(name, torch.zeros_like(values[0]))
-                self._report[name] = before + torch.stack(values).sum()
+        # Groups of tasks that take turns add up; of tasks evaluated again, the last time counts.
+        self.task_weights = self.task_weights | applied if self._losses else applied
+        self._losses |= {("total", k): loss for k, loss in losses.items()}
+        self._losses |= {("weighted", k): losses[k] * w.to(losses[k]) for k, w in weights.items()}
+        sums = {
+            f"train/{kind}_loss": [loss for (key, _), loss in self._losses.items() if key == kind]
+            for kind in ("total", "weighted")
+        }
+        self._report |= {name: torch.stack(values).sum() for name, values in sums.items() if values}
         self._report |= {
             **{f"train/loss/{tasks[k]}": loss for k, loss in losses.items()},
             **{f"train/weight/{task}": weight for task, weight in applied.items()},

@@ -1,12 +1,14 @@
 """What all tests share: the place of the real data, and quiet, reproducible runs."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +18,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not part of the project and was not found at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No test leaves a file at the top, as a run in the working directory might."""
+    before = set(ROOT.iterdir())
+    yield
+    left = [path.name for path in set(ROOT.iterdir()) - before if path.is_file()]
+    assert not [name for name in left if not name.startswith(".")]
 
 
 @pytest.fixture(autouse=True)

@@ -68,7 +68,6 @@ class GradNormToy(MultiTaskModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
         self.weight_history.append(torch.stack(list(self.task_weights.values())))
 
 

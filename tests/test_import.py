@@ -1,7 +1,16 @@
 """The package works with its required dependencies alone (peers L17)."""
 
+import ast
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import lightning_mtl
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 OPTIONAL = ("torchjd", "cvxpy", "quadprog", "ecos", "torch_geometric")
 
@@ -19,3 +28,42 @@ def test_everything_imports_without_optional_packages():
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def imported(folder: str) -> set[str]:
+    """The packages that the files below a folder import."""
+    names = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"lightning_mtl", "tests"}
+
+
+def test_every_import_is_of_a_declared_dependency_and_every_test_dependency_is_used():
+    declared = {
+        name.lower().replace("-", "_")
+        for name in re.findall(r'^  "([\w-]+)[\[>]', PROJECT, re.MULTILINE)
+    }
+    found = packages_distributions()
+    undeclared = {
+        name
+        for name in imported("lightning_mtl") | imported("tests")
+        if not declared & {each.lower().replace("-", "_") for each in found.get(name, [name])}
+    }
+    assert not undeclared
+    (test,) = re.findall(r"^test = \[(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL)
+    used = {
+        each.lower().replace("-", "_")
+        for name in imported("tests")
+        for each in found.get(name, [name])
+    }
+    # The kernel of the notebooks is started by its name.
+    assert set(re.findall(r'"([\w-]+)>', test)) - used == {"ipykernel"}
+
+
+def test_the_version_is_that_of_the_build():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", lightning_mtl.__version__)
+    assert 'path = "lightning_mtl/version.py"' in PROJECT

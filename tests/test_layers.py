@@ -11,12 +11,12 @@ PACKAGE = Path(callbacks.__file__).parents[1]
 
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = [
-    ("checks", "vectors", "distributed", "graph"),
+    ("checks", "vectors", "distributed", "graph", "version"),
     ("linalg", "noise", "state", "guard"),
     ("gradients", "adam", "rows", "generator"),
     ("partition", "task_backward", "window"),
     ("step",),
-    ("measure", "balancer"),
+    ("measure", "balancer", "bookkeeping"),
     ("losses",),
     ("metrics",),
     ("tasks",),

@@ -155,7 +155,6 @@ class Marked(Toy):
         }
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
         self.gone.append(all(token() is None for token in self.tokens))
 
 

@@ -30,6 +30,7 @@ from lightning_mtl.callbacks.nash_mtl import NashMTL
 from lightning_mtl.callbacks.noise_monitor import GradientNoiseMonitor
 from lightning_mtl.callbacks.pcgrad import PCGrad
 from lightning_mtl.callbacks.pictures import PredictionGrid
+from lightning_mtl.callbacks.predictions import PredictionWriter
 from lightning_mtl.callbacks.random import RandomWeighting
 from lightning_mtl.callbacks.sdmgrad import SDMGrad
 from lightning_mtl.callbacks.stch import STCH
@@ -73,6 +74,7 @@ __all__ = [
     "NashMTL",
     "PCGrad",
     "PredictionGrid",
+    "PredictionWriter",
     "RandomWeighting",
     "SDMGrad",
     "TorchJDWeighting",

@@ -35,7 +35,8 @@ class AlternatingUpdates(Weighting):
     Batch norm's running statistics see n passes of each batch.
     Cost: n (F + B) + H for n groups, and n optimizer states of the trunk.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
-    Gradient accumulation is refused: a group would need all micro-batches again.
+    Gradient accumulation is refused: a group would need all micro-batches again. So is an
+    `optimizer_step` of the module's own that does not call `super().optimizer_step`.
 
     Logged beside losses and weights: `train/group/<task>`, and of the shared parameters θ since the
     start `train/path_length` Σ ||Δθ||, `train/displacement` ||θ - θ_0|| and `train/exploration`,
@@ -76,6 +77,7 @@ class AlternatingUpdates(Weighting):
         self._module: MultiTaskModule | None = None
         self._turns: list[int] = []
         self._turn = 0
+        self._stepping = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As every weighting; and no accumulation."""
@@ -99,6 +101,7 @@ class AlternatingUpdates(Weighting):
         """One step for every group."""
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
+        self._stepping = True
         while self._turn < max(1, len(self._turns)):
             # Nobody knows the tasks before the very first pass; there is nothing to swap then.
             if self._turns:
@@ -108,9 +111,21 @@ class AlternatingUpdates(Weighting):
             self._track(before)
             self._keep(optimizer.optimizer, self._turns[self._turn])
             self._turn += 1
+        self._stepping = False
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """The tasks of the group whose turn it is."""
+        """The tasks of the group whose turn it is.
+
+        Raises:
+            RuntimeError: if the module steps on its own, and only one group would ever be trained.
+        """
+        if not self._stepping:
+            raise RuntimeError(
+                "`AlternatingUpdates` steps once for every group, from the `optimizer_step` of"
+                f" `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without it."
+                " Write `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)` in"
+                " place of `optimizer.step(closure=optimizer_closure)`."
+            )
         if not self._turns:
             self._turns = self._draw(tasks)
         group = self.grouping.groups(self.state)[self._turns[self._turn]]

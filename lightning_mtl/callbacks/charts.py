@@ -14,6 +14,9 @@ FEW = 10
 COLUMNS = 5
 """Of a legend."""
 
+STYLES = ("-", "--", "-.", ":")
+"""Of lines, in turn: where curves coincide, those on top leave gaps."""
+
 History = Mapping[str, Sequence[float]]
 """A curve for each task; NaN where there is no value."""
 
@@ -52,9 +55,15 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
         for index, task in enumerate(weights):
             values = curves.get(task, [])
             color = colormaps["turbo"](index / (len(weights) - 1)) if many else f"C{index}"
-            width, marker = (0.6, "") if many else (1.0, ".")
+            # Each narrower than the one beneath it, which so stays seen.
+            width = 0.6 if many else 4 - 2.8 * index / max(1, len(weights) - 1)
             axes.plot(
-                steps[: len(values)], values, marker=marker, lw=width, label=task, color=color
+                steps[: len(values)],
+                values,
+                STYLES[index % len(STYLES)],
+                lw=width,
+                label=task,
+                color=color,
             )
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)

@@ -1,5 +1,7 @@
-"""Signal and noise of one measurement, and their averages over a run."""
+"""Signal, noise and agreement in one measurement, and averages over a run."""
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -7,7 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.gradients import Gradients, gramian
-from lightning_mtl.noise import noise_trace, unbiased_gramian
+from lightning_mtl.noise import (
+    conflict_rate,
+    cosines,
+    itgn_ratio,
+    magnitude_similarity,
+    noise_trace,
+    unbiased_gramian,
+)
 
 
 class Noise(NamedTuple):
@@ -48,6 +57,26 @@ def noise_between_steps(now: list[Gradients], before: list[Gradients], samples: 
     within = (both[:count, :count] + both[count:, count:]) / 2
     trace = noise_trace((within + across) / 2, within, 2, samples)
     return Noise(across, within - across, trace)
+
+
+def agreement(
+    tasks: Sequence[str], mean: Float[Tensor, "k k"], weights: Float[Tensor, " k"]
+) -> dict[str, Tensor]:
+    """How much at odds at least two tasks are, by the names under which that is logged.
+
+    Args:
+        tasks: their names.
+        mean: A, the Gramian of the mean gradients.
+        weights: those applied.
+    """
+    cosine, similarity = cosines(mean), magnitude_similarity(mean)
+    itgn = itgn_ratio(mean, weights)
+    report = {"conflict_rate": conflict_rate(mean)}
+    report |= {f"itgn/{task}": value for task, value in zip(tasks, itgn, strict=True)}
+    for (j, one), (k, other) in combinations(enumerate(tasks), 2):
+        report[f"cosine/{one}/{other}"] = cosine[j, k]
+        report[f"similarity/{one}/{other}"] = similarity[j, k]
+    return report
 
 
 class NoiseAverages:

@@ -13,6 +13,7 @@ from lightning_mtl.callbacks.charts import cosine_figure, history_figure, pixels
 from lightning_mtl.callbacks.noise_averages import (
     Noise,
     NoiseAverages,
+    agreement,
     noise_between_parts,
     noise_between_steps,
 )
@@ -21,11 +22,8 @@ from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, 
 from lightning_mtl.gradients import Gradients, add, gramian, wide
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.noise import (
-    conflict_rate,
     cosines,
     gradient_to_noise,
-    itgn_ratio,
-    magnitude_similarity,
     nearest_psd,
     noise_scale,
 )
@@ -43,12 +41,16 @@ class GradientNoiseMonitor(L.Callback):
     Logged under `train/noise/`, for each task unless said otherwise:
 
     * `gradient_norm/<task>`: ||g_k|| of the step, biased upwards by its noise;
-    * `gnr/<task>`: gradient-to-noise ratio at the applied weights (see `MaxGNR`);
+    * `gnr/<task>`: gradient-to-noise ratio at the applied weights, by the formula of `MaxGNR`. That
+      weighting's own `train/gnr/<task>` is another estimate: over every step that it solves, where
+      its `gradients=` measures and at the weights that it finds; it is the one it maximises;
     * `itgn/<task>`: ||Σ_{j≠k} w_j g_j|| / ||w_k g_k||, the others' pull against the task's own;
     * `noise_scale/<task>`: tr Σ_k / |G_k|² in samples, the critical batch size of McCandlish et al.
       (arXiv 1812.06162, 2018);
     * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair;
     * `conflict_rate`: the share of pairs with a negative cosine.
+
+    The last three lines and `itgn` take two tasks: with one they are neither logged nor drawn.
 
     In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that
     measured something and `pictures/noise.png`, GNR and weights over the run, when training ends.
@@ -179,16 +181,10 @@ class GradientNoiseMonitor(L.Callback):
     def _report(
         self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int
     ) -> dict[str, Tensor]:
-        cosine, similarity = cosines(mean), magnitude_similarity(mean)
-        report = {"conflict_rate": conflict_rate(mean)}
-        itgn = itgn_ratio(mean, weights)
-        for k, task in enumerate(tasks):
-            report[f"gradient_norm/{task}"] = mean[k, k].sqrt()
-            report[f"itgn/{task}"] = itgn[k]
-            for j in range(k):
-                report[f"cosine/{tasks[j]}/{task}"] = cosine[j, k]
-                report[f"similarity/{tasks[j]}/{task}"] = similarity[j, k]
-        self._cosines = (tasks, cosine.tolist())
+        report = {f"gradient_norm/{task}": mean[k, k].sqrt() for k, task in enumerate(tasks)}
+        if len(tasks) > 1:
+            report |= agreement(tasks, mean, weights)
+            self._cosines = (tasks, cosines(mean).tolist())
         ratio = torch.full_like(weights, float("nan"))
         if noise is not None:
             ratio = gradient_to_noise(

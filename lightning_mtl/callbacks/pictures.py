@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 from torchvision.utils import make_grid, save_image
 
+from lightning_mtl.callbacks.captions import legend, prediction_words, target_words, written
 from lightning_mtl.dense_prediction import DensePrediction
 
 PADDING = 2
@@ -25,14 +26,26 @@ class PredictionGrid(L.Callback):
     """Draws a grid every few epochs: one row a frame; input, then target and prediction per task.
 
     Saved as `pictures/epoch_<n>.png` in the folder of the log, beside the checkpoints, and sent to
-    the TensorBoard logger if there is one.
+    the TensorBoard logger if there is one. A target of depth has the range of its colours in metres
+    written on it, what is predicted for an image as a whole stands there as text, and classes have
+    a legend.
 
     Args:
-        every_n_epochs: how often; the end of training is always drawn, whatever ended it.
-        frames: how many frames of the first validation batch.
+        every_n_epochs: how often, at least 1; the end of training is always drawn, whatever ended
+            it.
+        frames: how many frames of the first validation batch, at least 1.
+
+    Raises:
+        ValueError: if one of them is less than 1.
     """
 
     def __init__(self, every_n_epochs: int = 10, frames: int = 4) -> None:
+        for name, value in (("every_n_epochs", every_n_epochs), ("frames", frames)):
+            if value < 1:
+                raise ValueError(
+                    f"`PredictionGrid({name}=)` should be at least 1. Found {value}. Leave the"
+                    " callback out to draw nothing."
+                )
         self.every_n_epochs = every_n_epochs
         self.frames = frames
         self._batch: dict[str, Any] = {}
@@ -95,25 +108,30 @@ class PredictionGrid(L.Callback):
 
 
 def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 height width"]:
-    """The grid for one batch, RGB in [0, 1], with a line of titles.
+    """The grid for one batch, RGB in [0, 1], with titles above and a legend of classes below.
 
     The module draws in evaluation mode and is left in the mode that it was in. Small images are
     drawn larger, pixel by pixel, so that the titles fit above them.
     """
     predictions = _predictions(module, batch["image"])
     image = batch["image"].float().clamp(0, 1)
-    columns = {"input": image}
-    for name, task in module.tasks.items():
-        if name in batch:
-            columns[f"{name}: target"] = task.draw_target(batch[name])
-            columns[f"{name}: predicted"] = task.draw(predictions[name].float(), batch[name])
     height, width = image.shape[-2:]
     times = ceil(SMALLEST_WIDTH / width)
     size = (times * height, times * width)
-    cells = [F.interpolate(column.to(image), size) for column in columns.values()]
+    columns = {"input": F.interpolate(image, size)}
+    for name, task in module.tasks.items():
+        if name in batch:
+            target, prediction = batch[name], predictions[name].float()
+            seen = F.interpolate(task.draw_target(target).to(image), size)
+            said = F.interpolate(task.draw(prediction, target).to(image), size)
+            columns[f"{name}: target"] = written(seen, target_words(task, target))
+            columns[f"{name}: predicted"] = written(said, prediction_words(task, prediction))
+    cells = list(columns.values())
     frames = torch.stack(cells, dim=1).flatten(0, 1).cpu()
     grid = make_grid(frames, nrow=len(columns), padding=PADDING, pad_value=1.0)
-    return torch.cat([_titles(list(columns), grid.shape[-1], size[1] + PADDING), grid], dim=1)
+    titles = _titles(list(columns), grid.shape[-1], size[1] + PADDING)
+    drawn = {name: task for name, task in module.tasks.items() if name in batch}
+    return torch.cat([titles, grid, legend(drawn, grid.shape[-1])], dim=1)
 
 
 def _predictions(module: DensePrediction, image: Tensor) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ Saved = dict[str, Any]
 
 
 class TorchJDWeighting(JacobianWeighting):
-    """A Weighting or an Aggregator of `torchjd.aggregation`, in everything that Lightning does.
+    """A Weighting or an Aggregator of `torchjd.aggregation`, used as a callback of the Trainer.
 
     A Weighting gives w, with d = wᵀJ. It receives what its class is declared for, the Gramian or
     the Jacobian; `MoDoWeighting` and `SDMGradWeighting` receive the mean of J_r J_sᵀ over different

@@ -223,6 +223,38 @@ def test_accumulation_is_refused_with_a_way_out() -> None:
         trainer.fit(Toy(), toy_loader())
 
 
+class WarmUp(Toy):
+    """The warm-up of the learning rate that Lightning's documentation shows."""
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        optimizer.step(closure=optimizer_closure)
+        self.warm_up(optimizer)
+
+    def warm_up(self, optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr * min(1.0, (self.trainer.global_step + 1) / 10)
+
+
+class WarmUpOfAllGroups(WarmUp):
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        Toy.optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure)
+        self.warm_up(optimizer)
+
+
+def test_an_optimizer_step_that_would_train_one_group_only_is_refused_with_what_to_write() -> None:
+    with pytest.raises(
+        RuntimeError, match=r"`WarmUp` steps without it.*`super\(\).optimizer_step\("
+    ):
+        fitted(AlternatingUpdates(), WarmUp())
+
+
+def test_an_optimizer_step_that_calls_that_of_the_module_trains_all_groups() -> None:
+    start, module = Toy(), WarmUpOfAllGroups()
+    fitted(AlternatingUpdates(), module)
+    for task in TASKS:
+        assert not torch.equal(module.heads[task].weight, start.heads[task].weight)
+
+
 @both_states
 @pytest.mark.parametrize(
     "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}], ids=str

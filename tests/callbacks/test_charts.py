@@ -51,6 +51,12 @@ def test_every_task_has_one_colour_in_both_curves_and_the_legend(tasks: int) -> 
     assert [text.get_text() for text in legend.get_texts()] == names(tasks)
 
 
+def test_curves_that_coincide_are_all_seen() -> None:
+    same = {name: [1.0, 1.0, 1.0] for name in names(3)}
+    lower = history_figure([0, 1, 2], same, same).axes[1]
+    assert len({line.get_linestyle() for line in lower.lines}) == 3
+
+
 def test_ratios_are_on_a_log_scale_with_a_gap_where_there_is_no_signal() -> None:
     curves = {"depth": [float("nan"), 0.01, 0.0, 10.0]}
     upper, lower = history_figure([0, 1, 2, 3], curves, curves).axes

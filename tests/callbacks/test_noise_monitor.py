@@ -188,6 +188,23 @@ def test_groups_that_take_turns_each_have_their_noise_measured(tmp_path: Path) -
     assert monitor.history["step"] == list(range(0, 20, 2))
 
 
+@pytest.mark.parametrize(("size", "pairs"), [(1, 0), (2, 1)])
+def test_what_takes_two_tasks_is_neither_logged_nor_drawn_where_one_steps_alone(
+    size: int, pairs: int, tmp_path: Path
+) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=2)
+    callbacks = [AlternatingUpdates(group_size=size), monitor]
+    trainer = quiet_trainer(callbacks=callbacks, default_root_dir=tmp_path)
+    trainer.fit(Toy(), toy_loader())
+    kinds = [name.split("/")[2] for name in trainer.logged_metrics if "/noise/" in name]
+    assert kinds.count("gradient_norm") == 3
+    assert kinds.count("cosine") == kinds.count("similarity") == pairs
+    assert kinds.count("conflict_rate") == pairs
+    assert kinds.count("itgn") == 2 * pairs
+    assert (tmp_path / "pictures" / "noise.png").is_file()
+    assert (tmp_path / "pictures" / "cosines.png").is_file() == bool(pairs)
+
+
 @pytest.mark.parametrize("name", ["none", "MGDA", "AlternatingUpdates"])
 @pytest.mark.parametrize("kind", [PartlyLabelled, TwoTrunks])
 def test_absent_tasks_and_growing_trunks_are_measured_as_far_as_they_go(

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_mtl.callbacks import PredictionGrid
+from lightning_mtl.callbacks.captions import legend
 from lightning_mtl.callbacks.pictures import PADDING, SMALLEST_WIDTH, _titles, draw
 from tests.test_dense_prediction import SIZE, rooms, three_tasks
 from tests.toy import Toy, quiet_trainer, toy_loader
@@ -22,6 +23,11 @@ HEIGHT, WIDTH = (SMALLEST_WIDTH // SIZE[1] * side for side in SIZE)
 def title_height(*tasks: str) -> int:
     names = ["input", *(f"{task}: {kind}" for task in tasks for kind in ("target", "predicted"))]
     return _titles(names, 1, WIDTH + PADDING).shape[1]
+
+
+def legend_height(columns: int, *tasks: str) -> int:
+    width = columns * (WIDTH + PADDING) + PADDING
+    return legend({name: three_tasks().tasks[name] for name in tasks}, width).shape[1]
 
 
 ALL = ("segmentation", "depth", "normals")
@@ -91,7 +97,10 @@ def test_it_has_a_row_a_frame_and_two_columns_a_task_beside_the_image():
     for tasks in (ALL, ("depth",), ()):
         picture = draw(module, {key: batch[key] for key in ("image", *tasks)})
         expected = (
-            title_height(*tasks) + 2 * (HEIGHT + PADDING) + PADDING,
+            title_height(*tasks)
+            + 2 * (HEIGHT + PADDING)
+            + PADDING
+            + legend_height(1 + 2 * len(tasks), *tasks),
             (1 + 2 * len(tasks)) * (WIDTH + PADDING) + PADDING,
         )
         # With one column `make_grid` puts the frames into it as well.
@@ -118,6 +127,25 @@ def test_no_title_reaches_into_the_next_column(name):
     assert (strip[:, :, 98:100] == 1).all()
 
 
+@pytest.mark.parametrize("arguments", [{"every_n_epochs": 0}, {"frames": 0}])
+def test_drawing_nothing_is_an_error_that_names_the_argument(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=rf"`PredictionGrid\({name}=\)` .* at least 1. Found 0"):
+        PredictionGrid(**arguments)
+
+
+def test_the_target_of_depth_has_its_range_written_on_it():
+    module = three_tasks().eval()
+    batch = next(iter(rooms(1, 1)))
+    picture = draw(module, batch)
+    top, left = title_height(*ALL) + PADDING, 3 * (WIDTH + PADDING) + PADDING
+    found = picture[:, top : top + HEIGHT, left : left + WIDTH]
+    plain = module.tasks["depth"].draw_target(batch["depth"])[0]
+    changed = (found[:, 1::3, 1::3] - plain).abs().amax(dim=0) > 0.02
+    assert changed.any()
+    assert not changed[: SIZE[0] // 2].any()
+
+
 def test_drawing_leaves_the_module_in_its_mode():
     module = three_tasks()
     module.train()
@@ -139,19 +167,22 @@ def test_it_is_a_png_of_that_size_and_in_tensorboard(tmp_path):
     with Image.open(tmp_path / "run" / "pictures" / "epoch_001.png") as image:
         assert image.size == (
             7 * (WIDTH + PADDING) + PADDING,
-            title_height(*ALL) + HEIGHT + 2 * PADDING,
+            title_height(*ALL) + HEIGHT + 2 * PADDING + legend_height(7, *ALL),
         )
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert events.Tags()["images"] == ["val/predictions"]
 
 
-def test_drawing_changes_nothing_in_the_run():
+def test_drawing_changes_nothing_in_the_run(tmp_path):
     results = []
     for callbacks in ([], [PredictionGrid(every_n_epochs=1)]):
         module = three_tasks()
         trainer = quiet_trainer(
-            max_epochs=2, limit_train_batches=1, callbacks=callbacks, logger=False
+            max_epochs=2,
+            limit_train_batches=1,
+            callbacks=callbacks,
+            default_root_dir=tmp_path,
         )
         trainer.fit(module, rooms(2), rooms(2))
         results.append([parameter.detach().clone() for parameter in module.parameters()])
