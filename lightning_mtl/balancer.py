@@ -1,6 +1,6 @@
 """What the module asks of those that balance its tasks and of those that only look."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ class Balancer(Protocol):
     """What the module asks of a weighting; `lightning_mtl.callbacks.Weighting` is one."""
 
     tasks: tuple[str, ...]
+    positive_losses: ClassVar[bool]
+
+    def prepare(self, device: torch.device) -> None:
+        """Look at the random numbers, say, just before the losses of a micro-batch are computed."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains."""
@@ -46,6 +50,10 @@ class PlainSum:
     """The balancer of a module without a weighting: Σ L_k."""
 
     tasks: tuple[str, ...] = ()
+    positive_losses: ClassVar[bool] = False
+
+    def prepare(self, device: torch.device) -> None:
+        """Nothing."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """All."""

@@ -42,6 +42,15 @@ def union_over_ranks(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for rank in gathered for name in rank))
 
 
+def from_first_rank(number: int) -> int:
+    """The number that the first rank has; exchanged as an object."""
+    if world_size() == 1:
+        return number
+    numbers = [number]
+    dist.broadcast_object_list(numbers, src=0)
+    return numbers[0]
+
+
 def sum_gradients_over_ranks(gradients: Sequence[Tensor]) -> list[Tensor]:
     """Sum a list of gradients over all ranks, a bucket at a time."""
     if world_size() == 1:

@@ -1,10 +1,11 @@
 """Refusing losses that cannot be trained by, without making the host wait for the device."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import lightning as L
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -17,6 +18,18 @@ class NonFiniteLossError(ValueError):
             f"The task losses of step {step} should be finite. Found {found}. Nothing after this"
             " step can be trusted. Look at the labels and the learning rate; in float16, try"
             " `precision='bf16-mixed'`."
+        )
+
+
+class NegativeLossError(ValueError):
+    """A task loss was negative under a weighting that needs positive ones."""
+
+    def __init__(self, weighting: str, losses: dict[str, float], step: int) -> None:
+        found = ", ".join(f"`{task}` = {loss}" for task, loss in losses.items())
+        super().__init__(
+            f"`{weighting}` needs positive losses: it looks at their logarithms or ratios. Found"
+            f" {found} in step {step}. Add a constant to such a loss, or use a weighting that takes"
+            " losses of any sign."
         )
 
 
@@ -42,8 +55,38 @@ class NonFiniteParameterError(ValueError):
         )
 
 
-class FiniteGuard:
-    """Raises for a step whose losses are not finite, as soon as that is known on the host.
+class Watched(NamedTuple):
+    """The losses of one micro-batch.
+
+    Attributes:
+        tasks: their names.
+        losses: on the host, or on their way there.
+        step: the number of the optimizer step.
+        positive_for: name of the weighting that needs them to be positive, if one does.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Float[Tensor, " K"]
+    step: int
+    positive_for: str | None
+
+    def check(self) -> None:
+        """Raise if they cannot be trained by."""
+        if not bool(torch.isfinite(self.losses).all()):
+            raise NonFiniteLossError(self._where(~torch.isfinite(self.losses)), self.step)
+        if self.positive_for is not None and bool((self.losses < 0).any()):
+            raise NegativeLossError(self.positive_for, self._where(self.losses < 0), self.step)
+
+    def _where(self, bad: Bool[Tensor, " K"]) -> dict[str, float]:
+        found = zip(self.tasks, self.losses.tolist(), bad.tolist(), strict=True)
+        return {task: loss for task, loss, is_bad in found if is_bad}
+
+
+class LossGuard:
+    """Raises for a step whose losses cannot be trained by, as soon as that is known on the host.
+
+    They have to be finite, and under some weightings positive; zero is the loss of a batch without
+    a valid label.
 
     On the CPU that is at once, before the backward pass. On an accelerator the losses travel to the
     host behind the step, and are looked at when they have arrived: at the latest before a
@@ -51,39 +94,38 @@ class FiniteGuard:
     """
 
     def __init__(self) -> None:
-        self._pending: list[tuple[tuple[str, ...], int, Tensor, torch.Event]] = []
+        self._pending: list[tuple[Watched, torch.Event]] = []
 
-    def watch(self, tasks: Sequence[str], losses: Float[Tensor, " K"], step: int) -> None:
-        """Check these losses, now or when they arrive."""
+    def watch(
+        self,
+        tasks: Sequence[str],
+        losses: Float[Tensor, " K"],
+        step: int,
+        positive_for: str | None = None,
+    ) -> None:
+        """Check these losses, now or when they arrive; see `Watched`."""
         self.check(wait=False)
         losses = losses.detach()
         if losses.device.type == "cpu":
-            _raise_if_bad(tuple(tasks), losses, step)
+            Watched(tuple(tasks), losses, step, positive_for).check()
             return
         # Blocking neither side: a pinned buffer to copy into, an event to ask whether it is full.
         host = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=True)
         host.copy_(losses, non_blocking=True)
         arrived = torch.Event(losses.device)
         arrived.record()
-        self._pending.append((tuple(tasks), step, host, arrived))
+        self._pending.append((Watched(tuple(tasks), host, step, positive_for), arrived))
 
     def check(self, wait: bool = True) -> None:
         """Look at all losses that have arrived; with `wait`, at all there are."""
         while self._pending:
-            tasks, step, losses, arrived = self._pending[0]
+            watched, arrived = self._pending[0]
             if wait:
                 arrived.synchronize()
             elif not arrived.query():
                 return
             self._pending.pop(0)
-            _raise_if_bad(tasks, losses, step)
-
-
-def _raise_if_bad(tasks: tuple[str, ...], losses: Tensor, step: int) -> None:
-    if not bool(torch.isfinite(losses).all()):
-        values = dict(zip(tasks, losses.tolist(), strict=True))
-        bad = {task: value for task, value in values.items() if not abs(value) < float("inf")}
-        raise NonFiniteLossError(bad, step)
+            watched.check()
 
 
 def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:
@@ -91,6 +133,18 @@ def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:
     bad = [name for name, value in parameters if not bool(value.isfinite().all())]
     if bad:
         raise NonFiniteParameterError(bad)
+
+
+def check_automatic(module: L.LightningModule) -> None:
+    """Refuse manual optimization, in which nothing calls the module's backward pass."""
+    if not module.automatic_optimization:
+        name = type(module).__name__
+        raise ValueError(
+            f"`{name}` should be trained in automatic optimization, in which Lightning calls the"
+            f" backward pass and the optimizer. Found `{name}.automatic_optimization = False`, in"
+            " which both are left to a `training_step` of your own, and no tasks are balanced."
+            " Remove it, and put the work of a step into `task_losses`."
+        )
 
 
 def check_losses(module: str, losses: Any) -> None:

@@ -14,7 +14,7 @@ from lightning_mtl.balancer import Balancer, Observer, PlainSum
 from lightning_mtl.bookkeeping import Bookkeeping
 from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.graph import reach, root_edge
-from lightning_mtl.guard import FiniteGuard, check_finite, check_losses
+from lightning_mtl.guard import LossGuard, check_automatic, check_finite, check_losses
 from lightning_mtl.partition import Partition
 from lightning_mtl.step import Step
 from lightning_mtl.window import Window
@@ -63,7 +63,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._report: dict[str, Tensor] = {}
         self._losses: dict[tuple[str, int], Tensor] = {}
         self._logged: set[str] = set()
-        self._guard = FiniteGuard()
+        self._guard = LossGuard()
 
     @abstractmethod
     def task_losses(self, batch: Any) -> dict[str, Tensor]:
@@ -85,10 +85,17 @@ class MultiTaskModule(L.LightningModule, ABC):
         """
         return None
 
+    def setup(self, stage: str) -> None:
+        """Check that Lightning will train it. Lightning calls it."""
+        if stage == "fit" and type(self).training_step is MultiTaskModule.training_step:
+            check_automatic(self)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the task losses and their total. Lightning calls it."""
+        check_automatic(self)
         if Bookkeeping.attach(self.trainer):
             self.start_window()
+        self.balancer.prepare(self.device)
         losses = self.task_losses(batch)
         check_losses(type(self).__name__, losses)
         before = self._partition
@@ -100,7 +107,8 @@ class MultiTaskModule(L.LightningModule, ABC):
         present = [task for task in partition.tasks if task in losses]
         values = torch.stack([losses[task].detach() for task in present])
         number = self.trainer.global_step
-        self._guard.watch(present, values, number)
+        positive_for = type(self.balancer).__name__ if self.balancer.positive_losses else None
+        self._guard.watch(present, values, number, positive_for)
         if not partition.complete:
             self._learn(partition, before or partition, losses, values.device)
         active = self.balancer.active(partition.tasks)
@@ -233,8 +241,9 @@ class MultiTaskModule(L.LightningModule, ABC):
         )
         if self.balancer.tasks and self.balancer.tasks != names:
             raise ValueError(
-                f"The checkpoint's weighting was trained on the tasks {self.balancer.tasks}. Found"
-                f" the tasks {names}. Resume with the same tasks, or start a new weighting."
+                f"This weighting was trained on the tasks {self.balancer.tasks}, in an earlier run"
+                f" or in that of its checkpoint. Found the tasks {names}. Go on with the same"
+                " tasks, or build a new weighting."
             )
         self.balancer.tasks = names
         overridden = type(self).shared_parameters is not MultiTaskModule.shared_parameters

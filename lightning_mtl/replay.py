@@ -11,6 +11,9 @@ from torchmetrics import Metric
 
 from lightning_mtl.module import MultiTaskModule
 
+BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
+"""Attributes of a `torchmetrics.Metric` that `update` and `forward` change."""
+
 
 class RandomState(NamedTuple):
     """The state of the global generators: the host's and the device's."""
@@ -57,25 +60,31 @@ def replay(
 
 @contextmanager
 def _untouched(module: L.LightningModule) -> Iterator[None]:
-    buffers = {buffer: buffer.clone() for buffer in module.buffers()}
-    metrics = {m: _copied(m) for m in module.modules() if isinstance(m, Metric)}
+    # By owner and name: a module may put a new tensor in a buffer's place.
+    buffers = [(owner._buffers, dict(owner._buffers)) for owner in module.modules()]
+    values = {buffer: buffer.clone() for buffer in module.buffers()}
+    metrics = [(m, _copied(m)) for m in module.modules() if isinstance(m, Metric)]
     module.log = module.log_dict = _no_log  # type: ignore[method-assign]
     try:
         yield
     finally:
         del module.log, module.log_dict
-        for buffer, value in buffers.items():
+        for own, before in buffers:
+            own.clear()
+            own.update(before)
+        for buffer, value in values.items():
             buffer.copy_(value)
-        for metric, state in metrics.items():
-            for name, value in state.items():
-                setattr(metric, name, value)
+        for metric, attributes in metrics:
+            vars(metric).update(attributes)
 
 
 def _copied(metric: Metric) -> dict[str, Any]:
-    return {
+    """Its state, and what it keeps beside it: counters, and results that it has computed."""
+    state = {
         name: value.clone() if isinstance(value, Tensor) else list(value)
         for name, value in metric.metric_state.items()
     }
+    return {name: vars(metric)[name] for name in BESIDE_STATE if name in vars(metric)} | state
 
 
 def _no_log(*args: Any, **kwargs: Any) -> None:

@@ -2,34 +2,39 @@
 
 import sys
 import warnings
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.rooms import ROOMS_EXAMPLES, RoomsData, small_module
+from tests.ddp_toy import weights
+from tests.rooms import EPOCHS, ROOMS_EXAMPLES, RoomsData, small_module
 from tests.toy import parameters, quiet_trainer
 
 
-def trained(name: str, devices: int, batch_size: int) -> Tensor:
-    """The parameters after twenty steps."""
-    settings = {"devices": devices, "strategy": "ddp"} if devices > 1 else {"devices": 1}
+def trained(name: str, devices: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    """The parameters, and the last weights, after twenty steps."""
+    settings: dict[str, Any] = {"devices": devices, "max_epochs": EPOCHS}
+    if devices > 1:
+        settings["strategy"] = "ddp"
     module = small_module()
     trainer = quiet_trainer(callbacks=[ROOMS_EXAMPLES[name]()], **settings)
     trainer.fit(module, RoomsData(batch_size))
-    return parameters(module)
+    return parameters(module), weights(module)
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     results = {}
     for name in ROOMS_EXAMPLES:
-        mine = trained(name, devices=2, batch_size=2)
+        mine, last = trained(name, devices=2, batch_size=2)
         other = mine.clone()
         dist.broadcast(other, src=0)
         gap = (mine - other).abs().max()
         dist.all_reduce(gap, op=dist.ReduceOp.MAX)
         results[name] = mine
+        results[f"weights {name}"] = last
         results[f"replicas {name}"] = gap
     if dist.get_rank() == 0:
         torch.save(results, sys.argv[1])

@@ -7,24 +7,31 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer
+from lightning_mtl import MultiTaskModule
+from tests.toy import Graded, GradedData, PartlyGraded, parameters, quiet_trainer
 from tests.weightings import EXAMPLES
 
 
+def weights(module: MultiTaskModule) -> Tensor:
+    """Those that were applied last; none if the combined gradient is no weighted sum."""
+    return torch.tensor([float(weight) for weight in module.task_weights.values()])
+
+
 def train_all(devices: int, batch_size: int) -> dict[str, Tensor]:
-    """Parameters by weighting after two epochs, plain and with accumulation."""
-    settings = {"devices": devices, "max_epochs": 2}
+    """Parameters and weights after a few short epochs, plain and with accumulation."""
+    settings = {"devices": devices, "max_epochs": 4, "limit_train_batches": 6}
     if devices > 1:
         settings["strategy"] = "ddp"
     results = {}
     for name, build in EXAMPLES.items():
         for variant, accumulate in (("", 1), ("accumulated ", 2)):
-            module = Toy()
+            module = Graded()
             trainer = quiet_trainer(
                 callbacks=[build()], accumulate_grad_batches=accumulate, **settings
             )
-            trainer.fit(module, ToyData(batch_size))
+            trainer.fit(module, GradedData(batch_size))
             results[variant + name] = parameters(module)
+            results[f"weights {variant}{name}"] = weights(module)
     return results
 
 
@@ -32,9 +39,11 @@ def replica_distances() -> dict[str, float]:
     """How far the replicas are apart after training with tasks that come and go on each rank."""
     distances = {}
     for name, build in EXAMPLES.items():
-        module = PartlyLabelled()
-        trainer = quiet_trainer(callbacks=[build()], devices=2, strategy="ddp", max_epochs=2)
-        trainer.fit(module, ToyData(4))
+        module = PartlyGraded()
+        trainer = quiet_trainer(
+            callbacks=[build()], devices=2, strategy="ddp", max_epochs=4, limit_train_batches=6
+        )
+        trainer.fit(module, GradedData(4))
         mine = parameters(module)
         other = mine.clone()
         dist.broadcast(other, src=0)

@@ -40,6 +40,21 @@ def test_a_task_that_comes_and_goes_has_an_adam_of_its_own():
     torch.testing.assert_close(mine, torch.cat(theirs).detach())
 
 
+def test_a_task_that_does_not_take_a_step_keeps_its_moments():
+    with_still, without = TaskState(), TaskState()
+    without.tasks = ("a", "b")
+    for step in range(6):
+        gradient = torch.randn(2)
+        still = step % 2 == 1
+        without.present = [0] if still else [0, 1]
+        expected = adam(without, gradient[without.present], lr=0.1)
+        found = adam(with_still, gradient, lr=0.1, moving=torch.tensor([True, not still]))
+        assert torch.equal(found[without.present], expected)
+        assert not still or found[1] == 0
+    for name, moment in without.tensors.items():
+        assert torch.equal(with_still.tensors[name], moment)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e6])
 def test_the_first_step_is_the_learning_rate_whatever_the_gradient(scale):
     step = adam(TaskState(), torch.tensor([scale, -scale]), lr=0.025)

@@ -17,10 +17,11 @@ from lightning_mtl.callbacks import (
     GradNorm,
     UncertaintyWeighting,
 )
-from lightning_mtl.guard import NonFiniteLossError
+from lightning_mtl.guard import NegativeLossError, NonFiniteLossError
 from lightning_mtl.models.encoders import build_encoder
 from tests.test_plain_lightning import Plain
 from tests.toy import Toy, parameters, quiet_trainer, toy_loader
+from tests.weightings import EXAMPLES
 
 
 class Broken(Toy):
@@ -105,6 +106,50 @@ def test_a_layer_that_is_not_shared() -> None:
 def test_a_task_that_is_no_classification() -> None:
     with pytest.raises(ValueError, match=r"Found \['four'\]"):
         fit(Toy(), UncertaintyWeighting(classification=["four"]))
+
+
+@pytest.mark.parametrize("name", ["DBMTL", "DWA", "FAMO", "GeometricLoss", "GradNorm", "STCH"])
+def test_a_negative_loss_where_logarithms_or_ratios_are_taken(name: str) -> None:
+    module = Broken(lambda losses: losses | {"two": losses["two"] - 100}, step=3)
+    with pytest.raises(NegativeLossError, match=rf"`{name}` needs positive losses.*`two` = -.*3"):
+        fit(module, EXAMPLES[name]())
+
+
+@pytest.mark.parametrize("name", ["EqualWeighting", "IMTLL", "MGDA", "UncertaintyWeighting"])
+def test_a_negative_loss_is_fine_elsewhere(name: str) -> None:
+    module = Broken(lambda losses: losses | {"two": losses["two"] - 100}, step=3)
+    fit(module, EXAMPLES[name]())
+
+
+@pytest.mark.parametrize("callbacks", [[], [DWA]])
+def test_manual_optimization(callbacks: list) -> None:
+    module = Toy()
+    module.automatic_optimization = False
+    with pytest.raises(ValueError, match=r"`Toy.automatic_optimization = False`.*`task_losses`"):
+        fit(module, *(build() for build in callbacks))
+
+
+def test_manual_optimization_behind_a_setup_of_ones_own() -> None:
+    class OwnSetup(Toy):
+        def setup(self, stage: str) -> None:
+            self.automatic_optimization = False
+
+    with pytest.raises(ValueError, match=r"`OwnSetup.automatic_optimization = False`"):
+        fit(OwnSetup())
+
+
+def test_a_weighting_that_was_trained_on_other_tasks() -> None:
+    class Other(Toy):
+        task_names = ("one", "four")
+
+        def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+            losses = super().task_losses(batch)
+            return {"one": losses["one"], "four": losses["two"]}
+
+    weighting = DWA()
+    fit(Toy(), weighting)
+    with pytest.raises(ValueError, match=r"trained on .*three.*in an earlier run or.*tasks .*four"):
+        fit(Other(), weighting)
 
 
 class Unshared(Toy):

@@ -7,13 +7,15 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import JacobianWeighting
-from tests.ddp_toy import train_all
+from tests.ddp_toy import train_all, weights
 from tests.ranks import results_of
 from tests.toy import (
     TASKS,
-    PartlyLabelled,
+    Graded,
+    PartlyGraded,
     ResumableLoader,
     Toy,
     parameters,
@@ -28,10 +30,31 @@ every_weighting = pytest.mark.parametrize("name", EXAMPLES)
 every_weighting_of_all_parts = pytest.mark.parametrize("name", OF_ALL_PARTS)
 
 
+SHORT_EPOCHS = {"max_epochs": 4, "limit_train_batches": 5}
+"""Some rules move with an epoch or a validation only."""
+
+
+def validation() -> DataLoader:
+    return toy_loader(batch_size=16, samples=16)
+
+
 def fitted(name: str, module: Toy | None = None, batch_size: int = 4, **settings) -> Tensor:
-    module = module or Toy()
-    quiet_trainer(callbacks=[EXAMPLES[name]()], **settings).fit(module, toy_loader(batch_size))
+    module = module or Graded()
+    trainer = quiet_trainer(callbacks=[EXAMPLES[name]()], **settings)
+    trainer.fit(module, toy_loader(batch_size), validation())
+    assert has_moved(name, weights(module))
     return parameters(module)
+
+
+OFTEN_EQUAL = ("EqualWeighting", "GradVac", "PCGrad")
+"""The last two have weights of 1 in every step without a conflict."""
+
+
+def has_moved(name: str, weights: Tensor) -> bool:
+    """Whether the weights, if there are any, have left those of equal weighting."""
+    if name in OFTEN_EQUAL or not weights.numel():
+        return True
+    return bool((weights - 1).abs().max() > 1e-4)
 
 
 @every_weighting_of_all_parts
@@ -47,7 +70,7 @@ def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
 )
 def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
     start = parameters(Toy())
-    trained = fitted(name, **settings)
+    trained = fitted(name, **SHORT_EPOCHS, **settings)
     assert torch.isfinite(trained).all()
     assert not torch.equal(trained, start)
 
@@ -55,14 +78,16 @@ def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
 @every_weighting
 def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
     def train(ckpt_path: Path | None = None) -> Tensor:
-        module = Toy(torch.optim.Adam, lr=0.01)
+        module = Graded(torch.optim.Adam, lr=0.01)
         saver = ModelCheckpoint(
-            tmp_path, filename="middle", every_n_train_steps=53, enable_version_counter=False
+            tmp_path, filename="middle", every_n_train_steps=27, enable_version_counter=False
         )
         trainer = quiet_trainer(
             callbacks=[EXAMPLES[name](), saver], max_epochs=4, enable_checkpointing=True
         )
-        trainer.fit(module, ResumableLoader(), ckpt_path=ckpt_path)
+        batches = ResumableLoader(toy_loader(samples=40))
+        trainer.fit(module, batches, validation(), ckpt_path=ckpt_path)
+        assert has_moved(name, weights(module))
         return parameters(module)
 
     straight = train()
@@ -72,7 +97,13 @@ def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_p
 @every_weighting
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
-    trained = fitted(name, PartlyLabelled(), max_epochs=2, accumulate_grad_batches=accumulate)
+    trained = fitted(
+        name,
+        PartlyGraded(),
+        max_epochs=4,
+        limit_train_batches=8,
+        accumulate_grad_batches=accumulate,
+    )
     assert torch.isfinite(trained).all()
 
 
@@ -107,8 +138,11 @@ class Witness(L.Callback):
 )
 def test_logged_weights_reproduce_the_applied_gradient(name: str) -> None:
     witness = Witness()
-    quiet_trainer(callbacks=[EXAMPLES[name](), witness]).fit(Toy(), toy_loader())
+    module = Graded()
+    trainer = quiet_trainer(callbacks=[EXAMPLES[name](), witness], **SHORT_EPOCHS)
+    trainer.fit(module, toy_loader(), validation())
     assert witness.worst < 1e-5
+    assert has_moved(name, weights(module))
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +162,7 @@ def test_two_ranks_equal_one(name: str, variant: str, two_ranks, one_rank) -> No
     torch.testing.assert_close(
         two_ranks[variant + name], one_rank[variant + name], atol=1e-5, rtol=1e-4
     )
+    assert has_moved(name, two_ranks[f"weights {variant}{name}"])
 
 
 @every_weighting

@@ -9,8 +9,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tests.ddp_family_rooms import trained
+from tests.ddp_toy import weights
 from tests.ranks import results_of
-from tests.rooms import ROOMS_EXAMPLES, STEPS, ResumableRooms, RoomsData, small_module
+from tests.rooms import EPOCHS, ROOMS_EXAMPLES, STEPS, ResumableRooms, RoomsData, small_module
+from tests.test_family import has_moved
 from tests.toy import parameters, quiet_trainer
 
 pytestmark = pytest.mark.slow
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.slow
 SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {},
     "bf16-mixed": {"precision": "bf16-mixed"},
-    "accumulation": {"accumulate_grad_batches": 4, "max_epochs": 4},
+    "accumulation": {"accumulate_grad_batches": 4},
     "clipping": {"gradient_clip_val": 0.1},
 }
 
@@ -32,12 +34,15 @@ def two_ranks() -> dict[str, Tensor]:
 def runs(name: str, way: str) -> None:
     module = small_module()
     start = parameters(module)
-    trainer = quiet_trainer(callbacks=[ROOMS_EXAMPLES[name]()], **SETTINGS[way])
-    trainer.fit(module, RoomsData(batch_size=2))
+    settings = SETTINGS[way]
+    trainer = quiet_trainer(callbacks=[ROOMS_EXAMPLES[name]()], max_epochs=EPOCHS, **settings)
+    steps = STEPS // EPOCHS * settings.get("accumulate_grad_batches", 1)
+    trainer.fit(module, RoomsData(batch_size=2, steps=steps))
     assert trainer.global_step == STEPS
     end = parameters(module)
     assert torch.isfinite(end).all()
     assert not torch.equal(end, start)
+    assert has_moved(name, weights(module))
 
 
 def resumes(name: str, folder: Path) -> None:
@@ -45,7 +50,7 @@ def resumes(name: str, folder: Path) -> None:
         module = small_module(torch.optim.Adam)
         saver = ModelCheckpoint(folder, filename="middle", every_n_train_steps=13, save_top_k=1)
         trainer = quiet_trainer(
-            callbacks=[ROOMS_EXAMPLES[name](), saver], enable_checkpointing=True
+            callbacks=[ROOMS_EXAMPLES[name](), saver], max_epochs=EPOCHS, enable_checkpointing=True
         )
         trainer.fit(module, ResumableRooms(2), ckpt_path=ckpt_path)
         assert trainer.global_step == STEPS
@@ -65,8 +70,9 @@ def test_twenty_steps(name: str, way: str, tmp_path: Path, request: pytest.Fixtu
     else:
         ranks = request.getfixturevalue("two_ranks")
         assert ranks[f"replicas {name}"] == 0.0
+        assert has_moved(name, ranks[f"weights {name}"])
         # Rules on J_r J_sᵀ of different parts see more of them with two ranks.
         if not getattr(ROOMS_EXAMPLES[name](), "cross_parts", False):
-            one = trained(name, devices=1, batch_size=4)
+            one, _ = trained(name, devices=1, batch_size=4)
             # Twenty steps amplify the rounding of another order of sums.
             torch.testing.assert_close(ranks[name], one, atol=2e-5, rtol=1e-4)

@@ -1,13 +1,19 @@
-"""Losses that are not finite stop a run, with names, before anything is spoiled."""
+"""Losses that cannot be trained by stop a run, with names, before anything is spoiled."""
 
 import pytest
 import torch
 
-from lightning_mtl.guard import FiniteGuard, NonFiniteGradientError, NonFiniteLossError
+from lightning_mtl.guard import (
+    LossGuard,
+    NegativeLossError,
+    NonFiniteGradientError,
+    NonFiniteLossError,
+    Watched,
+)
 
 
 def test_finite_losses_pass():
-    guard = FiniteGuard()
+    guard = LossGuard()
     guard.watch(["a", "b"], torch.tensor([1e38, -1e38]), step=0)
     guard.check()
 
@@ -15,7 +21,7 @@ def test_finite_losses_pass():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_bad_loss_on_the_host_raises_at_once_and_names_task_and_step(bad):
     with pytest.raises(NonFiniteLossError, match="step 17") as error:
-        FiniteGuard().watch(["depth", "edges"], torch.tensor([1.0, bad]), step=17)
+        LossGuard().watch(["depth", "edges"], torch.tensor([1.0, bad]), step=17)
     assert "`edges`" in str(error.value)
     assert "`depth`" not in str(error.value)
 
@@ -33,14 +39,14 @@ class Arrived:
         self.done = True
 
 
-def pending(guard: FiniteGuard, loss: float, step: int) -> Arrived:
+def pending(guard: LossGuard, loss: float, step: int, positive_for: str | None = None) -> Arrived:
     event = Arrived()
-    guard._pending.append((("a",), step, torch.tensor([loss]), event))
+    guard._pending.append((Watched(("a",), torch.tensor([loss]), step, positive_for), event))
     return event
 
 
 def test_losses_under_way_from_a_device_are_not_waited_for():
-    guard = FiniteGuard()
+    guard = LossGuard()
     event = pending(guard, float("nan"), step=3)
     guard.check(wait=False)
     event.done = True
@@ -49,11 +55,32 @@ def test_losses_under_way_from_a_device_are_not_waited_for():
 
 
 def test_waiting_looks_at_everything_and_raises_for_the_first_bad_step():
-    guard = FiniteGuard()
+    guard = LossGuard()
     for step, loss in enumerate([1.0, float("inf"), float("nan")]):
         pending(guard, loss, step)
     with pytest.raises(NonFiniteLossError, match=r"step 1 .*`a` = inf"):
         guard.check()
+
+
+def test_a_negative_loss_is_refused_where_losses_have_to_be_positive():
+    guard = LossGuard()
+    losses = torch.tensor([1.0, -0.5, 0.0])
+    guard.watch(["a", "b", "c"], losses, step=4)
+    with pytest.raises(NegativeLossError, match=r"`Rule` needs positive .*`b` = -0.5 in step 4"):
+        guard.watch(["a", "b", "c"], losses, step=4, positive_for="Rule")
+
+
+def test_a_loss_of_zero_is_positive_enough():
+    LossGuard().watch(["a", "b"], torch.tensor([1.0, 0.0]), step=0, positive_for="Rule")
+
+
+def test_negative_losses_under_way_from_a_device_are_refused_when_they_arrive():
+    guard = LossGuard()
+    event = pending(guard, -1.0, step=3, positive_for="Rule")
+    guard.check(wait=False)
+    event.done = True
+    with pytest.raises(NegativeLossError, match=r"`a` = -1.0 in step 3"):
+        guard.check(wait=False)
 
 
 def test_gradients_are_named_by_their_tasks():

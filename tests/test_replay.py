@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MeanMetric
 
 from lightning_mtl.replay import RandomState, replay
 from tests.toy import TASKS, Toy, quiet_trainer, toy_loader
@@ -12,9 +13,15 @@ class Noisy(Toy):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(8)
+        self.metric = MeanMetric()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("last", None)
 
     def task_losses(self, batch):
         x, *targets = batch
+        self.calls = self.calls + 1
+        self.last = x.mean()
+        self.metric(x)
         features = self.norm(self.trunk(x))
         features = features + torch.randn_like(features)
         return {
@@ -36,6 +43,21 @@ def test_replayed_losses_are_those_of_the_first_time() -> None:
         assert not again[task].requires_grad
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in module.named_buffers())
+
+
+def test_buffers_that_are_replaced_and_counters_of_metrics_are_put_back() -> None:
+    module, batch = Noisy(), next(iter(toy_loader()))
+    replay(quiet_trainer(), module, batch, RandomState.now(module.device))
+    assert module.calls == 0 and module.last is None
+    assert module.metric.update_count == 0
+    start = RandomState.now(module.device)
+    module.task_losses(batch)
+    mean = module.metric.compute()
+    kept = module.calls, module.last
+    replay(quiet_trainer(), module, [batch[0] + 1, *batch[1:]], start)
+    assert module.calls is kept[0] and module.last is kept[1]
+    assert module.metric.update_count == 1
+    assert module.metric.compute() == mean
 
 
 def test_the_precision_is_that_of_the_training() -> None:

@@ -67,6 +67,17 @@ def toy_loader(batch_size: int = 4, samples: int = 80) -> DataLoader:
     return DataLoader(toy_data(samples), batch_size=batch_size)
 
 
+class GradedData(ToyData):
+    """The same, and a few samples to validate on, of which every rank sees its own."""
+
+    def val_dataloader(self) -> DataLoader:
+        data = toy_data(16)
+        sampler = DistributedSampler(
+            data, self.trainer.world_size, self.trainer.global_rank, shuffle=False
+        )
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler)
+
+
 def quiet_trainer(**overrides: Any) -> L.Trainer:
     settings: dict[str, Any] = {
         "accelerator": "cpu",
@@ -76,6 +87,7 @@ def quiet_trainer(**overrides: Any) -> L.Trainer:
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
     }
     return L.Trainer(**(settings | overrides))
 
@@ -136,6 +148,26 @@ class PartlyLabelled(Toy):
         }
         kept = {task: loss for task, loss in losses.items() if present[task]}
         return kept or {TASKS[0]: losses[TASKS[0]]}
+
+
+class Graded(Toy):
+    """A toy that validates how well each task performs: an indicator in (0, 1]."""
+
+    def on_fit_start(self) -> None:
+        # Ranks that nobody has seeded alike.
+        torch.manual_seed(7 + self.global_rank)
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        x, *targets = batch
+        features = self.trunk(x)
+        for task, target in zip(TASKS, targets, strict=True):
+            error = (self.heads[task](features) - target).abs()
+            # Without `sync_dist`, as many write it: every rank logs what it has seen.
+            self.log(f"val/{task}", torch.exp(-error).mean(), batch_size=len(x))
+
+
+class PartlyGraded(Graded, PartlyLabelled):
+    """Validated, and with tasks that come and go."""
 
 
 class Skipping(Toy):

@@ -53,7 +53,9 @@ EXAMPLES: dict[str, Callable[[], Weighting]] = {
     "ConFIG": ConFIG,
     "DBMTL": DBMTL,
     "DualProj": DualProj,
-    "DynamicTaskPriority": lambda: DynamicTaskPriority({"one": "val/one", "two": "val/two"}),
+    "DynamicTaskPriority": lambda: DynamicTaskPriority(
+        indicators={"one": "val/one", "two": "val/two"}
+    ),
     "ExcessMTL": ExcessMTL,
     "FAMO": FAMO,
     "FairGrad": FairGrad,

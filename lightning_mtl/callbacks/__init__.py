@@ -22,6 +22,7 @@ from lightning_mtl.callbacks.imtl import IMTL
 from lightning_mtl.callbacks.imtlg import IMTLG
 from lightning_mtl.callbacks.imtll import IMTLL
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 from lightning_mtl.callbacks.maxgnr import MaxGNR
 from lightning_mtl.callbacks.mgda import MGDA
 from lightning_mtl.callbacks.moco import MoCo
@@ -38,7 +39,7 @@ from lightning_mtl.callbacks.summary import MetricTable
 from lightning_mtl.callbacks.torchjd import TorchJDWeighting
 from lightning_mtl.callbacks.uncertainty import UncertaintyWeighting
 from lightning_mtl.callbacks.upgrad import UPGrad
-from lightning_mtl.callbacks.weighting import LossWeighting, Weighting
+from lightning_mtl.callbacks.weighting import Weighting
 
 __all__ = [
     "DBMTL",

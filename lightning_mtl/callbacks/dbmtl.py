@@ -34,6 +34,7 @@ class DBMTL(JacobianWeighting):
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
+    positive_losses: ClassVar[bool] = True
 
     def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
         super().__init__()

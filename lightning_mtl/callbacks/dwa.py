@@ -1,11 +1,13 @@
 """Dynamic weight averaging."""
 
+from typing import ClassVar
+
 import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 
 
 class DWA(LossWeighting):
@@ -17,11 +19,18 @@ class DWA(LossWeighting):
     Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7. The
     means run over the optimizer steps of all ranks in which the task was present.
 
-    Scale: Σ w = K, as in the paper. Heads: weighted.
+    Scale: Σ w = K, as in the paper, LibMTL and MTAN. nash-mtl divides by K, and compares windows of
+    25 steps instead of epochs.
+    Heads: weighted, as the network minimises the objective.
+    Cost: F + H + B.
+    Deviations: none. Losses have to be positive, as a ratio of others is no rate of training; one
+    of zero, of a batch without a valid label, counts as absent.
 
     Args:
         temperature: T; large values even the weights out.
     """
+
+    positive_losses: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
@@ -39,7 +48,7 @@ class DWA(LossWeighting):
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add to this epoch's means."""
         self.state.write("sum", self.state.read("sum", losses) + losses)
-        self.state.write("steps", self.state.read("steps", losses) + 1)
+        self.state.write("steps", self.state.read("steps", losses) + (losses > 0))
 
     def end_epoch(self) -> None:
         """Shift the history by one epoch; a task that did not occur keeps its own."""

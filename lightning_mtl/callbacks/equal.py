@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 
 
 class EqualWeighting(LossWeighting):
@@ -12,6 +12,11 @@ class EqualWeighting(LossWeighting):
 
     The baseline to beat: with ordinary regularisation and well-chosen fixed weights it matches
     specialised methods in Kurin et al. (NeurIPS 2022) and Xin et al. (NeurIPS 2022).
+
+    Scale: Σ w = K; some code bases minimise the mean of the losses, 1/K of it.
+    Heads: weighted, by 1.
+    Cost: F + H + B.
+    Deviations: none.
     """
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

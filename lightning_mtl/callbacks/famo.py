@@ -4,17 +4,14 @@ from typing import Any, ClassVar
 
 import lightning as L
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.adam import adam
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 from lightning_mtl.distributed import sum_over_ranks
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.replay import RandomState, replay
-
-SMALLEST = 1e-8
-"""What a loss of zero counts as."""
 
 
 class FAMO(LossWeighting):
@@ -29,11 +26,14 @@ class FAMO(LossWeighting):
     Algorithm 1.
 
     Scale: Σ w = 1, as in the paper. Part of the authors' code multiplies by c where the paper
-    divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5. Heads: weighted.
+    divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5; in LibMTL and TorchJD it is 1e-3.
+    Heads: weighted, as the network minimises the objective.
+    Cost: 2 F + H + B; under gradient accumulation 2 F + H + B + (K - 1) B and K P numbers.
     Deviations: Adam moves ξ, as in the authors' code. The losses after the step are computed
     with the same dropout, and without touching batch norm's statistics, metrics, logs or random
     numbers; under gradient accumulation for all batches of the window, which stay in memory
-    until then.
+    until then. Losses have to be positive; a loss of zero, of a batch without a valid label,
+    counts as absent: its weight is 0, and its ξ stays.
 
     Args:
         lr: learning rate of ξ.
@@ -42,6 +42,7 @@ class FAMO(LossWeighting):
 
     price: ClassVar[str] = "2 F + H + B"
     depends_on_losses: ClassVar[bool] = True
+    positive_losses: ClassVar[bool] = True
 
     def __init__(self, lr: float = 0.025, gamma: float = 1e-3) -> None:
         super().__init__()
@@ -52,9 +53,9 @@ class FAMO(LossWeighting):
         self._before: Float[Tensor, " K"] | None = None
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """The weights c z / L."""
-        share = self._shares(losses) / losses.clamp(min=SMALLEST)
-        return share / share.sum()
+        """The weights c z / L, which are softmax(ξ - log L); 0 for a loss of zero."""
+        logits = self.state.read("logits", losses) - _logarithms(losses)
+        return _softmax(logits, losses > 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Remember the losses before the step."""
@@ -67,24 +68,22 @@ class FAMO(LossWeighting):
             before: the losses of the tasks present, before the step.
             after: those of the same samples, after it.
         """
-        change = before.clamp(min=SMALLEST).log() - after.clamp(min=SMALLEST).log()
         # A step that diverges teaches nothing, and must not be remembered for ever.
-        change = torch.where(torch.isfinite(change), change, torch.zeros_like(change))
-        shares = self._shares(before)
+        known = (before > 0) & (after > 0) & torch.isfinite(after)
+        change = torch.where(known, _logarithms(before) - _logarithms(after), 0.0)
         logits = self.state.read("logits", before)
+        shares = _softmax(logits, known)
         gradient = shares * (change - shares @ change) + self.gamma * logits
-        self.state.write("logits", logits - adam(self.state, gradient, self.lr))
+        self.state.write("logits", logits - adam(self.state, gradient, self.lr, moving=known))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted epoch had accumulated."""
         self._window = []
         self._before = None
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def prepare(self, device: torch.device) -> None:
         """Note where the random numbers of this batch start."""
-        self._start = RandomState.now(pl_module.device)
+        self._start = RandomState.now(device)
 
     def on_train_batch_end(
         self,
@@ -111,5 +110,12 @@ class FAMO(LossWeighting):
         after = total / count.clamp(min=1)
         self.learn(before, torch.stack([after[task] for task in self.state.present or ()]))
 
-    def _shares(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        return torch.softmax(self.state.read("logits", losses), 0)
+
+def _logarithms(losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    return losses.clamp(min=torch.finfo(losses.dtype).tiny).log()
+
+
+def _softmax(logits: Float[Tensor, " K"], there: Bool[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """The softmax over the tasks that are there; 0 for the others, if need be all."""
+    shares = torch.softmax(torch.where(there, logits, -torch.inf), 0)
+    return torch.where(there, shares, 0.0)

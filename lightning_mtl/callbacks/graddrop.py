@@ -27,12 +27,13 @@ class GradDrop(JacobianWeighting):
 
     Args:
         leak: in [0, 1]; 1 is the plain sum.
-        seed: of the draws, which are alike on every rank and saved with checkpoints.
+        seed: of the draws, which are alike on every rank and saved with checkpoints; by default
+            that of `seed_everything`.
     """
 
     price: ClassVar[str] = "F + H + K B"
 
-    def __init__(self, leak: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, leak: float = 0.0, seed: int | None = None) -> None:
         super().__init__()
         if not 0 <= leak <= 1:
             raise ValueError(f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}.")

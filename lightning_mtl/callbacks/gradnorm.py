@@ -45,6 +45,7 @@ class GradNorm(Weighting):
     """
 
     price: ClassVar[str] = "F + H + B + K B_last"
+    positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -38,7 +38,8 @@ class GradVac(GramianWeighting):
 
     Args:
         beta: β, the share of the newest cosine in the average; 0.5 in LibMTL and TorchJD.
-        seed: of the random order, which is alike on every rank and saved with checkpoints.
+        seed: of the random order, which is alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
         gradients: see `GramianWeighting`.
         every_n_steps: see `GramianWeighting`.
         layer: see `GramianWeighting`.
@@ -48,7 +49,7 @@ class GradVac(GramianWeighting):
     def __init__(
         self,
         beta: float = 0.5,
-        seed: int = 0,
+        seed: int | None = None,
         gradients: Place = "shared",
         every_n_steps: int = 1,
         layer: str | None = None,

@@ -16,6 +16,9 @@ from lightning_mtl.task_backward import TaskBackward
 
 Place = Literal["shared", "last_layer", "features"]
 
+EXTRA: dict[Place, str] = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": "0"}
+"""What a measurement costs beside F + H + B."""
+
 
 class Solution(NamedTuple):
     """Weights, and in how many micro-batches each task was present; on the host."""
@@ -73,9 +76,13 @@ class GramianWeighting(GradientWeighting):
     @property
     def price(self) -> str:  # type: ignore[override]
         """By where the gradients are measured, and how often."""
-        extra = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": "0"}[self.gradients]
         often = "" if self.every_n_steps == 1 else f" / {self.every_n_steps}"
-        return f"F + H + B + {extra}{often}"
+        return f"F + H + B + {EXTRA[self.gradients]}{often}"
+
+    def price_of(self, accumulate: int) -> str:
+        """As of `"shared"`, where the weights come after the last batch."""
+        place: Place = self.gradients if accumulate == 1 else "shared"
+        return self.price.replace(f"B + {EXTRA[self.gradients]}", f"B + {EXTRA[place]}", 1)
 
     @abstractmethod
     def weights(

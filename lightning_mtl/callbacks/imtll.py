@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.adam import adam
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 
 
 class IMTLL(LossWeighting):
@@ -17,10 +17,13 @@ class IMTLL(LossWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, IMTL-L.
 
-    Scale: w = 1 at the start, as in the paper. Heads: weighted, as in the paper.
+    Scale: w = 1 at the start, as in the paper, LibMTL and TorchJD.
+    Heads: weighted, as in the paper.
+    Cost: F + H + B.
     Deviations: s has its own Adam and no weight decay, where LibMTL lets the network's optimizer
     decay it. The objective may go negative: `train/weighted_loss` is its data part,
-    `train/regulariser` the rest, -Σ_k s_k.
+    `train/regulariser` the rest, -Σ_k s_k. While a loss is negative its scale only grows, and so
+    its weight: negative losses should be a passing thing.
 
     Args:
         lr: learning rate of s.

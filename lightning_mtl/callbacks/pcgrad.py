@@ -25,7 +25,8 @@ class PCGrad(GramianWeighting):
     Deviations: none. LibMTL and nash-mtl also visit j = i, which projects a gradient on itself.
 
     Args:
-        seed: of the random order, which is alike on every rank and saved with checkpoints.
+        seed: of the random order, which is alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
         gradients: see `GramianWeighting`.
         every_n_steps: see `GramianWeighting`.
         layer: see `GramianWeighting`.
@@ -34,7 +35,7 @@ class PCGrad(GramianWeighting):
 
     def __init__(
         self,
-        seed: int = 0,
+        seed: int | None = None,
         gradients: Place = "shared",
         every_n_steps: int = 1,
         layer: str | None = None,

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 from lightning_mtl.generator import drawing, peek
 
 
@@ -14,14 +14,17 @@ class RandomWeighting(LossWeighting):
     Lin, Ye, Zhang & Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for
     Multi-Task Learning", TMLR 2022, eq. 3.
 
-    Scale: Σ w = 1, as in the paper; LibMTL multiplies by K. Heads: weighted.
+    Scale: Σ w = 1, as in the paper and TorchJD; LibMTL multiplies by K.
+    Heads: weighted, as the network minimises the weighted sum.
+    Cost: F + H + B.
     Deviations: none. An absent task's number is drawn too, so that draws do not depend on presence.
 
     Args:
-        seed: of the draws, which are alike on every rank and saved with checkpoints.
+        seed: of the draws, which are alike on every rank and saved with checkpoints; by default
+            that of `seed_everything`.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.seed = seed
 

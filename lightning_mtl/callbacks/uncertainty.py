@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.adam import adam
-from lightning_mtl.callbacks.weighting import LossWeighting
+from lightning_mtl.callbacks.loss_weighting import LossWeighting
 
 
 class UncertaintyWeighting(LossWeighting):
@@ -21,10 +21,13 @@ class UncertaintyWeighting(LossWeighting):
     Geometry and Semantics", CVPR 2018. The objective may go negative: `train/weighted_loss` is its
     data part, `train/regulariser` the rest, Σ_k s_k / 2.
 
-    Scale: c_k at the start. LibMTL and MTAN use c_k = 1/2 for every task.
+    Scale: c_k at the start. LibMTL, MTAN and TorchJD use c_k = 1/2 for every task; the
+    first two start at s = -1/2.
     Heads: weighted, as the network minimises the objective.
+    Cost: F + H + B.
     Deviations: s has its own Adam and no weight decay, where the paper leaves this open and several
-    implementations let the network's optimizer decay it.
+    implementations let the network's optimizer decay it. While a loss is negative its variance only
+    falls, and its weight only grows: negative losses should be a passing thing.
 
     Args:
         lr: learning rate of s.

@@ -1,19 +1,20 @@
 """What every weighting is: a callback with one method of mathematics.
 
-Here are the base of all, and that of the weightings that need only the losses. Those that need the
-gradients of the tasks are in `gradient_weighting.py`.
+Here is the base of all. That of the weightings that need only the losses is in `loss_weighting.py`,
+that of those that need the gradients of the tasks in `gradient_weighting.py`.
 """
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import lightning as L
-from jaxtyping import Float
+import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_mtl.balancer import PlainSum
+from lightning_mtl.guard import check_automatic
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.state import TaskState
 from lightning_mtl.step import Step
@@ -27,10 +28,13 @@ class Weighting(L.Callback, ABC):
     Attributes:
         price: the cost of a step, with F a forward pass, H all heads, B one trunk backward pass and
             K tasks; equal weighting costs F + H + B.
+        positive_losses: whether its formula holds for positive losses only. A negative one is then
+            an error, and one of exactly zero, of a batch without a valid label, an absent task.
         state: what it remembers from step to step.
     """
 
     price: ClassVar[str] = "F + H + B"
+    positive_losses: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.state = TaskState()
@@ -42,6 +46,13 @@ class Weighting(L.Callback, ABC):
     @abstractmethod
     def backward(self, step: Step, loss: Tensor) -> None:
         """Write the gradients, given the total as Lightning has scaled it."""
+
+    def price_of(self, accumulate: int) -> str:
+        """The price of each of `accumulate` batches that make one optimizer step: as of one."""
+        return self.price
+
+    def prepare(self, device: torch.device) -> None:
+        """Called just before the losses of a micro-batch are computed."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains: all."""
@@ -77,10 +88,15 @@ class Weighting(L.Callback, ABC):
         if len(weightings) > 1:
             found = " and ".join(f"`{type(weighting).__name__}`" for weighting in weightings)
             raise ValueError(f"A Trainer takes one weighting. Found {found}. Remove all but one.")
-        self._check_strategy(trainer.strategy)
+        if stage == "fit":
+            check_automatic(pl_module)
+        accumulate = trainer.accumulate_grad_batches
+        self._check_strategy(trainer.strategy, accumulate)
         pl_module.balancer = self
         if stage == "fit":
-            rank_zero_info(f"{name}: a step costs {self.price} (equal weighting: F + H + B)")
+            what = "a step" if accumulate == 1 else f"each of {accumulate} batches of a step"
+            price = self.price_of(accumulate)
+            rank_zero_info(f"{name}: {what} costs {price} (equal weighting: F + H + B)")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the module its plain sum back."""
@@ -113,8 +129,13 @@ class Weighting(L.Callback, ABC):
             ' these, such as `strategy="ddp"`.'
         )
 
-    def _check_strategy(self, strategy: Any) -> None:
+    def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:
         check_whole_parameters(type(self).__name__, strategy)
+
+
+def shards(strategy: Any) -> bool:
+    """Whether each rank holds only a part of the parameters, or of their gradients."""
+    return isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy))
 
 
 def check_whole_parameters(name: str, strategy: Any) -> None:
@@ -124,85 +145,9 @@ def check_whole_parameters(name: str, strategy: Any) -> None:
         name: of the callback that takes them.
         strategy: of the Trainer.
     """
-    if isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy)):
+    if shards(strategy):
         raise ValueError(
             f"`{name}` needs the gradient of each task, and `{type(strategy).__name__}` shards the"
             " parameters. Use a loss-level weighting (`UncertaintyWeighting`, say), or a strategy"
             ' that keeps whole parameters, such as `"ddp"`.'
         )
-
-
-class LossWeighting(Weighting):
-    """A weighting that needs the losses only; it works under every strategy.
-
-    The network minimises Σ w_k L_k, heads included. Over ranks, a loss is the mean of those that
-    have the task; over accumulated micro-batches, as ever in Lightning, it counts as 0 where the
-    task is absent (unless the weights wait for the end of the window, as below).
-
-    Attributes:
-        depends_on_losses: whether the weights of a step depend on its own losses. Under gradient
-            accumulation these are known only at the end of the window; the task gradients are then
-            gathered until there, at the price of a Gramian rule.
-    """
-
-    depends_on_losses: ClassVar[bool] = False
-
-    @abstractmethod
-    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """The weights of this step. Changes no state: it is called for every micro-batch.
-
-        Args:
-            losses: of the tasks present, detached, means over the ranks.
-        """
-
-    def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Learn from the losses of one optimizer step, after its backward pass.
-
-        Args:
-            losses: of the tasks present, detached, means over micro-batches and ranks.
-        """
-
-    def total(self, step: Step) -> Tensor:
-        """Σ w_k L_k, or Σ L_k where the weights come later."""
-        if self._gathers(step):
-            return step.total()
-        self.state.present = step.present
-        weights = self.weights(step.losses)
-        step.note(step.present, weights)
-        return step.total(weights)
-
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does, or with the weights of the whole window."""
-        if self._gathers(step):
-            step.collect(step.differentiate(loss))
-        else:
-            step.backward(loss)
-        if step.last:
-            self._conclude(step)
-
-    def catch_up(self, step: Step) -> None:
-        """Learn from the losses after a backward pass that was not run by `backward`.
-
-        Raises:
-            RuntimeError: if the weights of an accumulated window were still to come.
-        """
-        if self._gathers(step):
-            super().catch_up(step)
-        if step.last:
-            self._conclude(step)
-
-    def _conclude(self, step: Step) -> None:
-        self.state.present = step.window.tasks
-        losses = step.window.losses
-        if self._gathers(step):
-            weights = self.weights(losses)
-            counts = step.window.counts.cpu()
-            step.release(step.window.reduce(), weights.tolist(), counts, weight_heads=True)
-            step.note(step.window.tasks, weights)
-        self.update(losses)
-
-    def _gathers(self, step: Step) -> bool:
-        return self.depends_on_losses and not step.alone
-
-    def _check_strategy(self, strategy: Any) -> None:
-        """Anything goes."""

@@ -55,16 +55,21 @@ class Delicate(Toy):
         self.dropout = nn.Dropout(0.5)
         self.metric = MeanMetric()
         self.drops: list[torch.Tensor] = []
-        self.logged = 0
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("seen", None)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        torch.rand(batch_idx + 1)  # draws of one's own before the losses
 
     def task_losses(self, batch):
         x, *targets = batch
         kept = self.dropout(torch.ones(8, device=x.device))
         self.drops.append(kept)
         features = self.norm(self.trunk(x)) * kept
-        self.metric.update(x)
+        self.metric(x)
+        self.count = self.count + 1
+        self.seen = x.mean()
         self.log("seen", 1.0)
-        self.logged += 1
         return {
             task: nn.functional.mse_loss(self.heads[task](features), target)
             for task, target in zip(TASKS, targets, strict=True)
@@ -81,7 +86,9 @@ def test_the_second_evaluation_leaves_no_trace(accumulate: int) -> None:
     trainer.fit(module, toy_loader(samples=40))
     after = torch.get_rng_state()
     assert int(module.norm.num_batches_tracked) == 10
+    assert float(module.count) == 10
     assert float(module.metric.weight) == 40 * 6
+    assert module.metric.update_count == 10
     assert len(module.drops) == 20
     for window in range(0, 20, 2 * accumulate):
         first = module.drops[window : window + accumulate]
@@ -93,6 +100,8 @@ def test_the_second_evaluation_leaves_no_trace(accumulate: int) -> None:
     plain_trainer = quiet_trainer(accumulate_grad_batches=accumulate)
     plain_trainer.fit(plain, toy_loader(samples=40))
     assert torch.equal(after, torch.get_rng_state())
+    assert float(plain.count) == float(module.count)
+    assert plain.metric.update_count == module.metric.update_count
 
 
 def test_losses_of_the_same_batch_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_the_counter_counts() -> None:
         IMTLL,
         RandomWeighting,
         UncertaintyWeighting,
-        lambda: DynamicTaskPriority({"a": "x"}),
+        lambda: DynamicTaskPriority(indicators={"a": "x"}),
         lambda: FixedWeighting(dict.fromkeys(TASKS, 2.0)),
     ],
 )
