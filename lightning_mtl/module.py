@@ -93,7 +93,7 @@ class MultiTaskModule(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the task losses and their total. Lightning calls it."""
         check_automatic(self)
-        if Bookkeeping.attach(self.trainer):
+        if Bookkeeping.attach(self.trainer, self):
             self.start_window()
         self.balancer.prepare(self.device)
         losses = self.task_losses(batch)

@@ -97,3 +97,24 @@ def test_an_optimizer_that_evaluates_a_batch_again_logs_one_evaluation() -> None
     module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters(), max_iter=4)
     for row in logged(module, max_steps=3):
         last_losses(module, row)
+
+
+def test_a_trainer_may_go_on_with_a_module_of_another_kind() -> None:
+    class Plain(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.layer(torch.ones(1, 1)).sum()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(Toy(), toy_loader())
+    trainer.fit_loop.max_epochs = 2
+    plain = Plain()
+    start = parameters(plain)
+    trainer.fit(plain, toy_loader())
+    assert not torch.equal(parameters(plain), start)
