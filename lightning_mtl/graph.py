@@ -69,8 +69,8 @@ def join_features(features: Sequence[Tensor]) -> list[Tensor]:
 
     An encoder's stages are computed from one another, so a graph of heads that use several of them
     cannot be cut between heads and encoder: pass them through here in `forward`. It costs nothing
-    and changes no number, and lets `gradients="features"`, `"last_layer"` and `GradNorm`
-    differentiate every head only once.
+    and changes no number, and lets what measures at the features or at the last
+    shared layer differentiate every head only once.
 
     Args:
         features: what the heads receive.

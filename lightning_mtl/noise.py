@@ -128,7 +128,7 @@ def gradient_to_noise(
     """GNR_i(w) = ||w_i m_i||² / (wᵀ C w + ||Σ_{j≠i} w_j m_j||²).
 
     The gradient of task i against the minibatch noise of the whole update and the mean pull of the
-    other tasks; our formulation of Fan et al. (ACCV 2022), see `MaxGNR`.
+    other tasks; our formulation of Fan et al. (ACCV 2022).
 
     Args:
         weights: w.

@@ -106,6 +106,6 @@ class LossWeighting(Weighting):
             f"`{type(self).__name__}` under gradient accumulation needs the gradient of each task,"
             f" since its weights depend on all losses of a step, and `{self._sharding}` shards the"
             " parameters. Set `accumulate_grad_batches=1`, use a weighting whose weights come from"
-            " earlier steps (`UncertaintyWeighting`, say), or a strategy that keeps whole"
-            ' parameters, such as `"ddp"`.'
+            " earlier steps (learned ones, say), or a strategy that keeps whole parameters, such as"
+            ' `"ddp"`.'
         )

@@ -41,9 +41,10 @@ class GradientNoiseMonitor(L.Callback):
     Logged under `train/noise/`, for each task unless said otherwise:
 
     * `gradient_norm/<task>`: ||g_k|| of the step, biased upwards by its noise;
-    * `gnr/<task>`: gradient-to-noise ratio at the applied weights, by the formula of `MaxGNR`. That
-      weighting's own `train/gnr/<task>` is another estimate: over every step that it solves, where
-      its `gradients=` measures and at the weights that it finds; it is the one it maximises;
+    * `gnr/<task>`: gradient-to-noise ratio at the applied weights, as
+      `lightning_mtl.noise.gradient_to_noise` has it. A weighting that maximises it logs its own
+      estimate as `train/gnr/<task>`: over every step that it solves, where its `gradients=`
+      measures and at the weights that it finds;
     * `itgn/<task>`: ||Σ_{j≠k} w_j g_j|| / ||w_k g_k||, the others' pull against the task's own;
     * `noise_scale/<task>`: tr Σ_k / |G_k|² in samples, the critical batch size of McCandlish et al.
       (arXiv 1812.06162, 2018);

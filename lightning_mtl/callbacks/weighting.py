@@ -148,6 +148,6 @@ def check_whole_parameters(name: str, strategy: Any) -> None:
     if shards(strategy):
         raise ValueError(
             f"`{name}` needs the gradient of each task, and `{type(strategy).__name__}` shards the"
-            " parameters. Use a loss-level weighting (`UncertaintyWeighting`, say), or a strategy"
+            " parameters. Use a weighting of the losses (the README has a table), or a strategy"
             ' that keeps whole parameters, such as `"ddp"`.'
         )
