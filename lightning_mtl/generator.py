@@ -18,11 +18,13 @@ NAME = "generator"
 def peek(state: TaskState, seed: int | None) -> torch.Generator:
     """A CPU generator where `state` has left it, or fresh from `seed`; nothing moves on."""
     generator = torch.Generator()
-    if NAME not in state.tensors:
-        generator.manual_seed(from_first_rank(torch.initial_seed()) if seed is None else seed)
-        # Kept at once: the ranks agree on a seed once, and a checkpoint has it.
-        state.tensors[NAME] = generator.get_state()
-    return generator.set_state(state.tensors[NAME].cpu())
+    saved = state.tensors.get(NAME)
+    if saved is not None:
+        return generator.set_state(saved.cpu())
+    generator.manual_seed(from_first_rank(torch.initial_seed()) if seed is None else seed)
+    # Kept at once: the ranks agree on a seed once, and a checkpoint has it.
+    state.tensors[NAME] = generator.get_state()
+    return generator
 
 
 @contextmanager
