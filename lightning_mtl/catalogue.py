@@ -22,10 +22,9 @@ CITATION = re.compile(
 
 def weightings() -> list[type[Weighting]]:
     """All weightings that can be used; those that need only the losses first, then by name."""
-    public = (getattr(callbacks, name) for name in callbacks.__all__)
     kinds = [
         kind
-        for kind in public
+        for kind in vars(callbacks).values()
         if isinstance(kind, type) and issubclass(kind, Weighting) and not inspect.isabstract(kind)
     ]
     return sorted(kinds, key=lambda kind: (_needs(kind) != "losses", kind.__name__.lower()))

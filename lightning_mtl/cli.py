@@ -175,7 +175,7 @@ def _suggestions(message: str) -> str:
     """What the unknown class names of an error message may have meant."""
     known = ["DensePrediction", *L.pytorch.callbacks.__all__, *L.pytorch.loggers.__all__]
     for package in (callbacks, data, models, tasks):
-        known += package.__all__
+        known += [name for name, value in vars(package).items() if isinstance(value, type)]
     unknown = re.findall(r"Expected a dot import path string: (\w+)", message)
     lines = []
     for name in sorted(set(unknown) - set(known)):
