@@ -31,6 +31,7 @@ class Window:
         length: n, its micro-batches so far.
         factor: f, what Lightning has put in front of the loss.
         rows: for each task the sum of its gradients on the shared parameters, on this rank.
+        matrix: what `rows` are views of, where they are collected as one matrix.
         heads: for each task the sum of its own parameters' gradients, on this rank.
         measured: as `rows`, at the place where a rule measures.
         gramian: (K, K), sum over the blocks of a batch at the shared features.
@@ -42,6 +43,7 @@ class Window:
         self.length = 0
         self.factor: Tensor | None = None
         self.rows: dict[int, Gradients] = {}
+        self.matrix: Float[Tensor, "K P"] | None = None
         self.heads: dict[int, Gradients] = {}
         self.measured: dict[int, Gradients] = {}
         self.gramian: Tensor | None = None
@@ -72,6 +74,7 @@ class Window:
             found = dict(zip(parameters, [*row, *self.heads[task]], strict=True))
             self.rows[task] = [found.get(p, torch.zeros_like(p)) for p in after[0]]
             self.heads[task] = [found.get(p, torch.zeros_like(p)) for p in after[1][task]]
+        self.matrix = None
         # The last shared layer may be another one now.
         self.measured = {}
 

@@ -116,8 +116,9 @@ class GramianWeighting(GradientWeighting):
         else:
             if self.gradients == "features":
                 self._measure(step, backward)
-            rows = step.collect(backward)
-            if self.cross_parts and self.gradients != "features":
+            rows = backward.rows(step.partition.shared) if self.cross_parts else None
+            step.collect(backward, rows)
+            if rows is not None:
                 add_part(step, self._at_place(step, rows))
             if step.last:
                 self._release(step)
