@@ -42,7 +42,9 @@ class MaxGNR(GramianWeighting):
 
     Scale: Σ w = K. Heads: their own gradients, unweighted.
     Memory: one averaged gradient per task, K P numbers beside the K P of the rows, in every
-    checkpoint too.
+    checkpoint too. They, S and the warm-up begin anew when they are measured at other parameters
+    than before. Their inner products are a second copy of (K, K) numbers to the host in each step
+    that solves.
 
     Args:
         beta1: decay of the averaged gradients.
@@ -58,6 +60,13 @@ class MaxGNR(GramianWeighting):
     """
 
     needs_rows: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = (
+        "mean",
+        "mean_steps",
+        "second_moment",
+        "second_weight",
+        "solved",
+    )
 
     def __init__(
         self,
@@ -103,10 +112,6 @@ class MaxGNR(GramianWeighting):
         tasks = len(self.state.tasks) or len(rows)
         first = rows[0]
         sizes = [part.numel() for part in first]
-        if "mean" in tensors and tensors["mean"].shape[1] != sum(sizes):
-            # A task that came late has shown more parameters to be shared: begin again with them.
-            for name in ("mean", "second_moment", "second_weight", "solved"):
-                del tensors[name]
         if "mean" not in tensors:
             dtype = wide(first[0])
             tensors["mean"] = torch.zeros(tasks, sum(sizes), dtype=dtype, device=first[0].device)
