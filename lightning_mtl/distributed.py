@@ -24,6 +24,14 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def sum_in_place_over_ranks(tensor: Tensor) -> Tensor:
+    """As `sum_over_ranks`, into the tensor itself, which is contiguous and may be large."""
+    if world_size() > 1:
+        for piece in tensor.view(-1).split(BUCKET):
+            dist.all_reduce(piece)
+    return tensor
+
+
 def max_over_ranks(tensor: Tensor) -> Tensor:
     """The elementwise maximum of `tensor` over all ranks."""
     if world_size() == 1:

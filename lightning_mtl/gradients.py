@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.distributed import buckets
+from lightning_mtl.distributed import BUCKET, buckets
 
 CACHE = 2**17
 """Numbers of a row that are read at once on the host, so that K rows stay in its cache."""
@@ -51,6 +51,17 @@ def combine(rows: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
     return total
 
 
+def weighted_sum(
+    weights: Float[Tensor, " K"], vectors: Sequence[Float[Tensor, " P"]]
+) -> Float[Tensor, " P"]:
+    """As `combine` of rows of one part, with weights that stay on the device."""
+    first, *others = weights.to(vectors[0])
+    total = vectors[0] * first
+    for vector, weight in zip(vectors[1:], others, strict=True):
+        total.addcmul_(vector, weight)
+    return total
+
+
 def add(total: Gradients | None, gradients: Gradients) -> Gradients:
     """Accumulate over micro-batches; not in place, for the same reason as in `combine`."""
     return list(torch._foreach_add(total, gradients)) if total else gradients
@@ -89,8 +100,10 @@ def _pieces(row: Sequence[Tensor]) -> Iterator[Float[Tensor, " n"]]:
             yield from flat.to(wide(flat)).split(CACHE)
         return
     for bucket in buckets(row):
-        joined = torch.cat([part.flatten() for part in bucket])
-        yield joined.to(wide(joined))
+        flats = [part.flatten() for part in bucket]
+        # A part larger than a bucket comes alone: there is nothing to join, and no copy to make.
+        joined = flats[0] if len(flats) == 1 else torch.cat(flats)
+        yield from (piece.to(wide(piece)) for piece in joined.split(BUCKET))
 
 
 def wide(tensor: Tensor) -> torch.dtype:

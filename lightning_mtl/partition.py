@@ -67,8 +67,10 @@ class Partition:
         if not self.shared and self.complete:
             raise ValueError(
                 "No shared parameters were found, so there are no gradients to balance. Expected at"
-                " least one trainable parameter that two tasks use. Use a loss-level weighting, or"
-                " override `shared_parameters()`."
+                " least one trainable parameter that two tasks use. Found none among the tasks"
+                f" {list(self.tasks)}. If the first batch lacked some tasks, name them all in"
+                " `task_names`. Otherwise use a loss-level weighting, or override"
+                " `shared_parameters()`."
             )
         return not self.shared
 

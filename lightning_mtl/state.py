@@ -13,12 +13,26 @@ class TaskState:
 
     A weighting reads and writes the entries of the tasks that are present; those of absent tasks
     stay as they were. Outside of training, in a test of a formula, all tasks are present.
+
+    Attributes:
+        tasks: the names of all tasks.
+        present: indices of those that are present; `None` for all.
+        tensors: the entries.
+        place: what gradients are measured at; entries that depend on it begin anew when it changes.
     """
 
     def __init__(self) -> None:
         self.tasks: tuple[str, ...] = ()
         self.present: Sequence[int] | None = None
         self.tensors: dict[str, Tensor] = {}
+        self.place: tuple[str, ...] = ()
+
+    def measure_at(self, place: Sequence[str], names: Sequence[str]) -> None:
+        """Forget the entries `names` if they were measured elsewhere than at `place`."""
+        if tuple(place) != self.place:
+            self.place = tuple(place)
+            for name in names:
+                self.tensors.pop(name, None)
 
     def read(
         self, name: str, like: Float[Tensor, " k"], initial: float = 0.0
@@ -47,13 +61,15 @@ class TaskState:
         self.tensors[name] = self.tensors.get(name, torch.zeros(())) + float(happened)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, for a checkpoint."""
-        return {"tasks": list(self.tasks), "tensors": dict(self.tensors)}
+        """Everything, for a checkpoint: a copy, since rows are changed in place."""
+        tensors = {name: value.clone() for name, value in self.tensors.items()}
+        return {"tasks": list(self.tasks), "tensors": tensors, "place": list(self.place)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Everything, from a checkpoint."""
         self.tasks = tuple(state["tasks"])
-        self.tensors = dict(state["tensors"])
+        self.tensors = {name: value.clone() for name, value in state["tensors"].items()}
+        self.place = tuple(state["place"])
 
     def _whole(self, name: str, like: Tensor, initial: float) -> Tensor:
         count = len(self.tasks) if self.present is not None else len(like)

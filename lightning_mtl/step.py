@@ -10,7 +10,7 @@ task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_
 the sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -134,17 +134,18 @@ class Step:
         backward.descend(scaled)
         self._release()
 
-    def collect(self, backward: TaskBackward) -> list[Gradients]:
+    def collect(self, backward: TaskBackward, rows: Iterable[Gradients] | None = None) -> None:
         """Add this micro-batch's gradients of all tasks, trunk and heads, to the window.
 
-        Returns:
-            The trunk's rows of this micro-batch.
+        Args:
+            backward: of this micro-batch.
+            rows: the trunk's, if they are known already.
         """
-        rows = backward.rows(self.partition.shared)
-        for task, row, head in zip(self.local, rows, backward.heads, strict=True):
+        each = backward.each_row(self.partition.shared) if rows is None else rows
+        for task, row in zip(self.local, each, strict=True):
             self.window.rows[task] = add(self.window.rows.get(task), row)
+        for task, head in zip(self.local, backward.heads, strict=True):
             self.window.heads[task] = add(self.window.heads.get(task), head)
-        return rows
 
     def release(
         self, rows: list[Gradients], weights: Sequence[float], counts: Tensor, weight_heads: bool

@@ -4,7 +4,8 @@ Every head is differentiated once, the trunk as often as a method needs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,12 +31,17 @@ class TaskBackward(ABC):
         """For each task the gradients of its own parameters."""
 
     @abstractmethod
-    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
-        """For each task its gradients with respect to `inputs`, tensors of the trunk."""
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
+        """For each task its gradients with respect to `inputs`, tensors of the trunk, in turn."""
+
+    def each_row(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> Iterator[Gradients]:
+        """As `passes`, with zeros for what a task does not reach; holds on to none of them."""
+        # A generator of our own would keep the last row alive while the next one is computed.
+        return map(partial(filled, likes=inputs), self.passes(inputs, keep_graph))
 
     def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
-        """As `passes`, with zeros for what a task does not reach."""
-        return [filled(gradients, inputs) for gradients in self.passes(inputs, keep_graph)]
+        """As `each_row`, all at once."""
+        return list(self.each_row(inputs, keep_graph))
 
     def rows_at(self, features: Sequence[Tensor]) -> list[Gradients]:
         """As `rows`, at the tensors that the user names as the shared features.
@@ -43,7 +49,7 @@ class TaskBackward(ABC):
         Raises:
             ValueError: if no task reaches one of them.
         """
-        passes = self.passes(features, keep_graph=True)
+        passes = list(self.passes(features, keep_graph=True))
         for feature, *gradients in zip(features, *passes, strict=True):
             if all(gradient is None for gradient in gradients):
                 raise ValueError(
@@ -98,15 +104,13 @@ class CutBackward(TaskBackward):
         """Known since the start."""
         return self._heads
 
-    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
         """K passes from the cut."""
-        passes = []
         for task, features in enumerate(self._features):
             last = task == len(self._features) - 1
             reached = [(e, g) for e, g in zip(self._edges, features, strict=True) if g is not None]
             edges, cotangents = [e for e, _ in reached], [g for _, g in reached]
-            passes.append(_grad(edges, cotangents, inputs, keep_graph or not last))
-        return passes
+            yield _grad(edges, cotangents, inputs, keep_graph or not last)
 
     def feature_rows(self) -> list[Gradients]:
         """The gradients at the cut."""
@@ -155,22 +159,26 @@ class RootBackward(TaskBackward):
     def heads(self) -> list[Gradients]:
         """From the passes for the trunk, or from passes of their own."""
         if self._heads is None:
-            self.passes([], keep_graph=True)
+            list(self.passes([], keep_graph=True))
         assert self._heads is not None
         return self._heads
 
-    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> list[Partial]:
-        """K passes from the losses."""
-        passes, heads = [], []
-        for task, (root, own) in enumerate(zip(self._roots, self._own, strict=True)):
-            keep = keep_graph or task < len(self._roots) - 1
-            wanted = [*inputs, *own] if self._heads is None else list(inputs)
-            gradients = _grad([root], [self._cotangent], wanted, keep)
-            passes.append(gradients[: len(inputs)])
-            heads.append(filled(gradients[len(inputs) :], own))
+    def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
+        """K passes from the losses; the heads are known after the last one."""
+        heads: list[Gradients] = []
+        for task in range(len(self._roots)):
+            yield self._pass(task, inputs, keep_graph or task < len(self._roots) - 1, heads)
         if self._heads is None:
             self._heads = heads
-        return passes
+
+    def _pass(
+        self, task: int, inputs: Sequence[Tensor], keep_graph: bool, heads: list[Gradients]
+    ) -> Partial:
+        own = self._own[task] if self._heads is None else []
+        wanted = [*inputs, *own]
+        gradients = _grad([self._roots[task]], [self._cotangent], wanted, keep_graph)
+        heads.append(filled(gradients[len(inputs) :], own))
+        return gradients[: len(inputs)]
 
     def feature_rows(self) -> list[Gradients]:
         """Refused.

@@ -1,5 +1,6 @@
 """What is added up over the micro-batches that make one optimizer step."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,32 +32,37 @@ class Window:
         length: n, its micro-batches so far.
         factor: f, what Lightning has put in front of the loss.
         rows: for each task the sum of its gradients on the shared parameters, on this rank.
+        matrix: what `rows` are views of, where they are collected as one matrix.
         heads: for each task the sum of its own parameters' gradients, on this rank.
         measured: as `rows`, at the place where a rule measures.
         gramian: (K, K), sum over the blocks of a batch at the shared features.
         parts: (2, K, K), the sum of the Gramians of the parts, and how many parts had both tasks.
         applied: the weights that were applied, for the logs.
+        batches: in how many micro-batches some rank had each task.
+        keeps: whether kept weights are applied to each micro-batch as it comes; `None` until known.
     """
 
     def __init__(self) -> None:
         self.length = 0
         self.factor: Tensor | None = None
         self.rows: dict[int, Gradients] = {}
+        self.matrix: Float[Tensor, "K P"] | None = None
         self.heads: dict[int, Gradients] = {}
         self.measured: dict[int, Gradients] = {}
         self.gramian: Tensor | None = None
         self.parts: Tensor | None = None
         self.applied: dict[int, Tensor] = {}
+        self.batches: Counter[int] = Counter()
+        self.keeps: bool | None = None
         self._loss_sums: Tensor | None = None
         self._counts: Tensor | None = None
-        self._present: set[int] = set()
 
     def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:
         """Add the losses of one micro-batch of all ranks."""
         self.length += 1
         self._loss_sums = sums if self._loss_sums is None else self._loss_sums + sums
         self._counts = counts if self._counts is None else self._counts + counts
-        self._present.update(present)
+        self.batches.update(present)
 
     def regroup(self, before: Groups, after: Groups) -> None:
         """Sort what was collected anew, after a task's first micro-batch showed more to be shared.
@@ -72,13 +78,14 @@ class Window:
             found = dict(zip(parameters, [*row, *self.heads[task]], strict=True))
             self.rows[task] = [found.get(p, torch.zeros_like(p)) for p in after[0]]
             self.heads[task] = [found.get(p, torch.zeros_like(p)) for p in after[1][task]]
+        self.matrix = None
         # The last shared layer may be another one now.
         self.measured = {}
 
     @property
     def tasks(self) -> list[int]:
         """Indices of the tasks that were present anywhere in the window."""
-        return sorted(self._present)
+        return sorted(self.batches)
 
     @property
     def losses(self) -> Float[Tensor, " k"]:

@@ -1,5 +1,7 @@
 """What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth."""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -9,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mtl.callbacks import JacobianWeighting
+from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
 from tests.ddp_toy import train_all, weights
 from tests.ranks import results_of
 from tests.toy import (
@@ -26,6 +28,8 @@ from tests.weightings import EXAMPLES
 
 # Rules on J_r J_sᵀ of different parts see more of them with more ranks or micro-batches.
 OF_ALL_PARTS = [name for name in EXAMPLES if not getattr(EXAMPLES[name](), "cross_parts", False)]
+# Weights that do not depend on which tasks a micro-batch has.
+CONSTANT = ("EqualWeighting", "FixedWeighting", "UncertaintyWeighting", "IMTLL")
 every_weighting = pytest.mark.parametrize("name", EXAMPLES)
 every_weighting_of_all_parts = pytest.mark.parametrize("name", OF_ALL_PARTS)
 
@@ -108,41 +112,108 @@ def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
 
 
 class Witness(L.Callback):
-    """Compares the gradient that reaches the optimizer with the logged weights times J."""
+    """Compares the gradient that reaches the optimizer with the logged weights times J.
 
-    def __init__(self) -> None:
+    Args:
+        absent_is_zero: whether a task counts as 0 in a micro-batch that lacks it, as losses that
+            are summed as they come do; else its gradient is the mean over those that have it.
+    """
+
+    def __init__(self, absent_is_zero: bool) -> None:
+        self.absent_is_zero = absent_is_zero
         self.worst = 0.0
-        self.jacobian: list[Tensor] = []
+        self.steps = 0
+        self.batches = 0
+        self.rows: dict[str, list[Tensor]] = {}
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         trunk = list(pl_module.trunk.parameters())
-        losses = pl_module.task_losses(batch)
         with torch.enable_grad():
-            rows = [
-                torch.autograd.grad(
-                    loss, trunk, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-                for loss in losses.values()
-            ]
-        self.jacobian = [torch.cat([part.flatten() for part in row]) for row in rows]
+            for task, loss in pl_module.task_losses(batch).items():
+                row = torch.autograd.grad(loss, trunk, retain_graph=True)
+                self.rows.setdefault(task, []).append(torch.cat([part.flatten() for part in row]))
+        self.batches += 1
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         applied = torch.cat([p.grad.flatten() for p in pl_module.trunk.parameters()])
-        weights = [float(pl_module.task_weights[task]) for task in TASKS]
-        expected = sum(w * row for w, row in zip(weights, self.jacobian, strict=True))
+        assert set(pl_module.task_weights) == set(self.rows)
+        expected = torch.zeros_like(applied)
+        for task, rows in self.rows.items():
+            count = self.batches if self.absent_is_zero else len(rows)
+            expected += float(pl_module.task_weights[task]) * torch.stack(rows).sum(0) / count
         self.worst = max(self.worst, float((applied - expected).norm() / (expected.norm() + 1e-12)))
+        self.steps, self.batches, self.rows = self.steps + 1, 0, {}
+
+
+def sums_losses(name: str) -> bool:
+    weighting = EXAMPLES[name]()
+    return not (
+        isinstance(weighting, (GramianWeighting, JacobianWeighting))
+        or getattr(weighting, "depends_on_losses", False)
+    )
+
+
+# What the others apply is no weighted sum of the gradients of this very step.
+OF_THIS_STEP = [
+    name
+    for name in EXAMPLES
+    if not isinstance(EXAMPLES[name](), JacobianWeighting) or name == "ExcessMTL"
+]
+
+
+def has_one_weight_per_step(name: str, network: type[Toy], accumulate: int) -> bool:
+    """Weights of losses may differ from micro-batch to micro-batch with the tasks present."""
+    apart = network is PartlyGraded and accumulate > 1
+    return name in CONSTANT or not (apart and sums_losses(name))
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in EXAMPLES if not isinstance(EXAMPLES[n](), JacobianWeighting)]
+    ("name", "network", "accumulate"),
+    [
+        case
+        for case in itertools.product(OF_THIS_STEP, (Graded, PartlyGraded), (1, 2, 4))
+        if has_one_weight_per_step(*case)
+    ],
 )
-def test_logged_weights_reproduce_the_applied_gradient(name: str) -> None:
-    witness = Witness()
-    module = Graded()
-    trainer = quiet_trainer(callbacks=[EXAMPLES[name](), witness], **SHORT_EPOCHS)
+def test_logged_weights_reproduce_the_applied_gradient(
+    name: str, network: type[Toy], accumulate: int
+) -> None:
+    witness, module = Witness(sums_losses(name)), network()
+    trainer = quiet_trainer(
+        callbacks=[EXAMPLES[name](), witness],
+        accumulate_grad_batches=accumulate,
+        max_epochs=3,
+        limit_train_batches=8,
+    )
     trainer.fit(module, toy_loader(), validation())
+    assert witness.steps == 24 // accumulate
     assert witness.worst < 1e-5
     assert has_moved(name, weights(module))
+
+
+class AlwaysAbsent(Toy):
+    """Announces a third task, which no batch ever has."""
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        del losses["three"]
+        return losses
+
+
+class Removed(AlwaysAbsent):
+    task_names = TASKS[:2]
+
+
+# Arguments that name the tasks, and draws of as many numbers as there are tasks.
+TIED_TO_TASKS = ("FixedWeighting", "DynamicTaskPriority", "RandomWeighting")
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in TIED_TO_TASKS])
+def test_an_absent_task_equals_a_removed_one(name: str) -> None:
+    """In the statistics of the step, in the state of the weighting, and in what is applied."""
+    absent, removed = (fitted(name, module) for module in (AlwaysAbsent(), Removed()))
+    torch.testing.assert_close(absent, removed, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(absent, parameters(Toy()), atol=1e-3)
 
 
 @pytest.fixture(scope="module")

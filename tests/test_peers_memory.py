@@ -15,6 +15,7 @@ from lightning_mtl.callbacks import (
     MGDA,
     EqualWeighting,
     GradNorm,
+    JacobianWeighting,
     NashMTL,
     PCGrad,
     UPGrad,
@@ -22,6 +23,8 @@ from lightning_mtl.callbacks import (
 )
 from tests.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
 from tests.weightings import EXAMPLES
+
+JACOBIAN = [name for name in EXAMPLES if isinstance(EXAMPLES[name](), JacobianWeighting)]
 
 
 class Living(TorchDispatchMode):
@@ -50,10 +53,10 @@ class Living(TorchDispatchMode):
 class Large(Toy):
     """Parameters that outweigh everything else, and a count of what its backward pass holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 128) -> None:
         super().__init__()
-        layers = [layer for _ in range(6) for layer in (nn.Linear(128, 128), nn.Tanh())]
-        self.trunk = nn.Sequential(nn.Linear(6, 128), *layers, nn.Linear(128, 8))
+        layers = [layer for _ in range(6) for layer in (nn.Linear(width, width), nn.Tanh())]
+        self.trunk = nn.Sequential(nn.Linear(6, width), *layers, nn.Linear(width, 8))
         self.living = Living()
 
     def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
@@ -66,9 +69,12 @@ class Large(Toy):
         return self.living.peak / sum(p.nbytes for p in self.trunk.parameters())
 
 
-def copies_of_a_step(weighting: Weighting) -> float:
-    module = Large()
-    quiet_trainer(callbacks=[weighting], max_steps=1).fit(module, toy_loader())
+def copies_of_a_step(
+    weighting: Weighting, module: Large | None = None, accumulate: int = 1
+) -> float:
+    module = module or Large()
+    trainer = quiet_trainer(callbacks=[weighting], max_steps=2, accumulate_grad_batches=accumulate)
+    trainer.fit(module, toy_loader())
     return module.copies
 
 
@@ -94,6 +100,24 @@ def test_gramian_rules_hold_a_row_for_each_task_and_no_joined_copy(
 ) -> None:
     """T16: beside the rows, their weighted sum, and the gradient that it is written to."""
     assert copies_of_a_step(build()) < len(TASKS) + 2.05
+
+
+@pytest.mark.parametrize("build", [MGDA, NashMTL])
+def test_accumulated_rows_take_one_row_more(build: Callable[[], Weighting]) -> None:
+    """T16: the row of a micro-batch, and its sum with those before."""
+    assert copies_of_a_step(build(), accumulate=3) < len(TASKS) + 2.05
+
+
+@pytest.mark.parametrize("name", JACOBIAN)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_jacobian_rules_hold_what_their_price_says_and_one_row_more(
+    name: str, accumulate: int
+) -> None:
+    """T16: J once, what the rule remembers once, and a quarter of a row to work in."""
+    weighting = EXAMPLES[name]()
+    matrices = 1 + weighting.price.count("K P numbers")
+    copies = copies_of_a_step(weighting, Large(width=512), accumulate)
+    assert copies < matrices * len(TASKS) + 1.25
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -43,13 +43,26 @@ def test_a_saved_state_does_not_change_when_training_goes_on():
     assert saved["tensors"]["s"].tolist() == [0.0, 0.0, 0.0]
 
 
+def test_a_saved_state_does_not_change_with_what_is_changed_in_place():
+    state = of_three_tasks(0, 1, 2)
+    rows = state.read("s", torch.zeros(3))
+    saved = state.state_dict()
+    other = TaskState()
+    other.load_state_dict(saved)
+    rows += 1
+    other.tensors["s"] -= 1
+    assert saved["tensors"]["s"].tolist() == [0.0, 0.0, 0.0]
+
+
 def test_a_round_trip_restores_everything(tmp_path):
     state = of_three_tasks(0, 1, 2)
     state.read("s", torch.zeros(3), 0.1)
+    state.measure_at(["trunk (3,)"], ())
     torch.save(state.state_dict(), tmp_path / "state.pt")
     other = TaskState()
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.tasks == ("a", "b", "c")
+    assert other.place == ("trunk (3,)",)
     assert torch.equal(other.tensors["s"], state.tensors["s"])
 
 

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
-from lightning_mtl.rows import read_rows, write_rows
+from lightning_mtl.gradients import weighted_sum
+from lightning_mtl.rows import kept_rows
 
 SMALLEST = 1e-8
 """What a loss of zero counts as."""
@@ -22,10 +23,11 @@ class DBMTL(JacobianWeighting):
     Lin, Jiang, Ye, Zhang, Chen, Chen, Liu & Kwok, "Dual-Balancing for Multi-Task Learning", 2023
     (arXiv 2308.12029), Algorithm 1.
 
-    Scale: as in the paper: K vectors of the largest norm. Heads: their own gradients,
-    unweighted; in the paper those of log L_k, which an optimizer that normalises hardly tells
-    apart.
-    Memory: K P numbers, the averages, and as many again while they are moved.
+    Scale: as in the paper: K vectors of the largest norm.
+    Heads: their own gradients, unweighted; in the paper those of log L_k, which an optimizer that
+    normalises hardly tells apart.
+    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
+    them too. They begin anew when other parameters are shared than before.
     Deviations: averages start at the first gradient, not at a fraction of it.
 
     Args:
@@ -35,6 +37,7 @@ class DBMTL(JacobianWeighting):
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
     positive_losses: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
 
     def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
         super().__init__()
@@ -52,11 +55,12 @@ class DBMTL(JacobianWeighting):
         """α Σ ĝ / ||ĝ||."""
         steps = self.state.read("steps", losses) + 1
         self.state.write("steps", steps)
-        of_logarithms = jacobian / losses.clamp(min=SMALLEST)[:, None].to(jacobian)
-        average, unwritten = read_rows(self.state, "average", jacobian)
-        rate = torch.where(unwritten, 1.0, 1 - self.beta / steps**self.beta_sigma)
-        average = torch.lerp(average, of_logarithms, rate[:, None].to(jacobian))
-        write_rows(self.state, "average", average)
-        norms = torch.linalg.vector_norm(average, dim=1)
+        average, new = kept_rows(self.state, "average", jacobian)
+        rate = torch.where(new, 1.0, 1 - self.beta / steps**self.beta_sigma).to(jacobian)
+        # ∇ log L_k = g_k / L_k, without a copy of it.
+        shares = rate / losses.clamp(min=SMALLEST).to(jacobian)
+        for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
+            row.mul_(kept).addcmul_(gradient, share)
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in average])
         scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
-        return scale @ average
+        return weighted_sum(scale, average)

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
-from lightning_mtl.rows import read_rows, write_rows
+from lightning_mtl.gradients import weighted_sum
+from lightning_mtl.rows import columns, kept_rows
 
 
 class ExcessMTL(JacobianWeighting):
@@ -22,7 +23,9 @@ class ExcessMTL(JacobianWeighting):
 
     Scale: Σ α = 1, as in the paper; LibMTL and the authors' code have K.
     Heads: their own gradients, unweighted; the authors' code weights them.
-    Memory: K P numbers, the sums of squares, and as many again while they are moved.
+    Cost: F + H + K B, and K P numbers of summed squares beside the K P of J. Checkpoints hold them
+    too. They, E_k(0) and the warm-up begin anew when other parameters are shared than before; α
+    stays.
     Deviations: the constant in H is relative to its largest entry.
 
     Args:
@@ -32,6 +35,7 @@ class ExcessMTL(JacobianWeighting):
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of summed squares"
+    measured: ClassVar[tuple[str, ...]] = ("squares", "squares_written", "steps", "initial")
 
     def __init__(self, eta: float = 1.0, warmup_steps: int = 1) -> None:
         super().__init__()
@@ -47,14 +51,11 @@ class ExcessMTL(JacobianWeighting):
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """αᵀJ, with the moved α."""
-        squares = jacobian.square()
-        total = read_rows(self.state, "squares", jacobian)[0] + squares
-        write_rows(self.state, "squares", total)
-        hessian = total.sqrt()
-        floor = hessian.amax(1, keepdim=True) * torch.finfo(hessian.dtype).eps
-        excess = (squares / torch.where(hessian > floor, hessian, torch.inf)).sum(1)
+        rows, _ = kept_rows(self.state, "squares", jacobian)
+        pairs = zip(jacobian, rows, strict=True)
+        excess = torch.stack([_excess(gradient, squares) for gradient, squares in pairs])
         self.applied = self._move(excess).to(jacobian)
-        return self.applied @ jacobian
+        return weighted_sum(self.applied, jacobian.unbind())
 
     def _move(self, excess: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """One step of α, or of the warm-up's mean."""
@@ -69,3 +70,14 @@ class ExcessMTL(JacobianWeighting):
         for name, new in (("steps", steps), ("initial", initial), ("logits", moved)):
             self.state.write(name, new)
         return torch.softmax(moved, 0)
+
+
+def _excess(gradient: Float[Tensor, " P"], squares: Float[Tensor, " P"]) -> Float[Tensor, ""]:
+    """gᵀ H⁻¹ g, once g² is added to `squares`, in place."""
+    squares.addcmul_(gradient, gradient)
+    floor = squares.amax().sqrt() * torch.finfo(squares.dtype).eps
+    total = torch.zeros_like(floor)
+    for g, square in columns(gradient, squares):
+        hessian = square.sqrt()
+        total += (g.square() / torch.where(hessian > floor, hessian, torch.inf)).sum()
+    return total

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.generator import draw_seed
+from lightning_mtl.rows import columns
 
 
 class GradDrop(JacobianWeighting):
@@ -20,8 +21,9 @@ class GradDrop(JacobianWeighting):
     Chen, Ngiam, Huang, Luong, Kretzschmar, Chai & Anguelov, "Just Pick a Sign: Optimizing Deep
     Multitask Models with Gradient Sign Dropout", NeurIPS 2020, eq. 1, Algorithm 1.
 
-    Scale: the sum, as in the paper: Σ g where all signs agree. Heads: their own gradients,
-    unweighted.
+    Scale: the sum, as in the paper: Σ g where all signs agree.
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B, with the K P numbers of J and one row more.
     Deviations: signs are those of the shared parameters' gradients, as in TorchJD; the paper (and
     LibMTL) takes those of the shared features, summed over the batch.
 
@@ -44,15 +46,20 @@ class GradDrop(JacobianWeighting):
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """Σ_k (leak + (1 - leak) M_k) g_k."""
+        # Drawn where the gradients are: P numbers are too many to send.
+        generator = torch.Generator(jacobian.device).manual_seed(draw_seed(self.state, self.seed))
+        direction = torch.empty_like(jacobian[0])
+        for rows, into in columns(jacobian, direction):
+            into.uniform_(generator=generator)
+            into.copy_(self._masked_sum(rows, into))
+        return direction
+
+    def _masked_sum(
+        self, jacobian: Float[Tensor, "K p"], drawn: Float[Tensor, " p"]
+    ) -> Float[Tensor, " p"]:
         total = jacobian.sum(0)
         size = jacobian.abs().sum(0)
         purity = 0.5 * (1 + total / torch.where(size > 0, size, 1.0))
-        drawn = self._draw(purity)
         positive = torch.where(purity > drawn, jacobian.clamp(min=0).sum(0), 0.0)
         negative = torch.where(purity < drawn, jacobian.clamp(max=0).sum(0), 0.0)
         return self.leak * total + (1 - self.leak) * (positive + negative)
-
-    def _draw(self, like: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """Uniform numbers, drawn where the gradients are: P of them are too many to send."""
-        generator = torch.Generator(like.device).manual_seed(draw_seed(self.state, self.seed))
-        return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)

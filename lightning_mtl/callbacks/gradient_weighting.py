@@ -1,6 +1,7 @@
 """The base of the weightings that need the gradients of the tasks."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import lightning as L
 from jaxtyping import Float
@@ -13,6 +14,11 @@ from lightning_mtl.step import Step
 
 class GradientWeighting(Weighting):
     """A weighting of task gradients, which have to be finite."""
+
+    measured: ClassVar[tuple[str, ...]] = ()
+    """The entries of `state` that hold something of the size or the scale of the gradients where
+    they are measured. When that place changes, because a layer is frozen or thawed or a task that
+    came late shows more to be shared, they begin anew."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,6 +33,13 @@ class GradientWeighting(Weighting):
     def total(self, step: Step) -> Tensor:
         """Σ L_k; the weights are not known yet."""
         return step.total()
+
+    def _measured_at(self, step: Step, parameters: Sequence[Tensor]) -> None:
+        """Begin anew with what was measured at other parameters than these."""
+        partition = step.partition
+        names = dict(zip(partition.parameters, partition.names, strict=True))
+        place = [f"{names[p]} {tuple(p.shape)}" for p in parameters]  # type: ignore[index]
+        self.state.measure_at(place, self.measured)
 
     def _finite(self, step: Step, sizes: Float[Tensor, " k"], others: bool = True) -> bool:
         """Whether the rule may see these gradients; not if a loss scale has overflown.

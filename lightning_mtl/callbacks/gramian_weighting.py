@@ -8,16 +8,26 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 
+from lightning_mtl.answers import check_finite_weights, check_weights
 from lightning_mtl.callbacks.gradient_weighting import GradientWeighting
+from lightning_mtl.distributed import world_size
 from lightning_mtl.gradients import Gradients, gramian
+from lightning_mtl.kept import KeptWeights
 from lightning_mtl.measure import add_part, measure, measure_feature_sums, measure_features
 from lightning_mtl.step import Step
 from lightning_mtl.task_backward import TaskBackward
 
 Place = Literal["shared", "last_layer", "features"]
 
-EXTRA: dict[Place, str] = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": "0"}
-"""What a measurement costs beside F + H + B."""
+PRICES: dict[Place, str] = {
+    "shared": "F + H + K B",
+    "last_layer": "F + H + B + K B_last",
+    "features": "F + H + B",
+}
+"""Of a step that solves."""
+
+EXTRA: dict[Place, str] = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": ""}
+"""What that is more than F + H + B, which a step costs that keeps the weights."""
 
 
 class Solution(NamedTuple):
@@ -36,10 +46,12 @@ class GramianWeighting(GradientWeighting):
     Args:
         gradients: where G is measured. `"shared"`: at all shared parameters, exact, K trunk
             backward passes. `"last_layer"`: at the last shared layer. `"features"`: at the shared
-            representation (MGDA-UB of Sener & Koltun, NeurIPS 2018). The last two cost about as
-            much as equal weighting; with gradient accumulation they too need K passes, because the
-            weights are known only at the end of the window.
-        every_n_steps: solve at every n-th optimizer step and keep the weights in between.
+            representation (the upper bound of Sener & Koltun, NeurIPS 2018). The last two cost
+            about as much as equal weighting; with gradient accumulation they too need K passes,
+            because the weights are known only at the end of the window.
+        every_n_steps: solve at every n-th optimizer step, and where other tasks are present than
+            at the last solution; keep the weights in between. With gradient accumulation, once a
+            task has been absent from a micro-batch, steps that keep the weights need K passes too.
         layer: name of the shared layer for `"last_layer"`; by default the last one.
         weight_heads: whether the gradients of the heads are weighted too.
     """
@@ -61,14 +73,22 @@ class GramianWeighting(GradientWeighting):
             raise ValueError(
                 f"`{name}(every_n_steps=)` should be at least 1. Found {every_n_steps}."
             )
+        if self.cross_parts and gradients == "features":
+            raise ValueError(
+                f"`{name}` needs products of gradients of different parts of a batch. Found"
+                ' `gradients="features"`, where every sample has a gradient of its own, so that'
+                ' there is nothing to multiply. Use `"shared"` or `"last_layer"`.'
+            )
         self.gradients = gradients
         self.every_n_steps = every_n_steps
+        self._last = KeptWeights(self.state, every_n_steps)
         self.layer = layer
         self.weight_heads = weight_heads
 
     cross_parts: ClassVar[bool] = False
     """Whether G is to be the mean of J_r J_sᵀ over different parts of the data, ranks and
-    micro-batches, where there are several: unbiased by noise, but not positive semi-definite."""
+    micro-batches, where there are several: unbiased by noise, but not positive semi-definite. Not
+    with `gradients="features"`."""
 
     needs_rows: ClassVar[bool] = False
     """Whether `observe` wants the gradients themselves, beside their inner products."""
@@ -76,13 +96,15 @@ class GramianWeighting(GradientWeighting):
     @property
     def price(self) -> str:  # type: ignore[override]
         """By where the gradients are measured, and how often."""
-        often = "" if self.every_n_steps == 1 else f" / {self.every_n_steps}"
-        return f"F + H + B + {EXTRA[self.gradients]}{often}"
+        return self.price_of(1)
 
     def price_of(self, accumulate: int) -> str:
-        """As of `"shared"`, where the weights come after the last batch."""
-        place: Place = self.gradients if accumulate == 1 else "shared"
-        return self.price.replace(f"B + {EXTRA[self.gradients]}", f"B + {EXTRA[place]}", 1)
+        """As of `"shared"`, where the weights come after the last of several batches."""
+        place = self.gradients if accumulate == 1 else "shared"
+        if self.every_n_steps == 1:
+            return PRICES[place]
+        extra = EXTRA[place]
+        return f"F + H + B + {extra} / {self.every_n_steps}" if extra else PRICES[place]
 
     @abstractmethod
     def weights(
@@ -110,21 +132,26 @@ class GramianWeighting(GradientWeighting):
         if backward is not None:
             self._balance(step, backward)
         if step.last:
-            self._count()
+            self._last.count()
 
     def _balance(self, step: Step, backward: TaskBackward) -> None:
-        if not self._due():
-            self.state.present = step.present
-            like = torch.ones(len(step.present), dtype=torch.float64)
-            self._descend(step, backward, self.state.read("kept", like, 1.0))
+        if step.window.keeps is None:
+            step.window.keeps = self._keeps(step)
+        if step.window.keeps:
+            step.descend(backward, self._last.read(step.present), self.weight_heads)
+            if step.last:
+                self._note_kept(step)
         elif step.alone and self.gradients != "shared":
             self._measure(step, backward)
-            self._descend(step, backward, self._solve(step, *self._measured(step)).weights)
+            weights = self._solve(step, *self._measured(step)).weights
+            step.descend(backward, weights, self.weight_heads)
+            step.note(step.present, weights)
         else:
             if self.gradients == "features":
                 self._measure(step, backward)
-            rows = step.collect(backward)
-            if self.cross_parts and self.gradients != "features":
+            rows = backward.rows(step.partition.shared) if self.cross_parts else None
+            step.collect(backward, rows)
+            if rows is not None:
                 add_part(step, self._at_place(step, rows))
             if step.last:
                 self._release(step)
@@ -148,16 +175,18 @@ class GramianWeighting(GradientWeighting):
         return self._across(step, gramian(rows)), rows
 
     def _release(self, step: Step) -> None:
-        """Solve for the window, and write its gradients."""
+        """Solve for the window, unless its weights are kept, and write its gradients."""
         rows = step.window.reduce()
-        if self.gradients == "features":
-            measured, seen = self._measured(step)
+        tasks = step.window.tasks
+        if self._last.hold(tasks):
+            solution = Solution(self._last.read(tasks), step.window.counts.cpu())
+        elif self.gradients == "features":
+            solution = self._solve(step, *self._measured(step))
         else:
             seen = self._at_place(step, rows)
-            measured = self._across(step, gramian(seen))
-        solution = self._solve(step, measured, seen)
+            solution = self._solve(step, self._across(step, gramian(seen)), seen)
         step.release(rows, solution.weights.tolist(), solution.counts, self.weight_heads)
-        step.note(step.window.tasks, solution.weights)
+        step.note(tasks, solution.weights)
 
     def _at_place(self, step: Step, rows: list[Gradients]) -> list[Gradients]:
         """The part of full rows where G is measured."""
@@ -172,29 +201,49 @@ class GramianWeighting(GradientWeighting):
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
         losses, normalised, counts, scale = step.window.host_statistics(measured)
         self.state.present = step.window.tasks
+        self._last.see(counts / (step.window.length * world_size()))
         finite = bool(torch.isfinite(normalised).all())
         if not self._finite(step, normalised.diagonal(), finite):
             return Solution(torch.ones_like(losses), counts)
         if self.needs_rows:
+            self._begin_anew_elsewhere(step, rows)
             self.observe(rows, scale)
         # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
-        weights = self.weights(losses, normalised.to(measured.dtype)).double()
-        self.state.read("kept", weights, 1.0)
-        self.state.write("kept", weights)
+        weights = self.weights(losses, normalised.to(measured.dtype))
+        name = f"{type(self).__name__}.weights"
+        check_weights(name, weights, len(losses))
+        check_finite_weights(name, weights)
+        weights = weights.double()
+        self._last.write(step.window.tasks, weights)
         return Solution(weights, counts)
 
-    def _descend(self, step: Step, backward: TaskBackward, weights: Float[Tensor, " k"]) -> None:
-        step.descend(backward, weights, self.weight_heads)
-        step.note(step.present, weights)
+    def _begin_anew_elsewhere(self, step: Step, rows: list[Gradients]) -> None:
+        if self.gradients == "features":
+            place = [f"features {tuple(part.shape)}" for part in rows[0]]
+            self.state.measure_at(place, self.measured)
+        elif self.gradients == "last_layer":
+            self._measured_at(step, step.partition.layer(self.layer))
+        else:
+            self._measured_at(step, step.partition.shared)
 
-    def _due(self) -> bool:
-        """Whether this optimizer step solves; the same for all of its micro-batches."""
-        steps = self.state.tensors.get("steps")
-        return steps is None or int(steps) % self.every_n_steps == 0
+    def _keeps(self, step: Step) -> bool:
+        """Whether the kept weights are applied to each micro-batch of this window as it comes.
 
-    def _count(self) -> None:
-        steps = self.state.tensors.get("steps", torch.tensor(0))
-        self.state.tensors["steps"] = steps + 1
+        Not if its micro-batches may have different tasks: a task's mean runs over those that have
+        it, and how many these are is known at the end only.
+        """
+        return self._last.hold(step.present) and (step.alone or not self._last.uneven)
+
+    def _note_kept(self, step: Step) -> None:
+        """Note the kept weights as they were applied.
+
+        Where, for the first time, a task is missing in the midst of a window, what was applied is
+        the sum over the micro-batches that have it.
+        """
+        window = step.window
+        shares = torch.tensor([window.batches[task] / window.length for task in window.tasks])
+        step.note(window.tasks, self._last.read(window.tasks) * shares.double())
+        self._last.see(shares)
 
 
 def _columns(

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.answers import check_direction, check_weights
 from lightning_mtl.callbacks.gradient_weighting import GradientWeighting
-from lightning_mtl.gradients import Gradients
+from lightning_mtl.matrix import collect_matrix, take_matrix
 from lightning_mtl.step import Step
 
 
@@ -16,8 +17,12 @@ class JacobianWeighting(GradientWeighting):
     """A weighting that needs the task gradients themselves, J (K, P).
 
     The shared parameters receive `combine(losses, J)`, and each head its own unweighted gradient.
-    J is one matrix here: beside the K P numbers that the Gramian rules hold, one more row while it
-    is being built. One host sync an optimizer step, to refuse gradients that are not finite.
+    J is one matrix of K P numbers, filled a row at a time: beside it no more than one row is alive.
+    One host sync an optimizer step, to refuse gradients that are not finite.
+
+    There is no `gradients=` and no `every_n_steps=` as Gramian rules have them: the combined
+    gradient is made of J at all shared parameters, and of that of this very step, so that there is
+    neither a cheaper place to measure at nor a weight to keep.
 
     Attributes:
         applied: the w of a rule whose `combine` is w @ J, which sets it there; it is logged.
@@ -46,34 +51,28 @@ class JacobianWeighting(GradientWeighting):
         backward = step.differentiate_shared(loss)
         if backward is None:
             return
-        step.collect(backward)
+        collect_matrix(step, backward)
         if not step.last:
             return
-        rows = step.window.reduce()
-        # Only the joined copy is needed from here on.
-        step.window.rows.clear()
-        jacobian = _joined(rows).div_(step.window.normalisers()[:, None])
-        self.state.present = step.window.tasks
-        direction = self._direction(step, jacobian.to(step.window.losses.dtype))
         shared = step.partition.shared
-        pieces = (direction * step.window.scale()).split([p.numel() for p in shared])
-        trunk = [piece.view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
+        direction = self._direction(step)
+        pieces = direction.split([p.numel() for p in shared])
+        scale = step.window.scale()
+        trunk = [(piece * scale).view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
         step.apply(trunk, list(step.window.length / step.window.counts))
 
-    def _direction(self, step: Step, jacobian: Float[Tensor, "k P"]) -> Float[Tensor, " P"]:
+    def _direction(self, step: Step) -> Float[Tensor, " P"]:
+        """What the rule makes of J, which is let go of here."""
+        jacobian = take_matrix(step)
+        self.state.present = step.window.tasks
+        self._measured_at(step, step.partition.shared)
         if not self._finite(step, torch.linalg.vector_norm(jacobian, torch.inf, dim=1).cpu()):
             return jacobian.sum(0)
         self.applied = None
         direction = self.combine(step.window.losses, jacobian)
+        name = type(self).__name__
+        check_direction(f"{name}.combine", direction, jacobian.shape[1])
         if self.applied is not None:
+            check_weights(f"{name}.applied", self.applied, len(jacobian))
             step.note(step.window.tasks, self.applied)
         return direction
-
-
-def _joined(rows: list[Gradients]) -> Float[Tensor, "K P"]:
-    """One matrix, built row by row; each row's parts are let go of in turn."""
-    joined = rows[0][0].new_empty(len(rows), sum(part.numel() for part in rows[0]))
-    for index, row in enumerate(rows):
-        torch.cat([part.flatten() for part in row], out=joined[index])
-        row.clear()
-    return joined

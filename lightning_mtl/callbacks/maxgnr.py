@@ -41,7 +41,9 @@ class MaxGNR(GramianWeighting):
     the paper's printed ones were not available to it.
 
     Scale: Σ w = K. Heads: their own gradients, unweighted.
-    Cost: F + H + K B, and K P numbers of averaged gradients, in every checkpoint too.
+    Cost: F + H + K B, and K P numbers of averaged gradients. They are in every checkpoint too, and
+    begin anew, with S and the warm-up, when they are measured at other parameters than before.
+    Their inner products are a second copy of (K, K) numbers to the host in each step that solves.
     Deviations: unknown, as the paper's formulas are. Weights are 1 in a warm-up, until the averages
     mean something.
 
@@ -59,6 +61,13 @@ class MaxGNR(GramianWeighting):
     """
 
     needs_rows: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = (
+        "mean",
+        "mean_steps",
+        "second_moment",
+        "second_weight",
+        "solved",
+    )
 
     def __init__(
         self,
@@ -104,10 +113,6 @@ class MaxGNR(GramianWeighting):
         tasks = len(self.state.tasks) or len(rows)
         first = rows[0]
         sizes = [part.numel() for part in first]
-        if "mean" in tensors and tensors["mean"].shape[1] != sum(sizes):
-            # A task that came late has shown more parameters to be shared: begin again with them.
-            for name in ("mean", "second_moment", "second_weight", "solved"):
-                del tensors[name]
         if "mean" not in tensors:
             dtype = wide(first[0])
             tensors["mean"] = torch.zeros(tasks, sum(sizes), dtype=dtype, device=first[0].device)

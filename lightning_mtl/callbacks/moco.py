@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
+from lightning_mtl.gradients import gramian, weighted_sum
 from lightning_mtl.linalg import project_to_simplex
-from lightning_mtl.rows import read_rows, write_rows
+from lightning_mtl.rows import kept_rows
 
 
 class MoCo(JacobianWeighting):
@@ -20,8 +21,10 @@ class MoCo(JacobianWeighting):
     Fernando, Shen, Liu, Chaudhury, Murugesan & Chen, "Mitigating Gradient Bias in Multi-objective
     Learning: A Provably Convergent Approach", ICLR 2023, Algorithm 1.
 
-    Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||². Heads: their own gradients,
-    unweighted. Memory: K P numbers, the averages, and as many again while they are moved.
+    Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||².
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
+    them too. They begin anew when other parameters are shared than before; λ stays.
     Deviations: averages start at the first gradient, not at zero, and are not projected onto a
     ball. LibMTL normalises each gradient to the size of its loss, and replaces Π by a softmax.
 
@@ -34,6 +37,7 @@ class MoCo(JacobianWeighting):
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
+    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
 
     def __init__(
         self,
@@ -62,13 +66,14 @@ class MoCo(JacobianWeighting):
         """The moved λᵀY."""
         steps = self.state.read("steps", losses) + 1
         self.state.write("steps", steps)
-        average, unwritten = read_rows(self.state, "average", jacobian)
-        rate = torch.where(unwritten, 1.0, self.beta / steps**self.beta_sigma)
-        average = torch.lerp(average, jacobian, rate[:, None].to(jacobian))
-        write_rows(self.state, "average", average)
+        average, new = kept_rows(self.state, "average", jacobian)
+        rate = torch.where(new, 1.0, self.beta / steps**self.beta_sigma).to(jacobian)
+        for row, gradient, share in zip(average, jacobian, rate, strict=True):
+            row.lerp_(gradient, share)
         weights = project_to_simplex(self.state.read("simplex", jacobian[:, 0], 1.0))
-        gradient = average @ (weights @ average) + self.rho * weights
+        products = gramian([[row] for row in average]).to(weights)
+        gradient = products @ weights + self.rho * weights
         stride = self.gamma / steps.max() ** self.gamma_sigma
         moved = project_to_simplex(weights - stride.to(gradient) * gradient)
         self.state.write("simplex", moved)
-        return moved @ average
+        return weighted_sum(moved, average)

@@ -33,7 +33,7 @@ class TorchJDWeighting(JacobianWeighting):
 
     Scale: that of the object given.
     Heads: their own gradients, unweighted.
-    Cost: K P numbers, and what the object makes of them. The Gramian is solved on the host; the
+    Cost: F + H + K B, K P numbers, and what the object makes of them. The Gramian is solved on the host; the
     Jacobian is one matrix on the device, at the price of one more row while it is built.
     Deviations: those of the object given. Random numbers are alike on every rank. What the object
     remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
@@ -90,8 +90,10 @@ class TorchJDWeighting(JacobianWeighting):
         backward = step.differentiate_shared(loss)
         if backward is None:
             return
-        rows = step.collect(backward)
-        if self.statistic == "cross_gramian":
+        crossed = self.statistic == "cross_gramian"
+        rows = backward.rows(step.partition.shared) if crossed else None
+        step.collect(backward, rows)
+        if rows is not None:
             add_part(step, rows)
         if step.last:
             self._release(step)

@@ -8,14 +8,17 @@ import torch
 from lightning_mtl.callbacks import (
     IMTLG,
     IMTLL,
+    MGDA,
     AlignedMTL,
     CAGrad,
     ConFIG,
     DualProj,
     ExcessMTL,
     FairGrad,
+    GradDrop,
     GradVac,
     MoDo,
+    NashMTL,
     PCGrad,
     SDMGrad,
     TorchJDWeighting,
@@ -57,6 +60,8 @@ PAIRS = {
     "DualProj": (DualProj, lambda: jd.DualProj(projector=exact_cone()), 1e-8),
     "FairGrad": (lambda: FairGrad(alpha=2.0), lambda: jd.FairGrad(alpha=2.0), 1e-5),
     "IMTLG": (IMTLG, lambda: jd.IMTLG(), 1e-9),
+    # Theirs is Frank-Wolfe, which comes within 1 / √steps of the solution.
+    "MGDA": (MGDA, lambda: jd.MGDA(epsilon=1e-9, max_iters=4000), 5e-2),
     "UPGrad": (UPGrad, lambda: jd.UPGrad(projector=exact_cone()), 1e-8),
 }
 
@@ -75,6 +80,34 @@ def test_our_rules_agree_with_torchjd_where_it_is_right(name: str, make, tasks: 
         if name == "IMTLG":  # theirs ascends every loss where the weights sum to a negative number
             expected = expected * torch.sign((rows @ expected)[0])
         assert (found - expected).norm() < tolerance * expected.norm()
+
+
+@pytest.mark.filterwarnings("ignore:You are solving a parameterized problem:UserWarning")
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+def test_the_bargain_agrees_with_theirs(tasks: int) -> None:
+    """Theirs approaches the solution by convex steps, and remembers the last one: built anew."""
+    for seed in range(3):
+        aggregator = solver(lambda: jd.NashMTL(n_tasks=tasks, optim_niter=100))
+        rows = random_jacobian(tasks, tasks + 20, seed)
+        rows = rows / rows.norm(dim=1).mean()
+        found = NashMTL().weights(torch.ones(tasks), rows @ rows.T) @ rows
+        expected = aggregator(rows)
+        assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.3])
+def test_dropped_signs_agree_draw_by_draw(leak: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = random_jacobian(4, 200)
+    drawn: list[torch.Tensor] = []
+    uniform = torch.Tensor.uniform_
+    monkeypatch.setattr(
+        torch.Tensor, "uniform_", lambda *a, **k: drawn.append(uniform(*a, **k).clone()) or a[0]
+    )
+    found = GradDrop(leak=leak).combine(torch.ones(4), rows)
+    monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: torch.cat(drawn))
+    expected = jd.GradDrop(leak=torch.full((4,), leak, dtype=torch.float64))(rows)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, rows.sum(0))
 
 
 @pytest.mark.parametrize(

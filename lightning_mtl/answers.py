@@ -1,0 +1,51 @@
+"""Whether a rule, perhaps a user's own, has answered with what was asked of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_weights(name: str, weights: Any, tasks: int) -> None:
+    """Refuse weights that are not one number for each task present.
+
+    Args:
+        name: of the method that answered.
+        weights: its answer.
+        tasks: how many are present.
+    """
+    _check_shape(name, weights, tasks, f"one weight for each of the {tasks} tasks present")
+
+
+def check_finite_weights(name: str, weights: Tensor) -> None:
+    """Refuse NaN and infinity; for weights on the host, where looking costs nothing."""
+    if not bool(torch.isfinite(weights).all()):
+        raise ValueError(
+            f"`{name}` should return finite weights. Found {weights.tolist()}, from finite losses"
+            " and gradients. No parameter has been changed by this step. Look for a division by"
+            " zero: the gradient of a task may vanish."
+        )
+
+
+def check_direction(name: str, direction: Any, size: int) -> None:
+    """Refuse a combined gradient that is not one number for each shared parameter.
+
+    Args:
+        name: of the method that answered.
+        direction: its answer.
+        size: how many numbers the shared parameters have.
+    """
+    _check_shape(name, direction, size, "one number for each column of the Jacobian")
+
+
+def _check_shape(name: str, answer: Any, size: int, meaning: str) -> None:
+    if not isinstance(answer, Tensor):
+        raise TypeError(
+            f"`{name}` should return a tensor of shape ({size},), {meaning}. Found"
+            f" `{type(answer).__name__}`."
+        )
+    if tuple(answer.shape) != (size,):
+        raise ValueError(
+            f"`{name}` should return a tensor of shape ({size},), {meaning}. Found shape"
+            f" {tuple(answer.shape)}."
+        )
