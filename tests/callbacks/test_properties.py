@@ -122,41 +122,6 @@ def test_the_direction_does_not_depend_on_the_scale(
         torch.testing.assert_close(found, reference, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", FREE_OF_SCALE)
-@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian])
-@pytest.mark.parametrize("tasks", [1, 2, 3, 10])
-def test_the_direction_does_not_depend_on_the_scale_in_single_precision(
-    name: str, make: Callable[..., Tensor], tasks: int
-) -> None:
-    """The Gramian holds the squares: 1e-12 and 1e12 are still in range, their squares as well."""
-    rows = make(tasks, tasks + 20, seed=tasks).float()
-    reference = unit(direction(name, rows))
-    for scale in SCALES:
-        found = unit(direction(name, rows * scale))
-        torch.testing.assert_close(found, reference, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
-@pytest.mark.parametrize("tasks", [2, 3, 10])
-def test_permuted_tasks_have_permuted_directions_in_single_precision(name: str, tasks: int) -> None:
-    """The direction: where gradients nearly depend on one another, their weights may trade."""
-    order = torch.randperm(tasks, generator=torch.Generator().manual_seed(tasks))
-    for make in (random_jacobian, agreeing_jacobian):
-        rows = make(tasks, tasks + 20, seed=tasks).float()
-        expected = unit(direction(name, rows))
-        found = unit(direction(name, rows[order]))
-        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("name", NOT_OPPOSING)
-@pytest.mark.parametrize("tasks", [1, 2, 3, 5, 10, 20, 40])
-def test_no_task_is_opposed_in_single_precision(name: str, tasks: int) -> None:
-    for case, jacobian in awkward_jacobians(tasks):
-        for scale in (1e-12, 1.0, 1e12):
-            rows = (jacobian * scale).float()
-            assert least_progress(name, rows) > -1e-3, (case, scale)
-
-
 @pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
 @pytest.mark.parametrize("tasks", [2, 3, 10, 40])
 def test_permuted_tasks_have_permuted_weights(name: str, tasks: int) -> None:
