@@ -33,8 +33,8 @@ class TorchJDWeighting(JacobianWeighting):
 
     Scale: that of the object given.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B, K P numbers, and what the object makes of them. The Gramian is solved on the host; the
-    Jacobian is one matrix on the device, at the price of one more row while it is built.
+    Cost: F + H + K B, K P numbers, and what the object makes of them. The Gramian is solved on the
+    host; the Jacobian is one matrix on the device, and one more row while it is filled.
     Deviations: those of the object given. Random numbers are alike on every rank. What the object
     remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
     and not tasks, so that the object starts anew as soon as another set of tasks is present (this
