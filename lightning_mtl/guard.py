@@ -158,6 +158,8 @@ def check_losses(module: str, losses: Any) -> None:
     if not isinstance(losses, dict) or not losses:
         raise TypeError(
             f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
+            " Leave out tasks without labels only; a batch without any label teaches nothing: drop"
+            " it in the data loader."
         )
     for task, loss in losses.items():
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:

@@ -41,7 +41,7 @@ def train_alternating(name: str, devices: int, batch_size: int) -> Tensor:
         settings["strategy"] = "ddp"
     kind = EveryOther if name == "absent" else Toy
     module = kind(torch.optim.Adam, lr=0.01)
-    weighting = AlternatingUpdates(**ALTERNATING.get(name, {}))
+    weighting = AlternatingUpdates(seed=0, **ALTERNATING.get(name, {}))
     quiet_trainer(callbacks=[weighting], **settings).fit(module, ToyData(batch_size))
     return parameters(module)
 
@@ -52,7 +52,7 @@ def replica_distance(name: str) -> float:
     monitor = GradientNoiseMonitor(every_n_steps=3)
     with tempfile.TemporaryDirectory() as folder:
         quiet_trainer(
-            callbacks=[AlternatingUpdates(**ALTERNATING[name]), monitor],
+            callbacks=[AlternatingUpdates(seed=0, **ALTERNATING[name]), monitor],
             devices=2,
             strategy="ddp",
             max_epochs=2,

@@ -168,7 +168,7 @@ def test_nothing_to_share() -> None:
 def test_sharded_parameters_are_refused_with_the_ways_out() -> None:
     trainer = quiet_trainer()
     trainer.strategy.__class__ = FSDPStrategy
-    with pytest.raises(ValueError, match=r"FSDPStrategy.*loss-level weighting.*ddp"):
+    with pytest.raises(ValueError, match=r"FSDPStrategy.*weighting of the losses.*ddp"):
         MGDA().setup(trainer, Toy(), "fit")
     EqualWeighting().setup(trainer, Toy(), "fit")
 

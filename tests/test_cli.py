@@ -48,7 +48,7 @@ def test_all_metrics_may_be_shown(tmp_path, capsys):
     [
         (["nowhere"], "`nowhere` should be the folder of a run"),
         (["{a}", "--metrics", "val/x"], "metrics ['val/x']. Found in all of them"),
-        (["{a}", "--baselines", "{val/depth/RMSE: 0}"], "finite and not zero"),
+        (["{a}", "--baselines", "{val/depth/RMSE: 0}"], "positive and finite"),
     ],
 )
 def test_a_wrong_comparison_is_one_line_and_no_traceback(tmp_path, capsys, arguments, message):

@@ -15,10 +15,10 @@ PACKAGE = Path(callbacks.__file__).parents[1]
 ROOMS = [
     ("checks", "vectors", "distributed", "graph", "version"),
     ("linalg", "noise", "state", "guard"),
-    ("gradients", "adam", "rows", "generator"),
-    ("partition", "task_backward", "window"),
+    ("gradients", "adam", "generator", "kept"),
+    ("partition", "task_backward", "window", "rows", "answers"),
     ("step",),
-    ("measure", "balancer", "bookkeeping"),
+    ("measure", "matrix", "balancer", "bookkeeping"),
     ("losses",),
     ("metrics",),
     ("tasks",),

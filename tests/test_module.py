@@ -176,7 +176,7 @@ def test_what_is_no_scalar_is_named_with_its_task(loss):
 def test_strategies_that_shard_are_refused_with_both_ways_out(strategy, weighting):
     # Building some of them needs a GPU or another package; their kind is all that matters.
     sharding = strategy.__new__(strategy)
-    with pytest.raises(ValueError, match=rf"{strategy.__name__}.*loss-level.*\"ddp\""):
+    with pytest.raises(ValueError, match=rf"{strategy.__name__}.*weighting of the losses.*\"ddp\""):
         weighting()._check_strategy(sharding)
     EqualWeighting()._check_strategy(sharding)
     with pytest.raises(ValueError, match=rf"`GradientNoiseMonitor`.*{strategy.__name__}"):

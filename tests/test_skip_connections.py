@@ -18,13 +18,13 @@ WEIGHTINGS = {
 @pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_weights_reproduce_the_gradient_behind_skip_connections(name: str, joined: bool) -> None:
-    witness = Witness()
+    witness = Witness(absent_is_zero=False)
     quiet_trainer(callbacks=[WEIGHTINGS[name](), witness]).fit(Skipping(joined), toy_loader())
     assert witness.worst < 1e-5
 
 
 def test_features_are_found_where_they_are_joined() -> None:
-    witness = Witness()
+    witness = Witness(absent_is_zero=False)
     weighting = MGDA(gradients="features")
     quiet_trainer(callbacks=[weighting, witness]).fit(Skipping(joined=True), toy_loader())
     assert witness.worst < 1e-5

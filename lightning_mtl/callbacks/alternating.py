@@ -48,7 +48,8 @@ class AlternatingUpdates(Weighting):
         regroup: draw the groups once ("never"), every epoch or every step. Optimizer states then
             follow the groups' places.
         order: of the groups within a batch.
-        seed: of groups and orders; the same on every rank.
+        seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
     """
 
@@ -60,7 +61,7 @@ class AlternatingUpdates(Weighting):
         optimizer_state: OptimizerState = "per_group",
         regroup: Regroup = "never",
         order: Order = "fixed",
-        seed: int = 0,
+        seed: int | None = None,
         track_path: bool = True,
     ) -> None:
         super().__init__()

@@ -10,9 +10,6 @@ from lightning_mtl.callbacks.jacobian_weighting import JacobianWeighting
 from lightning_mtl.gradients import weighted_sum
 from lightning_mtl.rows import kept_rows
 
-SMALLEST = 1e-8
-"""What a loss of zero counts as."""
-
 
 class DBMTL(JacobianWeighting):
     r"""Dual balancing: gradients of the logarithms of the losses, averaged, of equal norms.
@@ -28,7 +25,9 @@ class DBMTL(JacobianWeighting):
     normalises hardly tells apart.
     Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
     them too. They begin anew when other parameters are shared than before.
-    Deviations: averages start at the first gradient, not at a fraction of it.
+    Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
+    positive; one of zero, of a batch without a valid label, counts as absent, and the task's
+    average stays.
 
     Args:
         beta: β of the averages; 0 does not average.
@@ -53,12 +52,14 @@ class DBMTL(JacobianWeighting):
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """α Σ ĝ / ||ĝ||."""
-        steps = self.state.read("steps", losses) + 1
+        there = losses > 0
+        steps = self.state.read("steps", losses) + there
         self.state.write("steps", steps)
-        average, new = kept_rows(self.state, "average", jacobian)
-        rate = torch.where(new, 1.0, 1 - self.beta / steps**self.beta_sigma).to(jacobian)
+        average, _ = kept_rows(self.state, "average", jacobian)
+        rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * there
         # ∇ log L_k = g_k / L_k, without a copy of it.
-        shares = rate / losses.clamp(min=SMALLEST).to(jacobian)
+        shares = (rate / torch.where(there, losses, 1.0)).to(jacobian)
+        rate = rate.to(jacobian)
         for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
             row.mul_(kept).addcmul_(gradient, share)
         norms = torch.stack([torch.linalg.vector_norm(row) for row in average])

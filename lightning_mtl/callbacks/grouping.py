@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 
+from lightning_mtl.generator import drawing
 from lightning_mtl.state import TaskState
 
 Regroup = Literal["never", "epoch", "step"]
@@ -20,10 +21,10 @@ class Grouping:
         group_size: tasks per group; the last group may be smaller.
         regroup: when new groups are drawn.
         order: of the groups within a batch.
-        seed: of all draws.
+        seed: of all draws; `None` for that of `seed_everything`.
     """
 
-    def __init__(self, group_size: int, regroup: Regroup, order: Order, seed: int) -> None:
+    def __init__(self, group_size: int, regroup: Regroup, order: Order, seed: int | None) -> None:
         for name, value, kind in (("regroup", regroup, Regroup), ("order", order, Order)):
             if value not in get_args(kind):
                 raise ValueError(
@@ -73,12 +74,5 @@ class Grouping:
             state.tensors.pop("group", None)
 
     def _permutation(self, state: TaskState, count: int) -> torch.Tensor:
-        generator = torch.Generator()
-        saved = state.tensors.get("generator")
-        if saved is None:
-            generator.manual_seed(self.seed)
-        else:
-            generator.set_state(saved.cpu())
-        permutation = torch.randperm(count, generator=generator)
-        state.tensors["generator"] = generator.get_state()
-        return permutation
+        with drawing(state, self.seed) as generator:
+            return torch.randperm(count, generator=generator)

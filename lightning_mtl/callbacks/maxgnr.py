@@ -96,10 +96,10 @@ class MaxGNR(GramianWeighting):
         self.warmup_steps = math.ceil(1 / (1 - beta2)) if warmup_steps is None else warmup_steps
         self._logs: dict[str, Tensor] = {}
 
-    @property
-    def price(self) -> str:  # type: ignore[override]
+    def price_of(self, accumulate: int) -> str:
         """As every Gramian rule; the averages take memory."""
-        return f"{super().price}, and K P numbers of averaged gradients"
+        size = {"shared": "K P", "last_layer": "K P_last", "features": "K C"}[self.gradients]
+        return f"{super().price_of(accumulate)}, and {size} numbers of averaged gradients"
 
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
         """Average the gradients of the tasks present.

@@ -29,7 +29,7 @@ class MoDo(GramianWeighting):
     Args:
         gamma: γ, the step size of the weights; 0.001 in LibMTL.
         rho: ρ, the pull to equal weights; 0.1 in LibMTL.
-        gradients: see `GramianWeighting`.
+        gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.
         every_n_steps: see `GramianWeighting`.
         layer: see `GramianWeighting`.
         weight_heads: see `GramianWeighting`.

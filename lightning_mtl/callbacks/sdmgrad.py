@@ -34,7 +34,7 @@ class SDMGrad(GramianWeighting):
         lr: of the steps in w.
         momentum: of the steps in w.
         steps: in w, per optimizer step.
-        gradients: see `GramianWeighting`.
+        gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.
         every_n_steps: see `GramianWeighting`.
         layer: see `GramianWeighting`.
         weight_heads: see `GramianWeighting`.

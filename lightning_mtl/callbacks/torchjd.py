@@ -45,13 +45,16 @@ class TorchJDWeighting(JacobianWeighting):
         weighting: an instance of either.
         statistic: what a Weighting receives whose class does not say so: `"gramian"`,
             `"cross_gramian"` (as `MoDoWeighting`) or `"jacobian"`.
-        seed: of its random numbers.
+        seed: of its random numbers; by default that of `seed_everything`.
     """
 
     price: ClassVar[str] = "F + H + K B"
 
     def __init__(
-        self, weighting: nn.Module, statistic: Statistic | None = None, seed: int = 0
+        self,
+        weighting: nn.Module,
+        statistic: Statistic | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.weighting = weighting

@@ -78,7 +78,7 @@ def test_drawing_goes_on_where_a_checkpoint_stopped(regroup: str) -> None:
     grouping, state = Grouping(2, regroup, "random", 0), TaskState()
     grouping.turns(state, 6)
     copy = TaskState()
-    copy.load_state_dict({"tasks": [], "tensors": {k: v.clone() for k, v in state.tensors.items()}})
+    copy.load_state_dict(state.state_dict())
     for _ in range(5):
         assert grouping.turns(state, 6) == grouping.turns(copy, 6)
         assert grouping.groups(state) == grouping.groups(copy)

@@ -136,16 +136,5 @@ def test_an_answer_is_not_changed_by_the_engine() -> None:
     assert torch.equal(kept, torch.ones(280))
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_the_card_names_scale_heads_and_cost(name: str) -> None:
-    kind = type(EXAMPLES[name]())
-    if kind.__name__ in ("MaxGNR", "TorchJDWeighting"):
-        pytest.skip("its card is tested with its file")
-    lines = [line.strip() for line in (kind.__doc__ or "").splitlines()]
-    card = {line.partition(":")[0]: line for line in lines if ":" in line}
-    assert {"Scale", "Heads", "Cost", "Deviations"} <= set(card)
-    assert EXAMPLES[name]().price in card["Cost"]
-
-
 def test_the_tasks_are_those_of_the_toy() -> None:
     assert len(TASKS) == 3 and parameters(Toy().trunk).numel() == 280

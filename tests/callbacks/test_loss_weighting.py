@@ -1,6 +1,5 @@
 """What holds for every weighting of losses: its price, sharding, zeros, scales, and its card."""
 
-import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +32,7 @@ def test_sharding_and_accumulation_are_refused_where_weights_need_the_whole_step
     trainer = SimpleNamespace(
         callbacks=[weighting], strategy=strategy.__new__(strategy), accumulate_grad_batches=2
     )
-    ways_out = r"`accumulate_grad_batches=1`.*`UncertaintyWeighting`.*\"ddp\""
+    ways_out = r"`accumulate_grad_batches=1`.*a weighting whose weights come from.*\"ddp\""
     with pytest.raises(ValueError, match=rf"`{name}`.*`{strategy.__name__}` shards.*{ways_out}"):
         weighting.setup(trainer, Toy(), "fit")
     trainer.accumulate_grad_batches = 1
@@ -89,12 +88,12 @@ def test_sharded_ranks_equal_one_or_are_refused(
         ("FAMO", 1, "a step costs 2 F + H + B"),
         ("FAMO", 4, "each of 4 batches of a step costs 2 F + H + B + (K - 1) B"),
         ("GeometricLoss", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B"),
-        ("MGDA", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B"),
-        ("MGDA(features)", 1, "a step costs F + H + B + 0"),
-        ("MGDA(features)", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B"),
-        ("MGDA(last_layer)", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B"),
+        ("MGDA", 4, "each of 4 batches of a step costs F + H + K B"),
+        ("MGDA(features)", 1, "a step costs F + H + B"),
+        ("MGDA(features)", 4, "each of 4 batches of a step costs F + H + K B"),
+        ("MGDA(last_layer)", 4, "each of 4 batches of a step costs F + H + K B"),
         ("MGDA(every_n_steps)", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B / 3"),
-        ("MaxGNR(features)", 4, "F + H + B + (K - 1) B, and K P numbers of averaged gradients"),
+        ("MaxGNR(features)", 4, "F + H + K B, and K C numbers of averaged gradients"),
     ],
 )
 def test_the_price_at_setup_is_that_of_the_accumulation(
@@ -250,12 +249,3 @@ def test_learned_scales_stay_finite_on_extreme_losses(scale: float) -> None:
             losses = torch.tensor([1.0, 3.0, 0.2]) * scale
             weighting.update(losses)
             assert torch.isfinite(weighting.weights(losses)).all()
-
-
-@pytest.mark.parametrize("kind", LOSS_WEIGHTINGS)
-def test_a_card_states_scale_heads_cost_and_deviations(kind: type[LossWeighting]) -> None:
-    card = kind.__doc__ or ""
-    for name in ("Scale", "Heads", "Cost", "Deviations"):
-        assert len(re.findall(rf"^    {name}: \S", card, re.MULTILINE)) == 1, name
-    (cost,) = re.findall(r"^    Cost: (.*)$", card, re.MULTILINE)
-    assert re.match(re.escape(kind.price) + r"[.;]", cost)
