@@ -130,7 +130,9 @@ class Witness(L.Callback):
         trunk = list(pl_module.trunk.parameters())
         with torch.enable_grad():
             for task, loss in pl_module.task_losses(batch).items():
-                row = torch.autograd.grad(loss, trunk, retain_graph=True)
+                row = torch.autograd.grad(
+                    loss, trunk, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
                 self.rows.setdefault(task, []).append(torch.cat([part.flatten() for part in row]))
         self.batches += 1
 
