@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+# What tests compute is small: threads of two processes at once would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 

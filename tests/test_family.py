@@ -173,7 +173,7 @@ def has_one_weight_per_step(name: str, network: type[Toy], accumulate: int) -> b
     ("name", "network", "accumulate"),
     [
         case
-        for case in itertools.product(OF_THIS_STEP, (Graded, PartlyGraded), (1, 2, 4))
+        for case in itertools.product(OF_THIS_STEP, (Graded, PartlyGraded), (1, 4))
         if has_one_weight_per_step(*case)
     ],
 )

@@ -61,7 +61,7 @@ def test_every_import_is_of_a_declared_dependency_and_every_test_dependency_is_u
         for each in found.get(name, [name])
     }
     # The kernel of the notebooks is started by its name.
-    assert set(re.findall(r'"([\w-]+)>', test)) - used == {"ipykernel"}
+    assert set(re.findall(r'"([\w-]+)>', test)) - used == {"ipykernel", "pytest-xdist"}
 
 
 def test_the_version_is_that_of_the_build():

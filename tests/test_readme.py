@@ -140,7 +140,7 @@ def test_there_are_exactly_two_commands_to_set_up() -> None:
     installs = [line for code in blocks("bash") for line in code.splitlines() if "pip" in line]
     assert installs == [
         "pip install -e . && lightning-mtl fit --config configs/quickstart.yaml",
-        "pip install -e '.[test]' && pytest",
+        "pip install -e '.[test]' && pytest -n 2 --dist loadfile",
     ]
     assert "test" in metadata("lightning_mtl").get_all("Provides-Extra")
     assert "lightning-mtl" in entry_points(group="console_scripts").names
