@@ -60,7 +60,7 @@ def test_every_import_is_of_a_declared_dependency_and_every_test_dependency_is_u
         for name in imported("tests")
         for each in found.get(name, [name])
     }
-    # The kernel of the notebooks is started by its name.
+    # The kernel of the notebooks and the workers of the tests are started by their names.
     assert set(re.findall(r'"([\w-]+)>', test)) - used == {"ipykernel", "pytest-xdist"}
 
 
