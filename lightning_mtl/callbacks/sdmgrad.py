@@ -75,14 +75,16 @@ class SDMGrad(GramianWeighting):
         """
         matrix = gramian.double()
         scale = matrix.diagonal().clamp(min=0).sqrt().mean().square()
-        matrix = matrix / torch.where(scale > 0, scale, 1.0)
+        # Of independent parts the diagonal may be next to nothing beside the rest.
+        scale = torch.maximum(scale, 1e-6 * matrix.abs().max())
+        matrix = matrix / scale.clamp(min=torch.finfo(scale.dtype).tiny)
         preferred = torch.full_like(matrix.diagonal(), self.lambda_ / len(matrix))
         w = project_to_simplex(self.state.read("simplex", preferred, 1.0))
         # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
         matrix = matrix + (matrix @ preferred).unsqueeze(1)
-        velocity, ranks = torch.zeros_like(w), torch.ones_like(w).cumsum(0)
+        velocity, shares = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
             velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)
-            w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), ranks)
+            w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), shares)
         self.state.write("simplex", w)
         return ((w + preferred) / (1 + self.lambda_)).to(gramian)

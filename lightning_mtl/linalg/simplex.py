@@ -49,19 +49,20 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
 
 
 def project_to_simplex(
-    point: Float[Tensor, " K"], ranks: Float[Tensor, " K"] | None = None
+    point: Float[Tensor, " K"], shares: Float[Tensor, " K"] | None = None
 ) -> Float[Tensor, " K"]:
-    """The nearest w >= 0 with Σ w = 1: max(point - θ, 0), θ = max_j (sum of the j largest - 1) / j.
+    """The nearest w >= 0 with Σ w = 1: max(point + l, 0), l = min_j (1 - sum of the j largest) / j.
 
     Held, Wolfe & Crowder, "Validation of subgradient optimization", Mathematical Programming 1974.
 
     Args:
-        point: any; differences count, so that numbers beyond 1 / rounding have an answer too.
-        ranks: the numbers 1 to K, if at hand.
+        point: any.
+        shares: 1, 1/2, ... 1/K, for a loop that has them at hand, and whose points are of moderate
+            size; those of other points may be beyond 1 / rounding.
     """
-    if ranks is None:
-        ranks = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
-    ordered = point.sort(descending=True).values
-    top = ordered[0]
-    threshold = (ordered - top).cumsum(0).sub_(1).div_(ranks).max()
-    return (point - top).sub_(threshold).clamp_(min=0)
+    if shares is None:
+        shares = 1 / torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
+        point = point - point.max()
+    sums = point.sort(descending=True).values.cumsum(0)
+    lift = torch.addcmul(shares, sums, shares, value=-1).min()
+    return (point + lift).relu_()

@@ -58,3 +58,12 @@ def test_it_asks_for_independent_parts() -> None:
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="SDMGrad"):
         SDMGrad(**wrong)
+
+
+def test_weights_sum_to_one_where_independent_parts_have_little_in_common() -> None:
+    """Their products may be next to nothing on the diagonal, or negative."""
+    for diagonal in (1e-30, 0.0, -1.0):
+        matrix = torch.tensor([[diagonal, 3.0, -1.0], [3.0, diagonal, 2.0], [-1.0, 2.0, diagonal]])
+        weights = SDMGrad().weights(torch.ones(3), matrix.double())
+        torch.testing.assert_close(weights.sum(), torch.ones((), dtype=torch.float64))
+        assert weights.min() >= 0
