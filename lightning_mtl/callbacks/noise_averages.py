@@ -11,7 +11,6 @@ from torch import Tensor
 from lightning_mtl.gradients import Gradients, gramian
 from lightning_mtl.noise import (
     conflict_rate,
-    cosines,
     itgn_ratio,
     magnitude_similarity,
     noise_trace,
@@ -60,17 +59,20 @@ def noise_between_steps(now: list[Gradients], before: list[Gradients], samples: 
 
 
 def agreement(
-    tasks: Sequence[str], mean: Float[Tensor, "k k"], weights: Float[Tensor, " k"]
+    tasks: Sequence[str],
+    mean: Float[Tensor, "k k"],
+    cosine: Float[Tensor, "k k"],
+    weights: Float[Tensor, " k"],
 ) -> dict[str, Tensor]:
     """How much at odds at least two tasks are, by the names under which that is logged.
 
     Args:
         tasks: their names.
         mean: A, the Gramian of the mean gradients.
+        cosine: `lightning_mtl.noise.cosines` of it.
         weights: those applied.
     """
-    cosine, similarity = cosines(mean), magnitude_similarity(mean)
-    itgn = itgn_ratio(mean, weights)
+    similarity, itgn = magnitude_similarity(mean), itgn_ratio(mean, weights)
     report = {"conflict_rate": conflict_rate(mean)}
     report |= {f"itgn/{task}": value for task, value in zip(tasks, itgn, strict=True)}
     for (j, one), (k, other) in combinations(enumerate(tasks), 2):

@@ -184,8 +184,9 @@ class GradientNoiseMonitor(L.Callback):
     ) -> dict[str, Tensor]:
         report = {f"gradient_norm/{task}": mean[k, k].sqrt() for k, task in enumerate(tasks)}
         if len(tasks) > 1:
-            report |= agreement(tasks, mean, weights)
-            self._cosines = (tasks, cosines(mean).tolist())
+            cosine = cosines(mean)
+            report |= agreement(tasks, mean, cosine, weights)
+            self._cosines = (tasks, cosine.tolist())
         ratio = torch.full_like(weights, float("nan"))
         if noise is not None:
             ratio = gradient_to_noise(
