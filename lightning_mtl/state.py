@@ -60,6 +60,10 @@ class TaskState:
         """Count the steps in which something happened; a number of its own, not one per task."""
         self.tensors[name] = self.tensors.get(name, torch.zeros(())) + float(happened)
 
+    def known(self, *names: str) -> dict[str, Tensor]:
+        """Those of the entries `names` that have been made, whole."""
+        return {name: self.tensors[name] for name in names if name in self.tensors}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything, for a checkpoint: a copy, since rows are changed in place."""
         tensors = {name: value.clone() for name, value in self.tensors.items()}

@@ -33,6 +33,14 @@ def test_writing_detaches():
     assert not state.tensors["s"].requires_grad
 
 
+def test_only_entries_that_have_been_made_are_known():
+    state = TaskState()
+    assert state.known("lifted_steps") == {}
+    state.count("lifted_steps", happened=True)
+    state.read("s", torch.zeros(2))
+    assert state.known("lifted_steps", "absent") == {"lifted_steps": torch.tensor(1.0)}
+
+
 def test_a_saved_state_does_not_change_when_training_goes_on():
     state = of_three_tasks(0, 1, 2)
     state.read("s", torch.zeros(3))

@@ -23,8 +23,7 @@ class FairGrad(GramianWeighting):
     Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
     eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
-    gradient has weight 1 and is
-    otherwise removed.
+    gradient has weight 1 and is otherwise removed.
 
     Args:
         alpha: α > 0; 2 in the paper's NYUv2 runs.
@@ -59,4 +58,4 @@ class FairGrad(GramianWeighting):
 
     def logs(self) -> dict[str, Tensor]:
         """In how many steps the problem had no solution and an eigenvalue was lifted."""
-        return {name: value for name, value in self.state.tensors.items() if name == "lifted_steps"}
+        return self.state.known("lifted_steps")
