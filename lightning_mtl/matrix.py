@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_in_place_over_ranks
-from lightning_mtl.gradients import Gradients, add
+from lightning_mtl.gradients import Gradients
 from lightning_mtl.step import Step
 from lightning_mtl.task_backward import TaskBackward
 
@@ -24,8 +24,7 @@ def collect_matrix(step: Step, backward: TaskBackward) -> None:
     for task, row in zip(step.local, backward.each_row(shared), strict=True):
         window.rows[task] = _put(window.matrix[task], row, shared)
         row.clear()
-    for task, head in zip(step.local, backward.heads, strict=True):
-        window.heads[task] = add(window.heads.get(task), head)
+    step.collect_heads(backward)
 
 
 def take_matrix(step: Step) -> Float[Tensor, "k P"]:

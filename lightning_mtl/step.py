@@ -144,6 +144,10 @@ class Step:
         each = backward.each_row(self.partition.shared) if rows is None else rows
         for task, row in zip(self.local, each, strict=True):
             self.window.rows[task] = add(self.window.rows.get(task), row)
+        self.collect_heads(backward)
+
+    def collect_heads(self, backward: TaskBackward) -> None:
+        """Add this micro-batch's gradients of the heads to the window; `collect` does so too."""
         for task, head in zip(self.local, backward.heads, strict=True):
             self.window.heads[task] = add(self.window.heads.get(task), head)
 
