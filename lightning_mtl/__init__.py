@@ -1,7 +1,7 @@
 """Multi-task learning for PyTorch Lightning: several losses, one network, one callback."""
 
 from lightning_mtl.dense_prediction import DensePrediction
-from lightning_mtl.graph import join_features
+from lightning_mtl.engine.graph import join_features
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.version import __version__
 

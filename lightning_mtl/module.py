@@ -10,14 +10,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.nn import Parameter
 
-from lightning_mtl.balancer import Balancer, Observer, PlainSum
-from lightning_mtl.bookkeeping import Bookkeeping
 from lightning_mtl.distributed import union_over_ranks
-from lightning_mtl.graph import reach, root_edge
-from lightning_mtl.guard import LossGuard, check_automatic, check_finite, check_losses
-from lightning_mtl.partition import Partition
-from lightning_mtl.step import Step
-from lightning_mtl.window import Window
+from lightning_mtl.engine.balancer import Balancer, Observer, PlainSum
+from lightning_mtl.engine.graph import reach, root_edge
+from lightning_mtl.engine.loss_guard import LossGuard, check_automatic, check_finite, check_losses
+from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.module_hooks import Bookkeeping
+from lightning_mtl.engine.shared_parameters import Partition
+from lightning_mtl.engine.window import Window
 
 
 class MultiTaskModule(L.LightningModule, ABC):

@@ -12,7 +12,7 @@ from lightning_mtl.data import SyntheticRooms, collate
 from lightning_mtl.metrics import DepthMetrics, multi_task_performance
 from lightning_mtl.models import SharedEncoder
 from lightning_mtl.tasks import Depth, Normals, Segmentation
-from tests.toy import quiet_trainer
+from tests.support.toy import quiet_trainer
 
 SIZE = (32, 32)
 NETWORK = partial(SharedEncoder, decoder="fpn")

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
-from tests.ddp_toy import train_all, weights
-from tests.ranks import results_of
-from tests.toy import (
+from tests.support.ddp_toy import train_all, weights
+from tests.support.ranks import results_of
+from tests.support.toy import (
     TASKS,
     Graded,
     PartlyGraded,
@@ -24,7 +24,7 @@ from tests.toy import (
     quiet_trainer,
     toy_loader,
 )
-from tests.weightings import EXAMPLES
+from tests.support.weightings import EXAMPLES
 
 # Rules on J_r J_sᵀ of different parts see more of them with more ranks or micro-batches.
 OF_ALL_PARTS = [name for name in EXAMPLES if not getattr(EXAMPLES[name](), "cross_parts", False)]

@@ -8,12 +8,19 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from tests.ddp_family_rooms import trained
-from tests.ddp_toy import weights
-from tests.ranks import results_of
-from tests.rooms import EPOCHS, ROOMS_EXAMPLES, STEPS, ResumableRooms, RoomsData, small_module
+from tests.support.ddp_family_rooms import trained
+from tests.support.ddp_toy import weights
+from tests.support.ranks import results_of
+from tests.support.rooms import (
+    EPOCHS,
+    ROOMS_EXAMPLES,
+    STEPS,
+    ResumableRooms,
+    RoomsData,
+    small_module,
+)
+from tests.support.toy import parameters, quiet_trainer
 from tests.test_family import has_moved
-from tests.toy import parameters, quiet_trainer
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lightning_mtl.callbacks import EqualWeighting, GradNorm
-from tests.gradnorm_toy import SIGMA, train
+from tests.support.gradnorm_toy import SIGMA, train
 
 # α as in the paper's toy; the paper states this learning rate for its other experiments.
 SETTINGS = {"alpha": 0.12, "lr": 0.025}

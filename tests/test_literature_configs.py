@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning_mtl import DensePrediction, MultiTaskModule
 from lightning_mtl.cli import main
 from lightning_mtl.data import CelebA
-from tests.data import layouts
+from tests.support import layouts
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 WRITERS = {

@@ -19,8 +19,16 @@ from lightning_mtl.callbacks import (
     GradNorm,
     UncertaintyWeighting,
 )
-from tests.toy import TASKS, PartlyLabelled, Toy, logged, parameters, quiet_trainer, toy_loader
-from tests.weightings import EXAMPLES
+from tests.support.toy import (
+    TASKS,
+    PartlyLabelled,
+    Toy,
+    logged,
+    parameters,
+    quiet_trainer,
+    toy_loader,
+)
+from tests.support.weightings import EXAMPLES
 
 WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
 

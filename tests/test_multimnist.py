@@ -10,7 +10,7 @@ from lightning_mtl.callbacks import MGDA, EqualWeighting, MaxGNR
 from lightning_mtl.data import MultiMNISTDataModule
 from lightning_mtl.models import LeNet
 from lightning_mtl.tasks import Classification
-from tests.toy import quiet_trainer
+from tests.support.toy import quiet_trainer
 
 SLOW = [pytest.param(weighting, marks=pytest.mark.slow) for weighting in (MGDA, MaxGNR)]
 

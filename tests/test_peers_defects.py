@@ -21,10 +21,10 @@ from lightning_mtl.callbacks import (
     UncertaintyWeighting,
     Weighting,
 )
-from tests.reads import Reads, copies, read_by
-from tests.test_step import Ones
-from tests.toy import TASKS, Toy, quiet_trainer, toy_loader
-from tests.weightings import EXAMPLES
+from tests.engine.test_micro_batch import Ones
+from tests.support.reads import Reads, copies, read_by
+from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
+from tests.support.weightings import EXAMPLES
 
 GRAMIAN = [name for name in EXAMPLES if isinstance(EXAMPLES[name](), GramianWeighting)]
 JACOBIAN = [name for name in EXAMPLES if isinstance(EXAMPLES[name](), JacobianWeighting)]

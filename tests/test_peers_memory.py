@@ -21,8 +21,8 @@ from lightning_mtl.callbacks import (
     UPGrad,
     Weighting,
 )
-from tests.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
-from tests.weightings import EXAMPLES
+from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
+from tests.support.weightings import EXAMPLES
 
 OF_TORCHJD = "TorchJDWeighting"
 """A Jacobian rule, but the example's object is one of a Gramian, for which rows are enough."""

@@ -16,9 +16,9 @@ from lightning_mtl.cli import main
 from lightning_mtl.compare import group_runs
 from lightning_mtl.data import MultiTaskDataModule
 from lightning_mtl.tasks import Depth
+from tests.support.toy import quiet_trainer
 from tests.test_configs import ROOMS, TINY
 from tests.test_dense_prediction import NETWORK
-from tests.toy import quiet_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

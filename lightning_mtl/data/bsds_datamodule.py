@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from lightning_mtl.data.bsds import BSDS500
+from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.splits import Split
-from lightning_mtl.data.transforms import RandomHorizontalFlip
+from lightning_mtl.data.datasets.bsds import BSDS500
+from lightning_mtl.data.reading.splits import Split
 
 
 class BSDS500DataModule(MultiTaskDataModule):

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lightning_mtl.data.celeba import ATTRIBUTES, CelebA
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Unplaced
+from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Transform
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.modalities import MODALITIES, Unplaced
-from lightning_mtl.data.splits import Split
-from lightning_mtl.data.transforms import RandomHorizontalFlip, Transform
+from lightning_mtl.data.datasets.celeba import ATTRIBUTES, CelebA
+from lightning_mtl.data.reading.splits import Split
 
 
 class CelebADataModule(MultiTaskDataModule):

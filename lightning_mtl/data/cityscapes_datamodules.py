@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lightning_mtl.data.cityscapes import Cityscapes
-from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mtan import CityscapesArrays
-from lightning_mtl.data.splits import Split
-from lightning_mtl.data.transforms import (
+from lightning_mtl.data.augmentation.transforms import (
     Compose,
     RandomHorizontalFlip,
     RandomZoom,
     Transform,
 )
+from lightning_mtl.data.datamodule import MultiTaskDataModule
+from lightning_mtl.data.datasets.cityscapes import Cityscapes
+from lightning_mtl.data.datasets.mtan import CityscapesArrays
+from lightning_mtl.data.reading.splits import Split
 
 
 class CityscapesDataModule(MultiTaskDataModule):

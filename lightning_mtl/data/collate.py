@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lightning_mtl.data.modalities import MODALITIES, Modality, Unplaced
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality, Unplaced
 
 UNKNOWN = Unplaced()
 

@@ -10,18 +10,18 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_mtl.data.collate import collate
-from lightning_mtl.data.modalities import MODALITIES, Modality
-from lightning_mtl.data.mosd import MOSD
-from lightning_mtl.data.rooms import SyntheticRooms
-from lightning_mtl.data.splits import Split, check_split
-from lightning_mtl.data.transforms import (
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality
+from lightning_mtl.data.augmentation.transforms import (
     ColorJitter,
     Compose,
     RandomHorizontalFlip,
     Sample,
     Transform,
 )
+from lightning_mtl.data.collate import collate
+from lightning_mtl.data.datasets.mosd import MOSD
+from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.rooms.synthetic_rooms import SyntheticRooms
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.multimnist import Digits, MultiMNIST
-from lightning_mtl.data.splits import Split
+from lightning_mtl.data.datasets.multimnist import Digits, MultiMNIST
+from lightning_mtl.data.reading.splits import Split
 
 
 class MultiMNISTDataModule(MultiTaskDataModule):

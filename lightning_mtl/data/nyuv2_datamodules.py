@@ -6,20 +6,20 @@ from typing import Literal
 
 from torch.utils.data import ConcatDataset, Dataset
 
-from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.mtan import NYUv2Arrays
-from lightning_mtl.data.normal_axes import NormalAxes
-from lightning_mtl.data.nyud import NYUDMT
-from lightning_mtl.data.nyuv2 import NYUv2
-from lightning_mtl.data.nyuv2_frames import NYUv2Frames
-from lightning_mtl.data.splits import Split
-from lightning_mtl.data.transforms import (
+from lightning_mtl.data.augmentation.transforms import (
     Compose,
     RandomHorizontalFlip,
     RandomZoom,
     Sample,
     Transform,
 )
+from lightning_mtl.data.datamodule import MultiTaskDataModule
+from lightning_mtl.data.datasets.mtan import NYUv2Arrays
+from lightning_mtl.data.datasets.nyud import NYUDMT
+from lightning_mtl.data.datasets.nyuv2 import NYUv2
+from lightning_mtl.data.datasets.nyuv2_frames import NYUv2Frames
+from lightning_mtl.data.reading.normal_axes import NormalAxes
+from lightning_mtl.data.reading.splits import Split
 
 
 class NYUv2DataModule(MultiTaskDataModule):

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lightning_mtl.data.datamodule import MultiTaskDataModule
-from lightning_mtl.data.normal_axes import NormalAxes
-from lightning_mtl.data.pascal import PASCALContext
-from lightning_mtl.data.splits import Split
-from lightning_mtl.data.transforms import (
+from lightning_mtl.data.augmentation.transforms import (
     Compose,
     RandomHorizontalFlip,
     RandomRotation,
     RandomZoom,
     Transform,
 )
+from lightning_mtl.data.datamodule import MultiTaskDataModule
+from lightning_mtl.data.datasets.pascal import PASCALContext
+from lightning_mtl.data.reading.normal_axes import NormalAxes
+from lightning_mtl.data.reading.splits import Split
 
 
 class PASCALContextDataModule(MultiTaskDataModule):

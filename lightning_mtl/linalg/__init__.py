@@ -2,9 +2,9 @@
 
 from lightning_mtl.linalg.ball import max_min_in_ball
 from lightning_mtl.linalg.cone import dual_cone, nonnegative_qp
+from lightning_mtl.linalg.cosines import impartial_weights, resolution, solve_units, unit_rows
 from lightning_mtl.linalg.fair import fair_weights
 from lightning_mtl.linalg.simplex import project_to_simplex, simplex_min_norm
-from lightning_mtl.linalg.unit import impartial_weights, resolution, solve_units, unit_rows
 
 __all__ = [
     "dual_cone",

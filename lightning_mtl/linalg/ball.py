@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_mtl.linalg.cosines import resolution, unit_rows
 from lightning_mtl.linalg.pivots import Ridged
-from lightning_mtl.linalg.unit import resolution, unit_rows
 
 QUICK = 8
 """Rounds in which the level and the rows that matter change together; three or four are usual."""

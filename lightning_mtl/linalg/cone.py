@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.linalg.cosines import resolution, unit_rows
 from lightning_mtl.linalg.pivots import Ridged
-from lightning_mtl.linalg.unit import resolution, unit_rows
 
 
 def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.unit import resolution, unit_rows
+from lightning_mtl.linalg.cosines import resolution, unit_rows
 
 STEPS = 100
 """More than ever needed: about 5, and 20 for large α and unequal norms."""

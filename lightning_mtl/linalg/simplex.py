@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.linalg.cosines import resolution, unit_rows
 from lightning_mtl.linalg.pivots import Ridged
-from lightning_mtl.linalg.unit import resolution, unit_rows
 
 PROXIMAL_STEPS = 3
 """Each multiplies what a ridge ε has changed by ε / (λ + ε), for an eigenvalue λ that is not 0."""

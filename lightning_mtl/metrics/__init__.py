@@ -3,14 +3,14 @@
 Numbers of different papers are comparable only under the same protocol. Tasks and metrics take the
 name of one; an unknown one is an error that lists those known.
 
-| what         | protocols                            | table of differences                     |
-|--------------|--------------------------------------|------------------------------------------|
-| segmentation | pooled (default), survey, atrc,      | `lightning_mtl.metrics.protocols`, with  |
-| depth        | astmt, libmtl, mtan,                 | `segmentation_metrics`, `depth_metrics`, |
-| normals      | mtan_before_2020                     | `normal_metrics`                         |
-| saliency     | survey (default), astmt, atrc        | `SaliencyMetrics`                        |
-| edges        | bsds (default), survey, astmt        | `lightning_mtl.metrics.edge_protocols`   |
-| others       | one definition each                  |                                          |
+| what         | protocols                          | table of differences                         |
+|--------------|------------------------------------|----------------------------------------------|
+| segmentation | pooled (default), survey, atrc,    | `lightning_mtl.metrics.protocols`, with      |
+| depth        | astmt, libmtl, mtan,               | `segmentation_metrics`, `depth_metrics`,     |
+| normals      | mtan_before_2020                   | `normal_metrics`                             |
+| saliency     | survey (default), astmt, atrc      | `SaliencyMetrics`                            |
+| edges        | bsds (default), survey, astmt      | `lightning_mtl.metrics.edges.edge_protocols` |
+| others       | one definition each                |                                              |
 
 The task `Edges` follows the survey unless told otherwise. The survey's columns are mIoU of
 segmentation, human parts and saliency, RMSE of depth, mean angle of normals, and odsF of edges;
@@ -21,7 +21,7 @@ from lightning_mtl.metrics.attributes import AttributeMetrics
 from lightning_mtl.metrics.averaged import AveragedMetric
 from lightning_mtl.metrics.classification import ClassificationMetrics
 from lightning_mtl.metrics.depth import DepthMetrics
-from lightning_mtl.metrics.edges import EdgeMetrics
+from lightning_mtl.metrics.edges.edge_metrics import EdgeMetrics
 from lightning_mtl.metrics.keypoints import KeypointMetrics
 from lightning_mtl.metrics.loss import MeanLoss
 from lightning_mtl.metrics.normals import NormalMetrics

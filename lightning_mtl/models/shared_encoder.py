@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mtl.graph import join_features
+from lightning_mtl.engine.graph import join_features
 from lightning_mtl.models.encoders import (
     Decoder,
     build_decoder,

@@ -21,7 +21,7 @@ class Edges(BinaryMap):
         ignore_index: Label of pixels without a label.
         thresholds: How many, or which, as in `EdgeMetrics`.
         max_dist: Largest distance of a match, as a share of the image diagonal.
-        protocol: Whose metrics, of `lightning_mtl.metrics.edge_protocols`.
+        protocol: Whose metrics, of `lightning_mtl.metrics.edges.edge_protocols`.
         workers: Processes that match edges, 0 for none.
     """
 

@@ -21,8 +21,8 @@ from scipy.spatial import cKDTree
 from skimage import morphology
 
 from lightning_mtl.metrics import EdgeMetrics
-from lightning_mtl.metrics.matching import match
-from lightning_mtl.metrics.thinning import thin
+from lightning_mtl.metrics.edges.matching import match
+from lightning_mtl.metrics.edges.thinning import thin
 
 THRESHOLDS = 99
 TEST_SET = 200

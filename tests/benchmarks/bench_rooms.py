@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from lightning_mtl.data.rooms import SyntheticRooms
+from lightning_mtl.data.rooms.synthetic_rooms import SyntheticRooms
 
 FRAMES = 500
 

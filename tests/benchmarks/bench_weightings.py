@@ -21,13 +21,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tests.callbacks.test_properties import RULES
-from tests.jacobians import (
+from tests.support.jacobians import (
     agreeing_jacobian,
     awkward_jacobians,
     random_jacobian,
     spread_jacobian,
 )
+from tests.weightings.test_properties import RULES
 
 TASKS = (2, 3, 5, 10, 20, 40)
 SIZE = 1000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.formats import FORMATS
+from tests.support.formats import FORMATS
 
 INTRINSICS = np.array([[525.0, 0.0, 319.5], [0.0, 525.0, 239.5], [0.0, 0.0, 1.0]])
 NORMAL = np.array([0.0, -0.8, -0.6])

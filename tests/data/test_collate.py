@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lightning_mtl.data import SyntheticRooms
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Labels
 from lightning_mtl.data.collate import collate
-from lightning_mtl.data.modalities import MODALITIES, Labels
 
 IMAGE = torch.rand(3, 4, 5)
 

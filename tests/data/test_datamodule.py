@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, RandomSampler
 
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Labels
 from lightning_mtl.data.datamodule import MOSDDataModule, MultiTaskDataModule, RoomsDataModule
-from lightning_mtl.data.modalities import MODALITIES, Labels
-from lightning_mtl.data.mosd import MOSD
+from lightning_mtl.data.datasets.mosd import MOSD
 
 
 class Numbers(Dataset):

@@ -3,7 +3,7 @@ import torch
 from scipy.optimize import minimize
 
 from lightning_mtl.linalg import max_min_in_ball
-from tests.jacobians import SCALES, awkward_jacobians, random_jacobian
+from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian
 
 
 def setting(rows: torch.Tensor, c: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

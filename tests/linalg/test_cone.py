@@ -3,7 +3,7 @@ import torch
 from scipy.optimize import nnls
 
 from lightning_mtl.linalg import dual_cone
-from tests.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_jacobian
+from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_jacobian
 
 
 def targets(tasks: int) -> torch.Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_mtl.linalg import fair_weights
-from tests.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_jacobian
+from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_jacobian
 
 
 @pytest.mark.parametrize("make", [random_jacobian, spread_jacobian])

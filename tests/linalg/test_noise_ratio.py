@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_mtl.linalg.gradient_noise import gradient_to_noise
 from lightning_mtl.linalg.noise_ratio import RESIDUAL, _objective, max_noise_ratio
-from lightning_mtl.noise import gradient_to_noise
-from tests.jacobians import SCALES, awkward_jacobians, random_jacobian
+from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian
 
 OBJECTIVES = ("product", "min")
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from lightning_mtl.linalg.cosines import unit_rows
 from lightning_mtl.linalg.pivots import Ridged
-from lightning_mtl.linalg.unit import unit_rows
-from tests.jacobians import awkward_jacobians, random_jacobian
+from tests.support.jacobians import awkward_jacobians, random_jacobian
 
 TOLERANCE = 1e-13
 

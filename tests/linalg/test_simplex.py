@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_mtl.linalg import project_to_simplex, simplex_min_norm
-from tests.jacobians import SCALES, awkward_jacobians, random_jacobian
+from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian
 
 
 def kkt_violation(jacobian: torch.Tensor, weights: torch.Tensor) -> float:

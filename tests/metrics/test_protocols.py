@@ -9,12 +9,12 @@ from torch.nn import functional
 from lightning_mtl import metrics
 from lightning_mtl.metrics import (
     depth_metrics,
-    edge_protocols,
     normal_metrics,
     protocols,
     saliency,
     segmentation_metrics,
 )
+from lightning_mtl.metrics.edges import edge_protocols
 from lightning_mtl.metrics.pooled import PooledMetric
 
 BATCH = 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mtl.graph import cut, reach, root_edge
+from lightning_mtl.engine.graph import cut, reach, root_edge
 from lightning_mtl.models import DenseNetwork, SharedEncoder
 from lightning_mtl.models.network import IMAGENET_MEAN, IMAGENET_STD
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from lightning_mtl.metrics import edge_protocols, protocols, saliency
+from lightning_mtl.metrics import protocols, saliency
+from lightning_mtl.metrics.edges import edge_protocols
 from lightning_mtl.tasks import (
     Attributes,
     Classification,

@@ -1,0 +1,1 @@
+"""Transforms that respect the geometry of what they transform."""

@@ -1,0 +1,170 @@
+"""Augmentation of a whole sample that keeps picture, labels and geometry in agreement.
+
+A random transform draws from torch's generator (which Lightning seeds in every worker), makes a
+`View` and moves every entry of the sample by it, as `modalities` declares. Samples may have any
+subset of entries.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality, change_view
+from lightning_mtl.data.augmentation.views import flip, resize, rotation, zoom
+
+Sample: TypeAlias = dict[str, Tensor]
+Transform: TypeAlias = Callable[[Sample], Sample]
+
+
+class Compose:
+    """Transforms, one after the other.
+
+    Args:
+        transforms: From the first to the last.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The sample after all transforms."""
+        for transform in self.transforms:
+            sample = transform(sample)
+        return sample
+
+
+class RandomHorizontalFlip:
+    """Mirror image left to right, n_x to -n_x.
+
+    Classes and keypoints that tell left from right are not exchanged.
+
+    Args:
+        probability: Of a flip.
+        modalities: How each entry moves.
+    """
+
+    def __init__(
+        self, probability: float = 0.5, modalities: Mapping[str, Modality] = MODALITIES
+    ) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"`probability` must lie in [0, 1]. Found {probability}.")
+        self.probability = probability
+        self.modalities = modalities
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The sample or its mirror image."""
+        if torch.rand(()) >= self.probability:
+            return sample
+        return change_view(sample, flip(image_size(sample)), self.modalities)
+
+
+class RandomZoom:
+    """Random window, resized back to the size of the image: depth / s, disparity · s.
+
+    Args:
+        scales: Least and largest zoom s; below 1 the image shrinks and its surroundings become
+            invalid.
+        tilt_normals: Turn the normals as depth / s implies; published code leaves them.
+        modalities: How each entry moves.
+    """
+
+    def __init__(
+        self,
+        scales: tuple[float, float] = (1.0, 1.5),
+        tilt_normals: bool = False,
+        modalities: Mapping[str, Modality] = MODALITIES,
+    ) -> None:
+        if not 0 < scales[0] <= scales[1]:
+            raise ValueError(f"`scales` must be positive and in order. Found {tuple(scales)}.")
+        self.scales = scales
+        self.tilt_normals = tilt_normals
+        self.modalities = modalities
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The sample in a random window; s is uniform, and so is the window's place."""
+        scale = _uniform(*self.scales)
+        place = (_uniform(0, 1), _uniform(0, 1))
+        view = zoom(image_size(sample), scale, place, self.tilt_normals)
+        return change_view(sample, view, self.modalities)
+
+
+class RandomRotation:
+    """Random rotation in the image plane about its centre.
+
+    Args:
+        degrees: Largest angle in either direction.
+        modalities: How each entry moves.
+    """
+
+    def __init__(
+        self, degrees: float = 10.0, modalities: Mapping[str, Modality] = MODALITIES
+    ) -> None:
+        if degrees < 0:
+            raise ValueError(f"`degrees` must not be negative. Found {degrees}.")
+        self.degrees = degrees
+        self.modalities = modalities
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The rotated sample; the angle is uniform."""
+        view = rotation(image_size(sample), _uniform(-self.degrees, self.degrees))
+        return change_view(sample, view, self.modalities)
+
+
+class Resize:
+    """The whole image at a fixed size.
+
+    Depths stay as they are, and so does disparity, in whatever unit the data set has.
+
+    Args:
+        size: New height and width.
+        modalities: How each entry moves.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], modalities: Mapping[str, Modality] = MODALITIES
+    ) -> None:
+        if min(size) < 1:
+            raise ValueError(f"`size` must be positive. Found {tuple(size)}.")
+        self.size = size
+        self.modalities = modalities
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The resized sample."""
+        return change_view(sample, resize(image_size(sample), self.size), self.modalities)
+
+
+class ColorJitter:
+    """Random brightness, contrast, saturation and hue of the image; labels stay.
+
+    Args:
+        brightness: Factors from 1 - b to 1 + b.
+        contrast: Factors from 1 - c to 1 + c.
+        saturation: Factors from 1 - s to 1 + s.
+        hue: Shifts from -h to h, at most 0.5.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        hue: float = 0.02,
+    ) -> None:
+        self._jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The sample with its image recoloured."""
+        return {**sample, "image": self._jitter(sample["image"])}
+
+
+def image_size(sample: Sample) -> tuple[int, int]:
+    """Height and width of a sample's image."""
+    height, width = sample["image"].shape[-2:]
+    return height, width
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

@@ -1,0 +1,1 @@
+"""Data sets, read from the layouts in which they are distributed."""

@@ -1,0 +1,153 @@
+"""Cityscapes in its official folders: streets, 2048 x 1024, with semantic labels and disparity."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets import Cityscapes as Definition
+
+from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.reading.errors import CorruptFileError
+from lightning_mtl.data.reading.files import (
+    IGNORE,
+    Source,
+    check_tasks,
+    finishing,
+    look_up,
+    read_image,
+    read_pixels,
+)
+from lightning_mtl.data.reading.splits import Split, check_split
+
+SOURCE = Source(
+    name="CITYSCAPES",
+    layout="""root/leftImg8bit/{train,val}/<city>/<frame>_leftImg8bit.png  8 bit
+root/gtFine/{train,val}/<city>/<frame>_gtFine_labelIds.png   8 bit, 0 to 33
+root/disparity/{train,val}/<city>/<frame>_disparity.png      16 bit, 256 d + 1, 0 = invalid
+root/camera/{train,val}/<city>/<frame>_camera.json           extrinsic.baseline, intrinsic.fx""",
+    how_to_get=(
+        "Register at cityscapes-dataset.com and unpack leftImg8bit_trainvaltest.zip, "
+        "gtFine_trainvaltest.zip, disparity_trainvaltest.zip and, for depth, "
+        "camera_trainvaltest.zip."
+    ),
+)
+SUFFIXES = {
+    "image": ("leftImg8bit", "leftImg8bit.png"),
+    "segmentation": ("gtFine", "gtFine_labelIds.png"),
+    "disparity": ("disparity", "disparity.png"),
+    "camera": ("camera", "camera.json"),
+}
+NEEDED = {
+    "segmentation": ("segmentation",),
+    "disparity": ("disparity",),
+    "depth": ("disparity", "camera"),
+}
+
+
+class Cityscapes(Dataset[Sample]):
+    """2975 frames to train and 500 to validate and test; 19 classes, or 7 categories of them.
+
+    Cordts et al., CVPR 2016. The disparity is in pixels of the pictures 2048 wide, whatever `size`
+    is; the depth, baseline · f_x / disparity with the calibration of each frame, is in metres.
+
+    Args:
+        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_CITYSCAPES`.
+        split: `"test"` is the validation split as well, since labels of the test split are secret.
+        num_classes: 19, or 7: flat, construction, object, nature, sky, human, vehicle.
+        size: Height and width of the samples; by default as on disk.
+        tasks: Any of `TASKS`.
+        transform: Applied to each sample each time that it is read.
+
+    Raises:
+        DatasetNotFoundError: If a file of a task is missing.
+        CorruptFileError: If a file is not what it should be.
+        LabelError: If a label is not one of the 34.
+    """
+
+    TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "disparity", "depth")
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        split: Split = "train",
+        num_classes: int = 19,
+        size: tuple[int, int] | None = None,
+        tasks: Sequence[str] = ("segmentation", "disparity"),
+        transform: Transform | None = None,
+    ) -> None:
+        check_split(split)
+        self.tasks = check_tasks(tasks, self.TASKS)
+        self.root = SOURCE.root(root)
+        self.split = "train" if split == "train" else "val"
+        self.table = _table(num_classes)
+        self._finish = finishing(size, transform)
+        folder = SOURCE.existing(self.root / "leftImg8bit" / self.split)
+        pattern = f"*/*_{SUFFIXES['image'][1]}"
+        self.frames = sorted(_frame(path) for path in folder.glob(pattern))
+        if not self.frames:
+            SOURCE.existing(folder / pattern)
+        for frame in self.frames:
+            for kind in {kind for task in self.tasks for kind in NEEDED[task]}:
+                SOURCE.existing(self._path(kind, frame))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The frame as image and one entry per task."""
+        frame = self.frames[index]
+        sample = {"image": read_image(self._path("image", frame))}
+        size = sample["image"].shape[-2:]
+        if "segmentation" in self.tasks:
+            path = self._path("segmentation", frame)
+            labels = read_pixels(path, "labels", size)
+            sample["segmentation"] = look_up(labels, self.table, path, "0 to 33")
+        if {"disparity", "depth"} & set(self.tasks):
+            path = self._path("disparity", frame)
+            pixels = read_pixels(path, "disparity", size, (np.uint16, np.int32))
+            sample["disparity"] = ((pixels[None].float() - 1) / 256).clamp_min(0)
+        if "depth" in self.tasks:
+            factor = _baseline_focal(self._path("camera", frame))
+            sample["depth"] = _reciprocal(sample["disparity"]) * factor
+        return self._finish({name: sample[name] for name in ("image", *self.tasks)})
+
+    def _path(self, kind: str, frame: tuple[str, str]) -> Path:
+        folder, suffix = SUFFIXES[kind]
+        city, name = frame
+        return self.root / folder / self.split / city / f"{name}_{suffix}"
+
+
+def _frame(path: Path) -> tuple[str, str]:
+    """City and name of the frame of a picture."""
+    return path.parent.name, path.name.removesuffix(f"_{SUFFIXES['image'][1]}")
+
+
+def _table(num_classes: int) -> Int64[Tensor, " 34"]:
+    """Class of each official label; those that the benchmark does not evaluate are ignored."""
+    if num_classes not in (7, 19):
+        raise ValueError(f"`num_classes` must be 7 or 19. Found {num_classes}.")
+    table = torch.full((34,), IGNORE)
+    for label in Definition.classes:
+        if not label.ignore_in_eval:
+            table[label.id] = label.train_id if num_classes == 19 else label.category_id - 1
+    return table
+
+
+def _reciprocal(values: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
+    return torch.where(values > 0, 1 / values.clamp_min(torch.finfo(values.dtype).tiny), 0)
+
+
+def _baseline_focal(path: Path) -> float:
+    """Baseline times focal length, in metres times pixels."""
+    try:
+        camera = json.loads(path.read_text())
+        return float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
+    except (ValueError, KeyError, TypeError) as error:
+        expected = "extrinsic.baseline and intrinsic.fx"
+        raise CorruptFileError(path, "calibration", expected, repr(error)) from error

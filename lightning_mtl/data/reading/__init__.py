@@ -1,0 +1,1 @@
+"""Files of data sets: how they are found, read and checked."""

@@ -1,0 +1,240 @@
+"""Files of data sets: where they are sought, and readers that say what is wrong with them."""
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import torch
+from jaxtyping import Float, Int, Int64, Shaped
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.io.matlab import MatReadError
+from torch import Tensor
+
+from lightning_mtl.data.augmentation.transforms import Compose, Resize, Transform
+from lightning_mtl.data.reading.errors import CorruptFileError, DatasetNotFoundError, LabelError
+
+IGNORE = 255
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, zlib.error, MatReadError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a user needs to know to put a data set on disk.
+
+    Attributes:
+        name: As in the environment variable `LIGHTNING_MTL_<name>` that holds the folder.
+        layout: The expected tree, one path per line.
+        how_to_get: Where the files are to be had; nothing is downloaded.
+    """
+
+    name: str
+    layout: str
+    how_to_get: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that holds the folder."""
+        return f"LIGHTNING_MTL_{self.name}"
+
+    def root(self, given: str | Path | None) -> Path:
+        """The folder that is given, or else that of the environment variable."""
+        return self.existing(Path(given or os.environ.get(self.variable, f"${self.variable}")))
+
+    def existing(self, path: Path) -> Path:
+        """The path itself.
+
+        Raises:
+            DatasetNotFoundError: If nothing is there.
+        """
+        if not path.exists():
+            setting = f"Pass `root` or set the environment variable {self.variable}."
+            raise DatasetNotFoundError(path, self.layout, f"{setting} {self.how_to_get}")
+        return path
+
+    def names(self, path: Path) -> list[str]:
+        """The names in the list of a split, one per line.
+
+        Raises:
+            DatasetNotFoundError: If the list is missing.
+            CorruptFileError: If it is empty.
+        """
+        names = self.existing(path).read_text().split()
+        if not names:
+            raise CorruptFileError(path, "list of a split", "one name per line", "no name")
+        return names
+
+    def stems(self, folder: Path, suffix: str) -> list[str]:
+        """The names of the files in a folder, in the order of their numbers, or of the alphabet.
+
+        Raises:
+            DatasetNotFoundError: If there is none.
+        """
+        names = [path.stem for path in self.existing(folder).glob(f"*{suffix}")]
+        if not names:
+            self.existing(folder / f"*{suffix}")
+        return sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
+
+
+def check_tasks(tasks: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The tasks themselves.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    unknown = sorted(set(tasks) - set(known))
+    if unknown:
+        raise ValueError(f"`tasks` must be among {tuple(known)}. Found {unknown}.")
+    return tuple(tasks)
+
+
+def finishing(size: tuple[int, int] | None, transform: Transform | None) -> Transform:
+    """What happens to a sample after it was read: resizing, if `size` is given, and `transform`."""
+    steps: list[Transform] = [Resize(size)] if size else []
+    return Compose([*steps, transform] if transform else steps)
+
+
+def read_pixels(
+    path: Path,
+    what: str,
+    shape: Sequence[int | None],
+    dtypes: Sequence[type[np.generic]] = (np.uint8,),
+) -> Shaped[Tensor, "..."]:
+    """The values of a picture file; a palette gives its indices.
+
+    Args:
+        path: The file.
+        what: Its role, for the error.
+        shape: Expected shape; None = any.
+        dtypes: Expected dtypes.
+
+    Raises:
+        CorruptFileError: If it is no such picture.
+    """
+    expected = f"a picture {_shape(shape)} {_names(dtypes)}"
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image)
+    except UNREADABLE as error:
+        raise CorruptFileError(path, what, expected, str(error)) from error
+    _check(pixels, path, what, shape, dtypes, expected)
+    return torch.from_numpy(pixels)
+
+
+def read_image(path: Path, size: Sequence[int | None] = (None, None)) -> Float[Tensor, "3 H W"]:
+    """An 8-bit RGB picture, from 0 to 1."""
+    return read_pixels(path, "image", (*size, 3)).permute(2, 0, 1) / 255
+
+
+def read_array(
+    path: Path,
+    what: str,
+    shape: Sequence[int | None],
+    bounds: tuple[float, float],
+    kinds: str = "f",
+) -> Float[Tensor, "..."]:
+    """The numbers of a `.npy` file as float32.
+
+    Args:
+        path: The file.
+        what: Its role, for the error.
+        shape: Expected shape; None = any.
+        bounds: Least and largest value that may occur.
+        kinds: Expected kinds of dtype: f = float, i = signed, u = unsigned.
+
+    Raises:
+        CorruptFileError: If it holds something else.
+    """
+    expected = f"an array {_shape(shape)} of kind {'/'.join(kinds)}"
+    try:
+        array = np.load(path, allow_pickle=False)
+    except UNREADABLE as error:
+        raise CorruptFileError(path, what, expected, str(error)) from error
+    if array.dtype.kind not in kinds:
+        raise CorruptFileError(path, what, expected, f"{array.shape} {array.dtype}")
+    _check(array, path, what, shape, (array.dtype.type,), expected)
+    low, high = array.min(), array.max()
+    if not (bounds[0] <= low and high <= bounds[1]):
+        within = f"values from {bounds[0]} to {bounds[1]}"
+        raise CorruptFileError(path, what, within, f"values from {low} to {high}")
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def read_mat(path: Path, field: str) -> NDArray[Any]:
+    """A variable of a MATLAB file (version 5 to 7.2).
+
+    Raises:
+        CorruptFileError: If the file cannot be read or has no such variable.
+    """
+    what = f"field `{field}` of"
+    try:
+        variables = scipy.io.loadmat(path)
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise CorruptFileError(path, what, "a MATLAB file", str(error)) from error
+    if field not in variables:
+        found = sorted(name for name in variables if not name.startswith("__"))
+        raise CorruptFileError(path, what, f"a variable `{field}`", f"{found}")
+    return variables[field]
+
+
+def look_up(
+    labels: Int[Tensor, "H W"],
+    table: Int64[Tensor, " L"],
+    path: Path,
+    expected: str,
+    first: int = 0,
+) -> Int64[Tensor, "H W"]:
+    """The class of each label.
+
+    Args:
+        labels: As in the file.
+        table: Class of the labels from `first` on; -1 = no meaning.
+        path: The file, for the error.
+        expected: Which labels have a meaning, for the error.
+        first: Label of the first entry of the table.
+
+    Raises:
+        LabelError: If a label has no meaning.
+    """
+    index = labels.long() - first
+    inside = (index >= 0) & (index < len(table))
+    classes = torch.where(inside, table[index.clamp(0, len(table) - 1)], -1)
+    if (classes < 0).any():
+        raise LabelError(path, expected, labels[classes < 0].unique().tolist()[:10])
+    return classes
+
+
+def identity_table(num_classes: int, ignored: int = IGNORE) -> Int64[Tensor, " 256"]:
+    """Labels of 8 bits that are classes already, and one that is ignored."""
+    table = torch.full((256,), -1)
+    table[:num_classes] = torch.arange(num_classes)
+    table[ignored] = IGNORE
+    return table
+
+
+def _check(
+    array: NDArray[Any],
+    path: Path,
+    what: str,
+    shape: Sequence[int | None],
+    dtypes: Sequence[type[np.generic]],
+    expected: str,
+) -> None:
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.type not in dtypes:
+        raise CorruptFileError(path, what, expected, f"{array.shape} {array.dtype}")
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if side is None else str(side) for side in shape)})"
+
+
+def _names(dtypes: Sequence[type[np.generic]]) -> str:
+    return " or ".join(dtype.__name__ for dtype in dtypes)

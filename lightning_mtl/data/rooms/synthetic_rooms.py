@@ -1,0 +1,118 @@
+"""The data set that needs no files: furnished rooms, rendered on demand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.random import PCG64, Generator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_mtl.data.rooms.rendering import CLASSES, KEYPOINTS, RENDERERS, render
+from lightning_mtl.data.rooms.scene import Camera, Scene
+from lightning_mtl.data.rooms.scene_sampling import sample_scene
+
+
+class SyntheticRooms(Dataset[dict[str, Tensor]]):
+    """Indoor rooms with boxes and spheres, ray cast from geometry, whose labels agree exactly.
+
+    A frame is a function of the seed and its index alone: the same in every process and in any
+    order. Nothing is read, downloaded or kept. Colours and textures are drawn alike for all
+    surfaces, so a class is told by shape, shading and place, not by colour.
+
+    A sample holds, every pixel being valid, the image and the tasks asked for:
+
+    * `"image"`, float32 (3, H, W) in [0, 1];
+    * `"segmentation"`, int64 (H, W), an index of `CLASSES`;
+    * `"depth"`, float32 (1, H, W), metres along the optical axis;
+    * `"normals"`, float32 (3, H, W), unit vectors in camera coordinates that face the camera;
+    * `"edges"`, float32 (H, W), 1 on the boundaries of objects and the creases of the room;
+    * `"keypoints"`, float32 (4, H, W) in [0, 1], a heatmap for each of `KEYPOINTS`.
+
+    Args:
+        length: number of frames.
+        size: height and width of a frame in pixels.
+        seed: another seed gives other rooms.
+        tasks: labels to render; those left out cost nothing.
+        num_objects: the smallest and the largest number of objects in a room.
+        noise: standard deviation of the sensor noise of the image, whose range is [0, 1].
+
+    Raises:
+        ValueError: if an argument is out of range or a task is not known.
+
+    Example:
+        >>> sample = SyntheticRooms(length=8, size=(48, 64))[3]
+        >>> sample["depth"].shape
+        torch.Size([1, 48, 64])
+    """
+
+    CLASSES = CLASSES
+    KEYPOINTS = KEYPOINTS
+    TASKS = tuple(name for name in RENDERERS if name != "image")
+
+    def __init__(
+        self,
+        length: int,
+        size: tuple[int, int] = (96, 128),
+        seed: int = 0,
+        tasks: Sequence[str] = ("segmentation", "depth", "normals"),
+        num_objects: tuple[int, int] = (3, 7),
+        noise: float = 0.02,
+    ) -> None:
+        """Checks the arguments; renders nothing yet."""
+        if unknown := sorted(set(tasks) - set(self.TASKS)):
+            raise ValueError(
+                f"`tasks` of `SyntheticRooms` must be among {self.TASKS}. Found {unknown}."
+            )
+        _check("length", "at least 1", length, length >= 1)
+        _check("size", "two positive numbers", size, len(size) == 2 and min(size) >= 1)
+        _check("seed", "at least 0", seed, seed >= 0)
+        _check(
+            "num_objects", "1 <= low <= high", num_objects, 1 <= num_objects[0] <= num_objects[1]
+        )
+        _check("noise", "at least 0", noise, noise >= 0)
+        self.length = length
+        self.size = (size[0], size[1])
+        self.seed = seed
+        self.tasks = tuple(tasks)
+        self.num_objects = num_objects
+        self.noise = noise
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Renders a frame."""
+        frame = render(*self.sample(index), self.size, ("image", *self.tasks))
+        if self.noise > 0:
+            frame["image"] = self._expose(frame["image"], index)
+        return {name: torch.from_numpy(values) for name, values in frame.items()}
+
+    def sample(self, index: int) -> tuple[Scene, Camera]:
+        """The scene and the camera of a frame, to render it again or transformed."""
+        if not 0 <= index < self.length:
+            raise IndexError(
+                f"`SyntheticRooms` has the frames 0 to {self.length - 1}. Found index {index}."
+            )
+        return sample_scene(Generator(PCG64([self.seed, index, 0])), self.size, self.num_objects)
+
+    def scene(self, index: int) -> Scene:
+        """The scene of a frame."""
+        return self.sample(index)[0]
+
+    def camera(self, index: int) -> Camera:
+        """The camera of a frame; its intrinsic matrix is `camera(index).intrinsics(size)`."""
+        return self.sample(index)[1]
+
+    def _expose(self, image: np.ndarray, index: int) -> np.ndarray:
+        """The image with sensor noise, which has a generator of its own."""
+        rng = Generator(PCG64([self.seed, index, 1]))
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(image + np.float32(self.noise) * noise, 0, 1)
+
+
+def _check(name: str, expected: str, found: object, holds: bool) -> None:
+    """Raises a `ValueError` that names the argument where the condition does not hold."""
+    if not holds:
+        raise ValueError(f"`{name}` of `SyntheticRooms` must be {expected}. Found {found}.")

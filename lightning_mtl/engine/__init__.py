@@ -1,0 +1,1 @@
+"""From the losses of the tasks to `.grad`; knows torch and autograd, and not the Trainer."""

@@ -1,0 +1,49 @@
+"""Errors that a training step may end with; part of the interface."""
+
+from collections.abc import Sequence
+
+
+class NonFiniteLossError(ValueError):
+    """A task loss was NaN or infinite."""
+
+    def __init__(self, losses: dict[str, float], step: int) -> None:
+        found = ", ".join(f"`{task}` = {loss}" for task, loss in losses.items())
+        super().__init__(
+            f"The task losses of step {step} should be finite. Found {found}. Nothing after this"
+            " step can be trusted. Look at the labels and the learning rate; in float16, try"
+            " `precision='bf16-mixed'`."
+        )
+
+
+class NegativeLossError(ValueError):
+    """A task loss was negative under a weighting that needs positive ones."""
+
+    def __init__(self, weighting: str, losses: dict[str, float], step: int) -> None:
+        found = ", ".join(f"`{task}` = {loss}" for task, loss in losses.items())
+        super().__init__(
+            f"`{weighting}` needs positive losses: it looks at their logarithms or ratios. Found"
+            f" {found} in step {step}. Add a constant to such a loss, or use a weighting that takes"
+            " losses of any sign."
+        )
+
+
+class NonFiniteGradientError(ValueError):
+    """A task gradient was NaN or infinite although its loss was finite."""
+
+    def __init__(self, tasks: Sequence[str], step: int) -> None:
+        super().__init__(
+            f"The task gradients of step {step} should be finite. Found NaN or infinity in those of"
+            f" {', '.join(f'`{task}`' for task in tasks) or 'several tasks'}. No parameter has been"
+            " changed by this step. `Trainer(detect_anomaly=True)` names the operation."
+        )
+
+
+class NonFiniteParameterError(ValueError):
+    """A parameter was NaN or infinite when a checkpoint was to be written."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"A checkpoint should hold finite parameters. Found NaN or infinity in {len(names)} of"
+            f" them, first in `{names[0]}`; nothing was saved. A gradient must have been infinite"
+            " although all losses were finite: `Trainer(detect_anomaly=True)` names the operation."
+        )

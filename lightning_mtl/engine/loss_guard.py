@@ -1,0 +1,137 @@
+"""Refusing losses that cannot be trained by, without making the host wait for the device."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lightning_mtl.engine.errors import (
+    NegativeLossError,
+    NonFiniteLossError,
+    NonFiniteParameterError,
+)
+
+
+class Watched(NamedTuple):
+    """The losses of one micro-batch.
+
+    Attributes:
+        tasks: their names.
+        losses: on the host, or on their way there.
+        step: the number of the optimizer step.
+        positive_for: name of the weighting that needs them to be positive, if one does.
+    """
+
+    tasks: tuple[str, ...]
+    losses: Float[Tensor, " K"]
+    step: int
+    positive_for: str | None
+
+    def check(self) -> None:
+        """Raise if they cannot be trained by."""
+        if not bool(torch.isfinite(self.losses).all()):
+            raise NonFiniteLossError(self._where(~torch.isfinite(self.losses)), self.step)
+        if self.positive_for is not None and bool((self.losses < 0).any()):
+            raise NegativeLossError(self.positive_for, self._where(self.losses < 0), self.step)
+
+    def _where(self, bad: Bool[Tensor, " K"]) -> dict[str, float]:
+        found = zip(self.tasks, self.losses.tolist(), bad.tolist(), strict=True)
+        return {task: loss for task, loss, is_bad in found if is_bad}
+
+
+class LossGuard:
+    """Raises for a step whose losses cannot be trained by, as soon as that is known on the host.
+
+    They have to be finite, and under some weightings positive; zero is the loss of a batch without
+    a valid label.
+
+    On the CPU that is at once, before the backward pass. On an accelerator the losses travel to the
+    host behind the step, and are looked at when they have arrived: at the latest before a
+    checkpoint is written, so that none is ever saved after a bad step.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[tuple[Watched, torch.Event]] = []
+
+    def watch(
+        self,
+        tasks: Sequence[str],
+        losses: Float[Tensor, " K"],
+        step: int,
+        positive_for: str | None = None,
+    ) -> None:
+        """Check these losses, now or when they arrive; see `Watched`."""
+        self.check(wait=False)
+        losses = losses.detach()
+        if losses.device.type == "cpu":
+            Watched(tuple(tasks), losses, step, positive_for).check()
+            return
+        # Blocking neither side: a pinned buffer to copy into, an event to ask whether it is full.
+        host = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=True)
+        host.copy_(losses, non_blocking=True)
+        arrived = torch.Event(losses.device)
+        arrived.record()
+        self._pending.append((Watched(tuple(tasks), host, step, positive_for), arrived))
+
+    def check(self, wait: bool = True) -> None:
+        """Look at all losses that have arrived; with `wait`, at all there are."""
+        while self._pending:
+            watched, arrived = self._pending[0]
+            if wait:
+                arrived.synchronize()
+            elif not arrived.query():
+                return
+            self._pending.pop(0)
+            watched.check()
+
+
+def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse parameters that are not finite. Waits for the device; as saving them does."""
+    bad = [name for name, value in parameters if not bool(value.isfinite().all())]
+    if bad:
+        raise NonFiniteParameterError(bad)
+
+
+def check_automatic(module: L.LightningModule) -> None:
+    """Refuse manual optimization, in which nothing calls the module's backward pass."""
+    if not module.automatic_optimization:
+        name = type(module).__name__
+        raise ValueError(
+            f"`{name}` should be trained in automatic optimization, in which Lightning calls the"
+            f" backward pass and the optimizer. Found `{name}.automatic_optimization = False`, in"
+            " which both are left to a `training_step` of your own, and no tasks are balanced."
+            " Remove it, and put the work of a step into `task_losses`."
+        )
+
+
+def check_losses(module: str, losses: Any) -> None:
+    """Refuse what is not a dict of differentiable scalars.
+
+    Args:
+        module: name of the class whose `task_losses` returned it.
+        losses: what it returned.
+    """
+    name = f"`{module}.task_losses`"
+    if not isinstance(losses, dict) or not losses:
+        raise TypeError(
+            f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
+            " Leave out tasks without labels only; a batch without any label teaches nothing: drop"
+            " it in the data loader."
+        )
+    for task, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+            raise ValueError(
+                f"{name} should return one scalar tensor per task. Found {found} for the task"
+                f" `{task}`. Reduce it to a mean."
+            )
+        if not loss.requires_grad:
+            raise ValueError(
+                f"The loss of the task `{task}` has no graph, so it trains nothing. Expected a"
+                " tensor computed from the module's parameters. Found one that does not require"
+                " gradients. Leave a task without labels out of the dict, and check for"
+                " `detach`, `item` and `no_grad`."
+            )

@@ -1,0 +1,25 @@
+"""Which of Lightning's strategies leave whole parameters on every rank."""
+
+from typing import Any
+
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+
+def shards(strategy: Any) -> bool:
+    """Whether each rank holds only a part of the parameters, or of their gradients."""
+    return isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy))
+
+
+def check_whole_parameters(name: str, strategy: Any) -> None:
+    """Refuse a strategy under which task gradients cannot be taken.
+
+    Args:
+        name: of the callback that takes them.
+        strategy: of the Trainer.
+    """
+    if shards(strategy):
+        raise ValueError(
+            f"`{name}` needs the gradient of each task, and `{type(strategy).__name__}` shards the"
+            " parameters. Use a weighting of the losses (the README has a table), or a strategy"
+            ' that keeps whole parameters, such as `"ddp"`.'
+        )

@@ -1,0 +1,1 @@
+"""Metrics of edges: thinning, matching to the annotators, and the scores."""

@@ -1,0 +1,131 @@
+"""Signal, noise and agreement in one measurement, and averages over a run."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import Gradients, gramian
+from lightning_mtl.linalg.gradient_noise import (
+    conflict_rate,
+    itgn_ratio,
+    magnitude_similarity,
+    noise_trace,
+    unbiased_gramian,
+)
+
+
+class Noise(NamedTuple):
+    """What is known of the gradients of k tasks; see `lightning_mtl.linalg.gradient_noise`.
+
+    Attributes:
+        signal: E[g_i] · E[g_j].
+        covariance: of the minibatch noise of a step, summed over parameters.
+        trace: the variance of one sample's gradient.
+    """
+
+    signal: Float[Tensor, "k k"]
+    covariance: Float[Tensor, "k k"]
+    trace: Float[Tensor, " k"]
+
+
+def noise_between_parts(
+    mean: Float[Tensor, "k k"], within: Float[Tensor, "k k"], parts: int, samples: float
+) -> Noise:
+    """From the parts of one step.
+
+    Args:
+        mean: A, the Gramian of the mean gradients.
+        within: B, the mean Gramian of the parts.
+        parts: at least 2.
+        samples: in each part.
+    """
+    signal = unbiased_gramian(mean, within, parts)
+    return Noise(signal, (within - signal) / parts, noise_trace(mean, within, parts, samples))
+
+
+def noise_between_steps(now: list[Gradients], before: list[Gradients], samples: float) -> Noise:
+    """From the gradients of two steps, each in one part of `samples` samples."""
+    # The Gramian of all their rows has both steps and the products between them.
+    both = gramian([*now, *before]).cpu().double()
+    count = len(now)
+    across = (both[:count, count:] + both[count:, :count]) / 2
+    within = (both[:count, :count] + both[count:, count:]) / 2
+    trace = noise_trace((within + across) / 2, within, 2, samples)
+    return Noise(across, within - across, trace)
+
+
+def agreement(
+    tasks: Sequence[str],
+    mean: Float[Tensor, "k k"],
+    cosine: Float[Tensor, "k k"],
+    weights: Float[Tensor, " k"],
+) -> dict[str, Tensor]:
+    """How much at odds at least two tasks are, by the names under which that is logged.
+
+    Args:
+        tasks: their names.
+        mean: A, the Gramian of the mean gradients.
+        cosine: `lightning_mtl.linalg.gradient_noise.cosines` of it.
+        weights: those applied.
+    """
+    similarity, itgn = magnitude_similarity(mean), itgn_ratio(mean, weights)
+    report = {"conflict_rate": conflict_rate(mean)}
+    report |= {f"itgn/{task}": value for task, value in zip(tasks, itgn, strict=True)}
+    for (j, one), (k, other) in combinations(enumerate(tasks), 2):
+        report[f"cosine/{one}/{other}"] = cosine[j, k]
+        report[f"similarity/{one}/{other}"] = similarity[j, k]
+    return report
+
+
+class NoiseAverages:
+    """Exponential averages of `Noise`, free of the bias of their start, each pair for itself.
+
+    Args:
+        decay: of what is known at every measurement.
+
+    Attributes:
+        tensors: for all tasks, (K, K); what a checkpoint keeps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.tensors: dict[str, Tensor] = {}
+
+    def learn(self, tasks: int, measured: list[int], noise: Noise) -> None:
+        """Add a measurement.
+
+        Args:
+            tasks: K.
+            measured: the k tasks that `noise` is about.
+            noise: of these tasks.
+        """
+        pair = _pairs(measured)
+        one = torch.ones_like(noise.signal)
+        seen = (noise.signal, noise.covariance, torch.diag(noise.trace), one)
+        for name, value in zip((*Noise._fields, "weight"), seen, strict=True):
+            average = self.tensors.get(name, value.new_zeros(tasks, tasks)).clone()
+            average[pair] = self.decay * average[pair] + (1 - self.decay) * value
+            self.tensors[name] = average
+
+    def read(self, measured: list[int]) -> Noise | None:
+        """The averages of these tasks; `None` until all of their pairs have been measured.
+
+        Args:
+            measured: indices of the tasks.
+        """
+        pair = _pairs(measured)
+        if not self.tensors or not bool((self.tensors["weight"][pair] > 0).all()):
+            return None
+        signal, covariance, trace = (
+            self.tensors[name][pair] / self.tensors["weight"][pair] for name in Noise._fields
+        )
+        return Noise(signal, covariance, trace.diagonal())
+
+
+def _pairs(tasks: list[int]) -> tuple[Tensor, Tensor]:
+    index = torch.tensor(tasks)
+    return index[:, None], index

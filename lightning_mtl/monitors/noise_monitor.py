@@ -1,0 +1,251 @@
+"""`GradientNoiseMonitor`: how strong, how noisy and how much at odds the tasks' gradients are."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+
+from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.engine.gradients import Gradients, add, gramian, wide
+from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.strategies import check_whole_parameters
+from lightning_mtl.linalg.gradient_noise import (
+    cosines,
+    gradient_to_noise,
+    nearest_psd,
+    noise_scale,
+)
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
+from lightning_mtl.monitors.noise_averages import (
+    Noise,
+    NoiseAverages,
+    agreement,
+    noise_between_parts,
+    noise_between_steps,
+)
+
+
+class GradientNoiseMonitor(L.Callback):
+    r"""Measures the gradients of the tasks on the shared parameters, under any weighting or none.
+
+    Independent parts of the data, ranks and the micro-batches of an accumulation window, tell noise
+    from signal (see `lightning_mtl.linalg.gradient_noise`). Where there is only one part, the
+    previous measured step is the other one. Numerators and denominators are averaged over
+    measurements before they are divided. The run itself is not changed: the same parameters to the
+    bit.
+
+    Logged under `train/noise/`, for each task unless said otherwise:
+
+    * `gradient_norm/<task>`: ||g_k|| of the step, biased upwards by its noise;
+    * `gnr/<task>`: gradient-to-noise ratio at the applied weights, as
+      `lightning_mtl.linalg.gradient_noise.gradient_to_noise` has it. A weighting that maximises it
+      logs its own estimate as `train/gnr/<task>`: over every step that it solves, where its
+      `gradients=` measures and at the weights that it finds;
+    * `itgn/<task>`: ||Σ_{j≠k} w_j g_j|| / ||w_k g_k||, the others' pull against the task's own;
+    * `noise_scale/<task>`: tr Σ_k / |G_k|² in samples, the critical batch size of McCandlish et al.
+      (arXiv 1812.06162, 2018);
+    * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair;
+    * `conflict_rate`: the share of pairs with a negative cosine.
+
+    The last three lines and `itgn` take two tasks: with one they are neither logged nor drawn.
+
+    In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that
+    measured something and `pictures/noise.png`, GNR and weights over the run, when training ends.
+    Both go to TensorBoard too.
+
+    Where groups of tasks take turns, each group's pass is a step of its own, and only the tasks of
+    the last group are compared.
+
+    Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
+    of K P gradients if there is only one part. One host sync.
+
+    Args:
+        every_n_steps: how often to measure, in optimizer steps.
+        decay: of the averages over measurements.
+    """
+
+    def __init__(self, every_n_steps: int = 50, decay: float = 0.9) -> None:
+        if every_n_steps < 1 or not 0 <= decay < 1:
+            raise ValueError(
+                "`GradientNoiseMonitor` needs `every_n_steps` of at least 1 and `decay` in [0, 1)."
+                f" Found {every_n_steps} and {decay}."
+            )
+        self.every_n_steps = every_n_steps
+        self.averages = NoiseAverages(decay)
+        self.history: dict[str, list[float]] = {}
+        self._samples = 0.0
+        self._rows: dict[int, Gradients] = {}
+        self._parts: Tensor | None = None
+        self._seen = 0
+        self._shared: list[int] = []
+        self._previous: dict[tuple[int, ...], list[Gradients]] = {}
+        self._cosines: tuple[list[str], list[list[float]]] | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start looking at the module's steps."""
+        if not isinstance(pl_module, MultiTaskModule):
+            raise TypeError(
+                "`GradientNoiseMonitor` needs a `MultiTaskModule`. Found"
+                f" `{type(pl_module).__name__}`."
+            )
+        check_whole_parameters(type(self).__name__, trainer.strategy)
+        if stage == "fit":
+            pl_module.observers.append(self)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stop looking."""
+        if isinstance(pl_module, MultiTaskModule) and self in pl_module.observers:
+            pl_module.observers.remove(self)
+
+    def on_train_batch_start(  # noqa: D102
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Counting may fail on an exotic batch, so it is left alone where nothing is measured.
+        if trainer.global_step % self.every_n_steps == 0:
+            self._samples = float(extract_batch_size(batch))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted epoch had accumulated, as Lightning does."""
+        self._forget()
+
+    def observe(self, step: Step) -> None:
+        """Differentiate one micro-batch's tasks on the side."""
+        shared = step.partition.shared
+        if step.number % self.every_n_steps or not shared:
+            return
+        if self._shared != (now := [id(parameter) for parameter in shared]):
+            # More turned out to be shared: what was seen before has other parameters.
+            self._forget()
+            self._shared, self._previous = now, {}
+        size = len(step.partition.tasks)
+        part = shared[0].new_zeros(size, size, dtype=wide(shared[0]))
+        # A group of tasks whose turn it is may be absent from this rank.
+        rows = step.look().rows(shared, keep_graph=True) if step.local else []
+        for i, task in enumerate(step.local):
+            self._rows[task] = add(self._rows.get(task), rows[i])
+        if rows:
+            index = torch.tensor(step.local)
+            part[index[:, None], index] = gramian(rows).to(part)
+        self._parts = part if self._parts is None else self._parts + part
+        self._seen += 1
+
+    def conclude(self, step: Step) -> dict[str, Tensor]:
+        """Turn what was seen of the window into numbers to log."""
+        if self._parts is None or self._seen != step.window.length:
+            self._forget()
+            return {}
+        parts = step.window.length * world_size()
+        counts = step.window.counts.tolist()
+        # A task that some part lacks says nothing about the noise between parts.
+        whole = [task for task, n in zip(step.window.tasks, counts, strict=True) if n == parts]
+        sums = [sum_gradients_over_ranks(self._rows[task]) for task in whole]
+        within = sum_over_ranks(self._parts).cpu().double() / parts
+        self._forget()
+        if not whole:
+            return {}
+        index = torch.tensor(whole)
+        within = within[index[:, None], index]
+        mean = gramian(sums).cpu().double() / parts**2
+        noise = self._compare(whole, sums, mean, within, parts)
+        if noise is not None:
+            self.averages.learn(len(step.partition.tasks), whole, noise)
+        tasks = [step.partition.tasks[task] for task in whole]
+        weights = torch.stack([step.window.applied[task].cpu().double() for task in whole])
+        return self._report(tasks, mean, weights, self.averages.read(whole), step.number)
+
+    def _forget(self) -> None:
+        self._rows, self._parts, self._seen = {}, None, 0
+
+    def _compare(
+        self,
+        whole: list[int],
+        sums: list[Gradients],
+        mean: Tensor,
+        within: Tensor,
+        parts: int,
+    ) -> Noise | None:
+        """Signal and noise of one step; with one part, against the previous measured step."""
+        if parts > 1:
+            return noise_between_parts(mean, within, parts, self._samples)
+        previous = self._previous.get(tuple(whole))
+        # Groups of tasks that take turns are kept side by side; never two gradients of one task.
+        self._previous = {
+            key: rows for key, rows in self._previous.items() if not set(key) & set(whole)
+        }
+        self._previous[tuple(whole)] = sums
+        return None if previous is None else noise_between_steps(sums, previous, self._samples)
+
+    def _report(
+        self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int
+    ) -> dict[str, Tensor]:
+        report = {f"gradient_norm/{task}": mean[k, k].sqrt() for k, task in enumerate(tasks)}
+        if len(tasks) > 1:
+            cosine = cosines(mean)
+            report |= agreement(tasks, mean, cosine, weights)
+            self._cosines = (tasks, cosine.tolist())
+        ratio = torch.full_like(weights, float("nan"))
+        if noise is not None:
+            ratio = gradient_to_noise(
+                weights, nearest_psd(noise.signal), nearest_psd(noise.covariance)
+            )
+            scale = noise_scale(noise.trace, noise.signal.diagonal())
+            for k, task in enumerate(tasks):
+                report[f"gnr/{task}"] = ratio[k]
+                report[f"noise_scale/{task}"] = scale[k]
+        self._remember(tasks, ratio, weights, number)
+        return {f"noise/{name}": value for name, value in report.items()}
+
+    def _remember(self, tasks: list[str], ratio: Tensor, weights: Tensor, number: int) -> None:
+        steps = self.history.setdefault("step", [])
+        # Groups of tasks that take turns share a step.
+        if not steps or steps[-1] != number:
+            steps.append(float(number))
+        for kind, values in (("gnr", ratio), ("weight", weights)):
+            for task, value in zip(tasks, values.tolist(), strict=True):
+                curve = self.history.setdefault(f"{kind}/{task}", [])
+                curve += [float("nan")] * (len(steps) - 1 - len(curve)) + [value]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the cosines."""
+        if self._cosines is not None:
+            tasks, matrix = self._cosines
+            self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw GNR and weights over the run."""
+        steps = self.history.get("step", [])
+        if len(steps) > 1:
+            curves: dict[str, dict[str, list[float]]] = {"gnr": {}, "weight": {}}
+            for name, values in self.history.items():
+                kind, _, task = name.partition("/")
+                if task:
+                    missing = [float("nan")] * (len(steps) - len(values))
+                    curves[kind][task] = values + missing
+            self._draw(trainer, "noise", history_figure(steps, curves["gnr"], curves["weight"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Averages and history; the previous step's gradients are measured again."""
+        return {"averages": dict(self.averages.tensors), "history": dict(self.history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the Trainer's checkpoint."""
+        self.averages.tensors = dict(state_dict["averages"])
+        self.history = dict(state_dict["history"])
+
+    def _draw(self, trainer: L.Trainer, name: str, figure: Any) -> None:
+        # The Trainer asks the other ranks for the folder, so all of them come here.
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
+        if not trainer.is_global_zero:
+            return
+        save(figure, folder / f"{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                picture = pixels(figure)
+                logger.experiment.add_image(
+                    f"train/{name}", picture, trainer.global_step, dataformats="HWC"
+                )

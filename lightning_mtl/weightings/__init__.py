@@ -1,0 +1,1 @@
+"""Weightings: callbacks that turn statistics of the tasks into weights."""

@@ -1,0 +1,70 @@
+"""Aligned-MTL."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import resolution, unit_rows
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+Scale = Literal["min", "median", "rmse"]
+
+
+class AlignedMTL(GramianWeighting):
+    r"""Aligned gradients: the Jacobian's singular values are made equal, then its rows averaged.
+
+    With G = V Λ Vᵀ, w = √λ V Λ^{-1/2} Vᵀ 1/K over the eigenvalues that are not zero; λ is the
+    smallest of them: the nearest linear system of gradients with condition number 1.
+
+    Senushkin, Patakin, Kuznetsov & Konushin, "Independent Component Alignment for Multi-Task
+    Learning", CVPR 2023, Algorithm 1.
+
+    Scale: 1/K for orthogonal gradients of one norm, as in the paper and in TorchJD.
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: the rank is that of the matrix of cosines, which the norms of the gradients cannot
+    hide. Without any gradient, w = 1/K.
+
+    Args:
+        scale: λ: the smallest eigenvalue (`"min"`, the paper), the (lower) median, or the mean
+            (`"rmse"`, the authors' code).
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        scale: Scale = "min",
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if scale not in get_args(Scale):
+            raise ValueError(
+                f"`AlignedMTL(scale=)` should be one of {get_args(Scale)}. Found {scale!r}."
+            )
+        self.scale = scale
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """√λ V Λ^{-1/2} Vᵀ 1/K."""
+        cosines, norms = unit_rows(gramian)
+        mean = torch.full_like(norms, 1 / len(norms))
+        values, vectors = torch.linalg.eigh(cosines)
+        kept = values > resolution(gramian)
+        if not bool(kept.any()):
+            return mean.to(gramian)
+        # G = A Aᵀ. The singular values of A keep the digits that the eigenvalues of G would lose
+        # where norms are very unequal.
+        root = norms[:, None] * vectors[:, kept] * values[kept].sqrt()
+        directions, singular, _ = torch.linalg.svd(root, full_matrices=False)
+        squares = singular.square()
+        level = {"min": squares[-1], "median": squares.median(), "rmse": squares.mean()}[self.scale]
+        return (directions @ (level.sqrt() / singular * (mean @ directions))).to(gramian)

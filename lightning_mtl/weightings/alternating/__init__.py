@@ -1,0 +1,1 @@
+"""Updates that groups of tasks take in turn."""

@@ -1,0 +1,243 @@
+"""Alternating independent updates with random task grouping."""
+
+from typing import Any, ClassVar, Literal, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_mtl.engine.gradients import norms
+from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
+from lightning_mtl.weightings.bases.weighting import Weighting
+
+OptimizerState = Literal["per_group", "shared"]
+
+
+class AlternatingUpdates(Weighting):
+    r"""Steps for one group of tasks after the other, each on a fresh forward pass.
+
+    For every batch and every group in turn: zero the gradients, run the network as the groups
+    before have left it, backpropagate the sum of this group's losses only, step. With one
+    optimizer state per group (its moments and step counts of the shared parameters, never reset)
+    the updates of the groups are independent, and with Adam the scale of a loss no longer matters.
+
+    Pascal, Michiardi, Bost, Huet & Zuluaga, "Improved optimization strategies for deep Multi-Task
+    Networks", arXiv 2109.11678 (2021): `"per_group"` is its IO, `"shared"` its IUS; one group of
+    all tasks is plain training, its SUS.
+
+    Scale: all weights are 1. The shared parameters move up to n times as far per batch as with one
+    step, for n groups: tune the learning rate for each method.
+    Heads: stepped with their group; the others are left alone, momentum and decay included.
+    Batch norm's running statistics see n passes of each batch.
+    Cost: n (F + B) + H for n groups, and n optimizer states of the trunk.
+    Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
+    Gradient accumulation is refused: a group would need all micro-batches again. So is an
+    `optimizer_step` of the module's own that does not call `super().optimizer_step`.
+
+    Logged beside losses and weights: `train/group/<task>`, and of the shared parameters θ since the
+    start `train/path_length` Σ ||Δθ||, `train/displacement` ||θ - θ_0|| and `train/exploration`,
+    their ratio.
+
+    Args:
+        group_size: tasks per group; the last group may be smaller.
+        optimizer_state: of the shared parameters: one per group, or one for all.
+        regroup: draw the groups once ("never"), every epoch or every step. Optimizer states then
+            follow the groups' places.
+        order: of the groups within a batch.
+        seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
+        track_path: measure how far the shared parameters go; takes two copies of them.
+    """
+
+    price: ClassVar[str] = "n (F + B) + H for n groups, and n optimizer states of the trunk"
+
+    def __init__(
+        self,
+        group_size: int = 1,
+        optimizer_state: OptimizerState = "per_group",
+        regroup: Regroup = "never",
+        order: Order = "fixed",
+        seed: int | None = None,
+        track_path: bool = True,
+    ) -> None:
+        super().__init__()
+        if optimizer_state not in get_args(OptimizerState):
+            raise ValueError(
+                "`AlternatingUpdates(optimizer_state=)` should be one of"
+                f" {get_args(OptimizerState)}. Found {optimizer_state!r}."
+            )
+        self.grouping = Grouping(group_size, regroup, order, seed)
+        self.optimizer_state = optimizer_state
+        self.track_path = track_path
+        # By group, then by the name of the shared parameter.
+        self._states: list[dict[str, Any]] = []
+        self._module: MultiTaskModule | None = None
+        self._turns: list[int] = []
+        self._turn = 0
+        self._stepping = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """As every weighting; and no accumulation."""
+        super().setup(trainer, pl_module, stage)
+        assert isinstance(pl_module, MultiTaskModule)
+        self._module = pl_module
+        if trainer.accumulate_grad_batches != 1:
+            raise ValueError(
+                "`AlternatingUpdates` needs `accumulate_grad_batches=1`: every group runs the batch"
+                " again after the step of the group before it. Found"
+                f" {trainer.accumulate_grad_batches}. Use a larger batch."
+            )
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw new groups in this epoch, if they change by the epoch."""
+        # A run that resumes within an epoch keeps the epoch's groups.
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
+            self.grouping.start_epoch(self.state)
+
+    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
+        """One step for every group."""
+        self._turns = self._draw(self.tasks) if self.tasks else []
+        self._turn = 0
+        self._stepping = True
+        while self._turn < max(1, len(self._turns)):
+            # Nobody knows the tasks before the very first pass; there is nothing to swap then.
+            if self._turns:
+                self._swap_in(optimizer.optimizer, self._turns[self._turn])
+            before = self._snapshot()
+            optimizer.step(closure=closure)
+            self._track(before)
+            self._keep(optimizer.optimizer, self._turns[self._turn])
+            self._turn += 1
+        self._stepping = False
+
+    def active(self, tasks: tuple[str, ...]) -> set[str]:
+        """The tasks of the group whose turn it is.
+
+        Raises:
+            RuntimeError: if the module steps on its own, and only one group would ever be trained.
+        """
+        if not self._stepping:
+            raise RuntimeError(
+                "`AlternatingUpdates` steps once for every group, from the `optimizer_step` of"
+                f" `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without it."
+                " Write `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)` in"
+                " place of `optimizer.step(closure=optimizer_closure)`."
+            )
+        if not self._turns:
+            self._turns = self._draw(tasks)
+        group = self.grouping.groups(self.state)[self._turns[self._turn]]
+        return {tasks[index] for index in group}
+
+    def total(self, step: Step) -> Tensor:
+        """The sum of the active group's losses."""
+        weights = torch.ones_like(step.losses)
+        step.note(step.present, weights)
+        return step.total(weights)
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """As Lightning does."""
+        step.backward(loss)
+
+    def logs(self) -> dict[str, Tensor]:
+        """Groups, and how far the shared parameters have gone."""
+        groups = self.grouping.groups(self.state)
+        logs = {
+            f"group/{self.tasks[task]}": torch.tensor(float(place))
+            for place, group in enumerate(groups)
+            for task in group
+        }
+        tensors = self.state.tensors
+        if "path_length" in tensors:
+            path, displacement = tensors["path_length"], tensors["displacement"]
+            logs |= {"path_length": path, "displacement": displacement}
+            logs["exploration"] = path / displacement.clamp(min=1e-12)
+        return logs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Groups and path, and the optimizer states of every group."""
+        return super().state_dict() | {"optimizer_states": self._states}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the Trainer's checkpoint."""
+        super().load_state_dict(state_dict)
+        self._states = state_dict["optimizer_states"]
+
+    def _draw(self, tasks: tuple[str, ...]) -> list[int]:
+        before = self.state.tensors.get("group")
+        turns = self.grouping.turns(self.state, len(tasks))
+        if before is None:
+            groups = self.grouping.groups(self.state)
+            named = " | ".join(", ".join(tasks[index] for index in group) for group in groups)
+            rank_zero_info(f"AlternatingUpdates: groups {named}")
+        return turns
+
+    def _shared(self) -> dict[str, Tensor]:
+        """The shared parameters by name; none before the first pass."""
+        assert self._module is not None
+        wanted = set(self._module.shared_parameters())
+        return {n: p for n, p in self._module.named_parameters() if p in wanted}
+
+    def _swap_in(self, optimizer: Optimizer, place: int) -> None:
+        """Give the optimizer this group's state of the shared parameters."""
+        if self.optimizer_state == "shared":
+            return
+        assert self._module is not None
+        states = self._states[place] if place < len(self._states) else {}
+        # A resumed run has states before its first pass shows what is shared.
+        shared = set(self._shared()).union(*self._states)
+        parameters = {n: p for n, p in self._module.named_parameters() if n in shared}
+        for name, parameter in parameters.items():
+            optimizer.state.pop(parameter, None)
+            if name in states:
+                optimizer.state[parameter] = {
+                    key: _moved(value, parameter) if key != "step" else value
+                    for key, value in states[name].items()
+                }
+
+    def _keep(self, optimizer: Optimizer, place: int) -> None:
+        """Remember this group's state; the tensors themselves, which only it will change."""
+        if self.optimizer_state == "shared":
+            return
+        while len(self._states) <= place:
+            self._states.append({})
+        self._states[place] = {
+            name: dict(optimizer.state[parameter])
+            for name, parameter in self._shared().items()
+            if parameter in optimizer.state
+        }
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        if not self.track_path:
+            return {}
+        assert self._module is not None
+        # All of them: which are shared is not known before the first pass.
+        shared = self._shared() or dict(self._module.named_parameters())
+        return {name: parameter.detach().clone() for name, parameter in shared.items()}
+
+    def _track(self, before: dict[str, Tensor]) -> None:
+        """Add up how far the shared parameters moved, and measure how far they have come."""
+        shared = self._shared()
+        if not self.track_path or not shared:
+            return
+        tensors = self.state.tensors
+        now = [parameter.detach() for parameter in shared.values()]
+        # A task that comes late may show more parameters to be shared: they set out from here.
+        last = [before.get(name, value) for name, value in zip(shared, now, strict=True)]
+        for name, value in zip(shared, last, strict=True):
+            start = tensors.get(f"start/{name}", value).to(value.device)
+            tensors[f"start/{name}"] = start.clone() if start is value else start
+        origin = [tensors[f"start/{name}"] for name in shared]
+        moves = [list(torch._foreach_sub(now, last)), list(torch._foreach_sub(now, origin))]
+        step, displacement = norms(moves)
+        path = tensors.get("path_length", torch.zeros_like(step))
+        tensors["path_length"] = path.to(step.device) + step
+        tensors["displacement"] = displacement
+
+
+def _moved(value: Any, parameter: Tensor) -> Any:
+    """On the parameter's device; torch's optimizers keep their step counts where they were."""
+    return value.to(parameter.device) if isinstance(value, Tensor) else value

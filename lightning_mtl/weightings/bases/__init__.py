@@ -1,0 +1,1 @@
+"""The base classes of weightings, by what they need of the tasks."""

@@ -1,0 +1,75 @@
+"""CAGrad."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import max_min_in_ball
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+Rescale = Literal["none", "quadratic", "linear"]
+
+
+class CAGrad(GramianWeighting):
+    r"""Conflict-averse gradient: the update near the mean gradient that is best for the worst task.
+
+    d maximises min_i g_i·d over ||d - g_0|| <= c ||g_0||, with g_0 the mean gradient. In its dual
+    form, with g_w = wᵀJ and w the minimiser of g_w·g_0 + c ||g_0|| ||g_w|| over the simplex,
+    d = g_0 + c ||g_0|| / ||g_w|| g_w. Solved exactly, by following the path of the best level.
+
+    Liu, Liu, Jin, Stone & Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS
+    2021, Algorithm 1.
+
+    Scale: as in the paper's Algorithm 1: c = 0 gives the mean, w = 1/K. The authors' code and
+    LibMTL divide by 1 + c² (`rescale="quadratic"`), TorchJD does not; nash-mtl then multiplies by
+    K.
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: where g_w = 0 (the tasks are Pareto-stationary and c is large enough), d is not
+    defined by the paper; here it is then the nearest direction to g_0 that no task objects to.
+    A zero gradient counts as a task removed.
+
+    Args:
+        c: in [0, 1) by the paper's theory; 0.4 in its NYUv2 runs.
+        rescale: `"none"`, or divide by 1 + c² (`"quadratic"`) or 1 + c (`"linear"`).
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        c: float = 0.4,
+        rescale: Rescale = "none",
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if c < 0:
+            raise ValueError(f"`CAGrad(c=)` should not be negative. Found {c}.")
+        if rescale not in get_args(Rescale):
+            raise ValueError(
+                f"`CAGrad(rescale=)` should be one of {get_args(Rescale)}. Found {rescale!r}."
+            )
+        self.c = c
+        self.rescale = rescale
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """1/K + c ||g_0|| / ||g_w|| w."""
+        kept = gramian.diagonal() > 0
+        if not bool(kept.any()):
+            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        inside = gramian if bool(kept.all()) else gramian[kept][:, kept]
+        mean = torch.full_like(inside.diagonal(), 1 / len(inside), dtype=torch.float64)
+        radius = self.c * (mean @ inside.double() @ mean).clamp(min=0).sqrt()
+        divisor = {"none": 1.0, "quadratic": 1 + self.c**2, "linear": 1 + self.c}[self.rescale]
+        weights = torch.full_like(gramian.diagonal(), 1 / len(inside), dtype=torch.float64)
+        weights[kept] = mean + max_min_in_ball(inside, mean, radius)
+        return (weights / divisor).to(gramian)

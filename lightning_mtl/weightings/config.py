@@ -1,0 +1,40 @@
+"""ConFIG."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import solve_units
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+
+
+class ConFIG(GramianWeighting):
+    r"""Conflict-free inverse gradients: equal cosines with all, and the length they support.
+
+    With U = D⁻¹ J the unit gradients, D = diag(||g_i||), the direction is that of U⁺ 1, and the
+    length the sum of the projections, Σ_i g_i·d/||d||. In weights, U⁺ 1 = (D⁻¹ C⁺ 1)ᵀ J with C =
+    U Uᵀ the matrix of cosines: K x K is enough.
+
+    Liu, Chu & Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural
+    Networks", ICLR 2025, eq. 2.
+
+    Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients.
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: none. Where no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.
+
+    Args: see `GramianWeighting`.
+    """
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """D⁻¹ C⁺ 1, times (Σ_i g_i·d) / ||d||²."""
+        ones = torch.ones_like(gramian.diagonal())
+        solution, norms = solve_units(gramian, ones)
+        weights = solution / norms
+        # ||d||² = 1ᵀ C⁺ 1: a square, and zero only up to rounding.
+        square = solution.sum()
+        length = (gramian.double() @ weights).sum()
+        possible = square > len(ones) * torch.finfo(square.dtype).eps
+        return torch.where(possible, weights * (length / square), 0.0).to(gramian)

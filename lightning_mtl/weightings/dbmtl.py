@@ -1,0 +1,67 @@
+"""DB-MTL."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import weighted_sum
+from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
+from lightning_mtl.weightings.memory.task_vectors import kept_rows
+
+
+class DBMTL(JacobianWeighting):
+    r"""Dual balancing: gradients of the logarithms of the losses, averaged, of equal norms.
+
+    ĝ_k ← β_t ĝ_k + (1 - β_t) ∇ log L_k with β_t = β / t^σ, and d = α Σ_k ĝ_k / ||ĝ_k||, α =
+    max_k ||ĝ_k||. ∇ log L_k = g_k / L_k.
+
+    Lin, Jiang, Ye, Zhang, Chen, Chen, Liu & Kwok, "Dual-Balancing for Multi-Task Learning", 2023
+    (arXiv 2308.12029), Algorithm 1.
+
+    Scale: as in the paper: K vectors of the largest norm.
+    Heads: their own gradients, unweighted; in the paper those of log L_k, which an optimizer that
+    normalises hardly tells apart.
+    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
+    them too. They begin anew when other parameters are shared than before.
+    Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
+    positive; one of zero, of a batch without a valid label, counts as absent, and the task's
+    average stays.
+
+    Args:
+        beta: β of the averages; 0 does not average.
+        beta_sigma: σ, their decay.
+    """
+
+    price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
+    positive_losses: ClassVar[bool] = True
+    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
+
+    def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= beta < 1 or beta_sigma < 0:
+            raise ValueError(
+                "`DBMTL` needs beta in [0, 1) and beta_sigma >= 0. Found"
+                f" beta={beta} and beta_sigma={beta_sigma}."
+            )
+        self.beta = beta
+        self.beta_sigma = beta_sigma
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """α Σ ĝ / ||ĝ||."""
+        there = losses > 0
+        steps = self.state.read("steps", losses) + there
+        self.state.write("steps", steps)
+        average, _ = kept_rows(self.state, "average", jacobian)
+        rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * there
+        # ∇ log L_k = g_k / L_k, without a copy of it.
+        shares = (rate / torch.where(there, losses, 1.0)).to(jacobian)
+        rate = rate.to(jacobian)
+        for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
+            row.mul_(kept).addcmul_(gradient, share)
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in average])
+        scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
+        return weighted_sum(scale, average)

@@ -1,0 +1,34 @@
+"""DualProj."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import dual_cone
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+
+
+class DualProj(GramianWeighting):
+    r"""The mean gradient, projected to where no task loses.
+
+    d is the nearest point to g_0, the mean gradient, in the dual cone {d: J d >= 0}: d = vᵀJ with v
+    the minimiser of vᵀ G v over v >= 1/K. Solved exactly.
+
+    Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, eq. 11;
+    named and compared in Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
+
+    Scale: the mean, as in TorchJD: w = 1/K without conflicts. Heads: their own gradients,
+    unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: none. TorchJD adds 1e-4 of the trace to the diagonal of G, and returns the plain
+    mean where its trace is below 1e-4.
+
+    Args: see `GramianWeighting`.
+    """
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The weights v of the projection."""
+        mean = torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        return dual_cone(gramian, mean[None])[0]

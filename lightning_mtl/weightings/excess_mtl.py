@@ -1,0 +1,83 @@
+"""ExcessMTL."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import weighted_sum
+from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
+from lightning_mtl.weightings.memory.task_vectors import columns, kept_rows
+
+
+class ExcessMTL(JacobianWeighting):
+    r"""Excess risks as a compass: tasks far from their own optimum weigh more, noisy ones do not.
+
+    The excess risk is estimated to second order with a diagonal Hessian as AdaGrad's, E_k = g_kᵀ
+    H_k⁻¹ g_k with H_k = √(Σ_t g_k²), relative to its mean over a warm-up; the weights move by an
+    exponentiated gradient step, α_k ∝ α_k exp(η E_k / E_k(0)).
+
+    He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi & Zhao, "Robust Multi-Task Learning with Excess Risks",
+    ICML 2024, eq. 6, 7 and 9.
+
+    Scale: Σ α = 1, as in the paper; LibMTL and the authors' code have K.
+    Heads: their own gradients, unweighted; the authors' code weights them.
+    Cost: F + H + K B, and K P numbers of summed squares beside the K P of J. Checkpoints hold them
+    too. They, E_k(0) and the warm-up begin anew when other parameters are shared than before; α
+    stays.
+    Deviations: the constant in H is relative to its largest entry.
+
+    Args:
+        eta: η, the step size.
+        warmup_steps: optimizer steps of equal weights, over which E_k(0) is averaged; the paper
+            advises three epochs, the authors' code has 1.
+    """
+
+    price: ClassVar[str] = "F + H + K B, and K P numbers of summed squares"
+    measured: ClassVar[tuple[str, ...]] = ("squares", "squares_written", "steps", "initial")
+
+    def __init__(self, eta: float = 1.0, warmup_steps: int = 1) -> None:
+        super().__init__()
+        if eta <= 0 or warmup_steps < 1:
+            raise ValueError(
+                "`ExcessMTL` needs eta > 0 and warmup_steps of at least 1. Found"
+                f" eta={eta} and warmup_steps={warmup_steps}."
+            )
+        self.eta = eta
+        self.warmup_steps = warmup_steps
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """αᵀJ, with the moved α."""
+        rows, _ = kept_rows(self.state, "squares", jacobian)
+        pairs = zip(jacobian, rows, strict=True)
+        excess = torch.stack([_excess(gradient, squares) for gradient, squares in pairs])
+        self.applied = self._move(excess).to(jacobian)
+        return weighted_sum(self.applied, jacobian.unbind())
+
+    def _move(self, excess: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """One step of α, or of the warm-up's mean."""
+        steps = self.state.read("steps", excess) + 1
+        warm = steps <= self.warmup_steps
+        initial = self.state.read("initial", excess)
+        initial = torch.where(warm, initial + (excess - initial) / steps, initial)
+        logits = self.state.read("logits", excess)
+        relative = excess / torch.where(initial > 0, initial, torch.inf)
+        moved = torch.where(warm, logits, logits + self.eta * relative)
+        moved = moved - moved.max()
+        for name, new in (("steps", steps), ("initial", initial), ("logits", moved)):
+            self.state.write(name, new)
+        return torch.softmax(moved, 0)
+
+
+def _excess(gradient: Float[Tensor, " P"], squares: Float[Tensor, " P"]) -> Float[Tensor, ""]:
+    """gᵀ H⁻¹ g, once g² is added to `squares`, in place."""
+    squares.addcmul_(gradient, gradient)
+    floor = squares.amax().sqrt() * torch.finfo(squares.dtype).eps
+    total = torch.zeros_like(floor)
+    for g, square in columns(gradient, squares):
+        hessian = square.sqrt()
+        total += (g.square() / torch.where(hessian > floor, hessian, torch.inf)).sum()
+    return total

@@ -1,0 +1,61 @@
+"""FairGrad."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import fair_weights
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+
+class FairGrad(GramianWeighting):
+    r"""An α-fair division of progress among the tasks, as of bandwidth among users.
+
+    d = wᵀJ maximises Σ (g_i·d)^{1-α} / (1-α) over a ball; w > 0 solves G w = w^{-1/α}. α → 0 is the
+    mean, α = 1 proportional fairness, large α favours the task that progresses least. Solved to
+    rounding by Newton's method.
+
+    Ban & Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, eq. 4, Algorithm 1.
+
+    Scale: as that equation and TorchJD have it. The authors' code multiplies by K and clips ||d||
+    to 1.
+    Heads: their own gradients, unweighted, as in the authors' code; LibMTL weights them
+    (`weight_heads`).
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
+    eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
+    gradient has weight 1 and is otherwise removed.
+
+    Args:
+        alpha: α > 0; 2 in the paper's NYUv2 runs.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if alpha <= 0:
+            raise ValueError(
+                f"`FairGrad(alpha=)` should be positive. Found {alpha}. Its limit at 0 is the mean."
+            )
+        self.alpha = alpha
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The solution of G w = w^{-1/α}."""
+        weights, lifted = fair_weights(gramian, self.alpha)
+        self.state.count("lifted_steps", lifted)
+        return weights
+
+    def logs(self) -> dict[str, Tensor]:
+        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        return self.state.known("lifted_steps")

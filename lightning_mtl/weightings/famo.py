@@ -1,0 +1,121 @@
+"""FAMO."""
+
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.replay import RandomState, replay
+
+
+class FAMO(LossWeighting):
+    r"""Fast adaptive multitask optimisation: all losses fall at one rate, by the losses alone.
+
+    With z = softmax(ξ), a step descends c Σ z_k log L_k, c = 1 / Σ (z_k / L_k) a constant, so
+    that w_k = c z_k / L_k. After it, ξ moves along the softmax's derivative of δ_k = log L_k
+    before minus log L_k after the step, on the same samples: ξ ← ξ - lr (z ∘ (δ - z·δ) + γ ξ),
+    by Adam. A task that fell less gains weight.
+
+    Liu, Feng, Stone & Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, eq. 8 to 10,
+    Algorithm 1.
+
+    Scale: Σ w = 1, as in the paper. Part of the authors' code multiplies by c where the paper
+    divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5; in LibMTL and TorchJD it is 1e-3.
+    Heads: weighted, as the network minimises the objective.
+    Cost: 2 F + H + B; under gradient accumulation 2 F + H + B + (K - 1) B and K P numbers.
+    Deviations: Adam moves ξ, as in the authors' code. The losses after the step are computed
+    with the same dropout, and without touching batch norm's statistics, metrics, logs or random
+    numbers; under gradient accumulation for all batches of the window, which stay in memory
+    until then. Losses have to be positive; a loss of zero, of a batch without a valid label,
+    counts as absent: its weight is 0, and its ξ stays.
+
+    Args:
+        lr: learning rate of ξ.
+        gamma: γ, the decay of ξ.
+    """
+
+    price: ClassVar[str] = "2 F + H + B"
+    depends_on_losses: ClassVar[bool] = True
+    positive_losses: ClassVar[bool] = True
+
+    def __init__(self, lr: float = 0.025, gamma: float = 1e-3) -> None:
+        super().__init__()
+        self.lr = lr
+        self.gamma = gamma
+        self._window: list[tuple[Any, RandomState]] = []
+        self._start: RandomState | None = None
+        self._before: Float[Tensor, " K"] | None = None
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """The weights c z / L, which are softmax(ξ - log L); 0 for a loss of zero."""
+        logits = self.state.read("logits", losses) - _logarithms(losses)
+        return _softmax(logits, losses > 0)
+
+    def update(self, losses: Float[Tensor, " K"]) -> None:
+        """Remember the losses before the step."""
+        self._before = losses
+
+    def learn(self, before: Float[Tensor, " K"], after: Float[Tensor, " K"]) -> None:
+        """Move ξ by what one optimizer step has changed.
+
+        Args:
+            before: the losses of the tasks present, before the step.
+            after: those of the same samples, after it.
+        """
+        # A step that diverges teaches nothing, and must not be remembered for ever.
+        known = (before > 0) & (after > 0) & torch.isfinite(after)
+        change = torch.where(known, _logarithms(before) - _logarithms(after), 0.0)
+        logits = self.state.read("logits", before)
+        shares = _softmax(logits, known)
+        gradient = shares * (change - shares @ change) + self.gamma * logits
+        self.state.write("logits", logits - adam(self.state, gradient, self.lr, moving=known))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted epoch had accumulated."""
+        self._window = []
+        self._before = None
+
+    def prepare(self, device: torch.device) -> None:
+        """Note where the random numbers of this batch start."""
+        self._start = RandomState.now(device)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """After an optimizer step, compute the losses of its batches again, and learn."""
+        assert isinstance(pl_module, MultiTaskModule) and self._start is not None
+        self._window.append((batch, self._start))
+        if self._before is None:
+            return
+        before, self._before = self._before, None
+        window, self._window = self._window, []
+        sums = before.new_zeros(2, len(self.tasks))
+        for part, start in window:
+            for task, loss in replay(trainer, pl_module, part, start).items():
+                index = self.tasks.index(task)
+                sums[0, index] += loss
+                sums[1, index] += 1
+        total, count = sum_over_ranks(sums)
+        after = total / count.clamp(min=1)
+        self.learn(before, torch.stack([after[task] for task in self.state.present or ()]))
+
+
+def _logarithms(losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    return losses.clamp(min=torch.finfo(losses.dtype).tiny).log()
+
+
+def _softmax(logits: Float[Tensor, " K"], there: Bool[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """The softmax over the tasks that are there; 0 for the others, if need be all."""
+    shares = torch.softmax(torch.where(there, logits, -torch.inf), 0)
+    return torch.where(there, shares, 0.0)

@@ -1,0 +1,37 @@
+"""Fixed weights."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+
+
+class FixedWeighting(LossWeighting):
+    """Given weights, one for each task; chosen by grid search they win in many comparisons.
+
+    Scale: as given.
+    Heads: weighted.
+    Cost: F + H + B.
+    Deviations: none.
+
+    Args:
+        weights: by the names of the tasks, all of them. Zero switches a task off, heads included.
+
+    Raises:
+        ValueError: at the first step, if the names are not those of the module's tasks.
+    """
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        super().__init__()
+        self.given = dict(weights)
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """The given weights of the tasks present, in the order of the module's tasks."""
+        tasks = self.tasks or tuple(self.given)
+        if set(tasks) != set(self.given):
+            raise ValueError(
+                f"`FixedWeighting(weights=)` should name the tasks {sorted(tasks)}. Found"
+                f" {sorted(self.given)}."
+            )
+        present = range(len(tasks)) if self.state.present is None else self.state.present
+        return losses.new_tensor([self.given[tasks[index]] for index in present])

@@ -1,0 +1,138 @@
+"""GradNorm."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import norms
+from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.places import measure
+from lightning_mtl.weightings.bases.weighting import Weighting
+from lightning_mtl.weightings.memory.adam import adam
+
+SMALLEST = 1e-3
+"""Weights are kept at least this large; smaller than one Adam step, larger than rounding."""
+
+
+class GradNorm(Weighting):
+    r"""Gradient normalisation: learned weights that even out the gradients and the training rates.
+
+    With n_k = ||∇_W L_k|| at the last shared layer W, G_k = w_k n_k, the mean Ḡ, and the relative
+    inverse training rate r_k = (L_k / L_k(0)) / mean, the weights descend Σ_k |G_k - Ḡ r_k^α|,
+    whose targets Ḡ r_k^α are constants: ∂/∂w_k = sign(G_k - Ḡ r_k^α) n_k. No double backward pass
+    is needed. Then Σ w = K again. A slow task (large r) has a larger target.
+
+    Chen, Badrinarayanan, Lee & Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss
+    Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2, Algorithm 1. The step of the
+    network uses w(t), that of the weights gives w(t+1).
+
+    Scale: Σ w = K, as in the paper. Heads: weighted, as in the paper.
+    Cost: F + H + B + K B_last.
+    Deviations: weights are clamped at 1e-3 before they are renormalised; the paper's own rule turns
+    them negative when losses differ by 100x, and then ascends that task. Gradient accumulation and
+    ranks: norms are those of the averaged gradient; the weights move once per optimizer step.
+
+    Args:
+        alpha: strength of the pull to common training rates; 1.5 in the paper's NYUv2 runs.
+        lr: learning rate of the weights' Adam; 0.025 in the paper's NYUv2 runs.
+        layer: name of W, a shared submodule or parameter; by default the last shared layer.
+        initial_loss: L_k(0). `"first"`: of the first step in which the task is present;
+            `"theoretical"`: the numbers in `theoretical_losses`, such as log(C) for C classes.
+        theoretical_losses: by the names of the tasks.
+    """
+
+    price: ClassVar[str] = "F + H + B + K B_last"
+    positive_losses: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        alpha: float = 1.5,
+        lr: float = 0.025,
+        layer: str | None = None,
+        initial_loss: Literal["first", "theoretical"] = "first",
+        theoretical_losses: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if (initial_loss == "theoretical") != (theoretical_losses is not None):
+            raise ValueError(
+                '`GradNorm(initial_loss="theoretical")` goes with `theoretical_losses`, a dict of'
+                f" positive numbers by task. Found initial_loss={initial_loss!r} and"
+                f" theoretical_losses={theoretical_losses}."
+            )
+        self.alpha = alpha
+        self.lr = lr
+        self.layer = layer
+        self.initial_loss = initial_loss
+        self.theoretical_losses = theoretical_losses
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """w(t), rescaled to sum to the number of tasks present."""
+        weights = self.state.read("weights", losses, 1.0)
+        return weights * (len(weights) / weights.sum())
+
+    def update(self, losses: Float[Tensor, " K"], norms: Float[Tensor, " K"]) -> None:
+        """Move to w(t+1).
+
+        Args:
+            losses: L_k(t).
+            norms: n_k, the norms of the unweighted task gradients at W.
+        """
+        weights = self.weights(losses)
+        gradient = self.gradient(weights, losses, norms)
+        # A loss scale that overflows makes norms infinite; the network skips such a step too.
+        gradient = torch.where(torch.isfinite(gradient).all(), gradient, torch.zeros_like(gradient))
+        moved = (weights - adam(self.state, gradient, self.lr)).clamp(min=SMALLEST)
+        self.state.write("weights", moved * (len(moved) / moved.sum()))
+
+    def gradient(
+        self,
+        weights: Float[Tensor, " K"],
+        losses: Float[Tensor, " K"],
+        norms: Float[Tensor, " K"],
+    ) -> Float[Tensor, " K"]:
+        """∂/∂w Σ_k |G_k - Ḡ r_k^α| with constant targets."""
+        ratio = losses / self._initial(losses)
+        ratio = torch.where(torch.isnan(ratio), torch.ones_like(ratio), ratio)
+        rate = ratio / ratio.mean()
+        weighted = weights.abs() * norms
+        target = weighted.mean() * rate.pow(self.alpha)
+        return (weighted - target).sign() * norms * weights.sign()
+
+    def total(self, step: Step) -> Tensor:
+        """Σ L_k; the weights are applied at the cut between heads and trunk."""
+        return step.total()
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """Measure the norms at W, apply w(t), move to w(t+1)."""
+        backward = step.differentiate_shared(loss)
+        if backward is None:
+            return
+        measure(step, backward, step.partition.layer(self.layer))
+        self.state.present = step.present
+        weights = self.weights(step.losses)
+        step.note(step.present, weights)
+        step.descend(backward, weights, weight_heads=True)
+        if step.last:
+            self.state.present = step.window.tasks
+            measured = norms(step.window.reduce_measured()) / step.window.normalisers()
+            self.update(step.window.losses, measured)
+
+    def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        if self.theoretical_losses is not None:
+            given = self.theoretical_losses
+            tasks = self.tasks or tuple(given)
+            if set(tasks) != set(given) or min(given.values()) <= 0:
+                raise ValueError(
+                    "`GradNorm(theoretical_losses=)` should give a positive number for each of"
+                    f" {sorted(tasks)}. Found {given}."
+                )
+            present = range(len(tasks)) if self.state.present is None else self.state.present
+            return losses.new_tensor([given[tasks[index]] for index in present])
+        initial = self.state.read("initial", losses, math.nan)
+        # A loss of zero, of a batch without a valid label, is nothing to compare with.
+        initial = torch.where(torch.isnan(initial) & (losses > 0), losses, initial)
+        self.state.write("initial", initial)
+        return initial

@@ -1,0 +1,115 @@
+"""GradVac."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import unit_rows
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.memory.random_stream import drawing
+
+LARGEST = 1 - 1e-6
+"""Of a target cosine: reaching 1 would take infinitely much of the other gradient."""
+
+TINY = 1e-24
+"""Of the squared length of a unit gradient: what is left of it is rounding."""
+
+
+class GradVac(GramianWeighting):
+    r"""Gradient vaccine: gradients are pulled together to the cosine that they usually have.
+
+    Each g_i visits the other tasks j ≠ i in a random order. With φ the cosine between g_i' (as
+    changed so far) and g_j, and φ̂_ij its running average: where φ < φ̂_ij,
+
+        g_i' ← g_i' + ||g_i'|| (φ̂ √(1 - φ²) - φ √(1 - φ̂²)) / (||g_j|| √(1 - φ̂²)) g_j,
+
+    after which their cosine is φ̂; then φ̂_ij ← (1 - β) φ̂_ij + β φ. d = Σ_i g_i'. All of this stays
+    in the span of the gradients, so that the Gramian is enough.
+
+    Wang, Tsvetkov, Firat & Cao, "Gradient Vaccine: Investigating and Improving Multi-task
+    Optimization in Massively Multilingual Models", ICLR 2021, Algorithm 1.
+
+    Scale: the sum, as in the paper and in TorchJD: w = 1 where nothing is pulled. Heads: their own
+    gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: one cosine for all shared parameters (the paper also has one per layer). φ̂ is kept
+    below 1 - 1e-6, so that nearly equal tasks do not ask for an infinite pull. LibMTL moves φ̂ only
+    where it pulls.
+
+    Args:
+        beta: β, the share of the newest cosine in the average; 0.5 in LibMTL and TorchJD.
+        seed: of the random order, which is alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.5,
+        seed: int | None = None,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`GradVac(beta=)` should be in [0, 1]. Found {beta}.")
+        self.beta = beta
+        self.seed = seed
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """How often each gradient occurs in the sum of the changed ones; moves the targets."""
+        cosines, norms = unit_rows(gramian)
+        own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+        with drawing(self.state, self.seed) as generator:
+            draws = torch.rand(len(norms), len(norms), generator=generator)
+        orders = draws.argsort(1).to(cosines.device)
+        # Every pair meets once a step, so targets are known at once. A zero gradient meets none.
+        targets = self._targets(cosines)
+        there = cosines.diagonal() > 0
+        meets = (own == 0) & there & there.unsqueeze(1)
+        cotangents = targets / (1 - targets.square()).clamp(min=1e-12).sqrt()
+        slopes = torch.where(meets, cotangents, -torch.inf).gather(1, orders)
+        # Row i is g_i' / ||g_i||: its products with the unit gradients, and its squared length.
+        products, square = cosines.clone(), cosines.diagonal().unsqueeze(1)
+        found, squares, pulls = [], [], []
+        turns = zip(orders.split(1, 1), cosines[orders].unbind(1), slopes.split(1, 1), strict=True)
+        for j, others, slope in turns:
+            product = products.gather(1, j)
+            # From φ to φ̂ in the plane of g_i' and g_j, what is across g_j stays as it is.
+            across = torch.addcmul(square, product, product, value=-1).clamp_(min=TINY)
+            wanted = torch.maximum(product, slope * across.sqrt())
+            found.append(product)
+            squares.append(square)
+            pulls.append(wanted - product)
+            square = across.addcmul_(wanted, wanted)
+            products.addcmul_(others, pulls[-1])
+        changed = own.scatter_add(1, orders, torch.cat(pulls, 1))
+        lengths = torch.cat(squares, 1).clamp_(min=TINY).sqrt_()
+        met = (torch.cat(found, 1) / lengths).clamp_(-1, 1)
+        met = torch.empty_like(cosines).scatter_(1, orders, met)
+        moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
+        self._remember(torch.where(meets, moved, targets))
+        return (norms @ changed / norms).to(gramian)
+
+    def _targets(self, like: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+        """φ̂ among the present tasks."""
+        present = self.state.present
+        count = len(like) if present is None else len(self.tasks)
+        saved = self.state.tensors.get("targets")
+        saved = like.new_zeros(count, count) if saved is None else saved.to(like)
+        self.state.tensors["targets"] = saved
+        return saved if present is None else saved[list(present)][:, list(present)]
+
+    def _remember(self, targets: Float[Tensor, "k k"]) -> None:
+        present = list(range(len(targets)) if self.state.present is None else self.state.present)
+        saved = self.state.tensors["targets"].clone()
+        index = torch.tensor(present, device=saved.device)
+        saved[index[:, None], index] = targets
+        self.state.tensors["targets"] = saved

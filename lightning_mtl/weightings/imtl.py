@@ -1,0 +1,63 @@
+"""IMTL: both parts."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import impartial_weights
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.memory.adam import adam
+
+
+class IMTL(GramianWeighting):
+    r"""Impartial learning, both parts: losses scaled to one size, then equal projections.
+
+    Losses are scaled to e^{s_k} L_k - s_k with learned s; on the gradients e^{s_k} g_k of these,
+    α with Σ α = 1 makes all projections of d = Σ α_k e^{s_k} g_k equal. The weights are α_k
+    e^{s_k}; the Gramian of the scaled gradients follows from G, so that G is enough.
+
+    Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
+    2021, Algorithm 1.
+
+    Scale: Σ α = 1, as in the paper. Heads: their own gradients, unweighted; the paper scales
+    them by e^s, which an optimizer that normalises does not see.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: s has its own Adam and no weight decay. Dependent gradients, and weights of negative
+    sum, as in the gradient part alone.
+
+    Args:
+        lr: learning rate of s.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`; s moves when weights are solved for.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.025,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        self.lr = lr
+        self._regulariser = torch.zeros(())
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The weights α e^s; moves s."""
+        wide = losses.double()
+        log_scale = self.state.read("log_scale", wide)
+        self._regulariser = -log_scale.sum()
+        scale = torch.exp(log_scale)
+        self.state.write("log_scale", log_scale - adam(self.state, scale * wide - 1, self.lr))
+        factor = scale.to(gramian)
+        scaled = gramian * torch.outer(factor, factor)
+        return impartial_weights(scaled) * factor
+
+    def logs(self) -> dict[str, Tensor]:
+        """The part of the last scaled losses that is not a loss."""
+        return {"regulariser": self._regulariser}

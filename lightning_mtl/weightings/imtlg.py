@@ -1,0 +1,32 @@
+"""IMTL-G."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import impartial_weights
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+
+
+class IMTLG(GramianWeighting):
+    r"""Impartial learning, its gradient part: a direction with equal projections on all gradients.
+
+    d = wᵀJ with d·g_i / ||g_i|| the same for every task, and Σ w = 1: w ∝ D⁻¹ C⁺ 1, where
+    D = diag(||g_i||) and C = D⁻¹ G D⁻¹ holds the cosines. Multiplying a loss by a number leaves the
+    direction as it is.
+
+    Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
+    2021, IMTL-G.
+
+    Scale: Σ w = 1, as in the paper and in TorchJD. Heads: their own gradients, unweighted.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: where gradients depend on each other, a least-squares solution. Where the weights
+    would sum to a negative number (the paper's formula then ascends every loss), they sum to -1.
+
+    Args: see `GramianWeighting`.
+    """
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """D⁻¹ C⁺ 1, divided by its sum."""
+        return impartial_weights(gramian)

@@ -1,0 +1,50 @@
+"""IMTL-L."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.adam import adam
+
+
+class IMTLL(LossWeighting):
+    """Impartial learning, its loss part: learned scales that bring every loss to the same size.
+
+    The objective is Σ_k e^{s_k} L_k - s_k, so the weight of a task is e^{s_k}. Its gradient in
+    s_k is e^{s_k} L_k - 1, hence no second graph; at its zero every scaled loss is 1.
+
+    Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
+    2021, IMTL-L.
+
+    Scale: w = 1 at the start, as in the paper, LibMTL and TorchJD.
+    Heads: weighted, as in the paper.
+    Cost: F + H + B.
+    Deviations: s has its own Adam and no weight decay, where LibMTL lets the network's optimizer
+    decay it. The objective may go negative: `train/weighted_loss` is its data part,
+    `train/regulariser` the rest, -Σ_k s_k. While a loss is negative its scale only grows, and so
+    its weight: negative losses should be a passing thing.
+
+    Args:
+        lr: learning rate of s.
+    """
+
+    def __init__(self, lr: float = 0.025) -> None:
+        super().__init__()
+        self.lr = lr
+        self._regulariser = torch.zeros(())
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """e^s."""
+        return torch.exp(self.state.read("log_scale", losses))
+
+    def update(self, losses: Float[Tensor, " K"]) -> None:
+        """One Adam step on s."""
+        gradient = self.weights(losses) * losses - 1
+        log_scale = self.state.read("log_scale", losses)
+        self._regulariser = -log_scale.sum()
+        self.state.write("log_scale", log_scale - adam(self.state, gradient, self.lr))
+
+    def logs(self) -> dict[str, Tensor]:
+        """The part of the last step's objective that is not a loss."""
+        return {"regulariser": self._regulariser}

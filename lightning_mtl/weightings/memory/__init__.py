@@ -1,0 +1,1 @@
+"""What weightings remember from step to step, and save with checkpoints."""

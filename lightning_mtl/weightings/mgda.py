@@ -1,0 +1,80 @@
+"""MGDA."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import simplex_min_norm
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+Normalisation = Literal["none", "l2", "loss", "loss+"]
+
+
+class MGDA(GramianWeighting):
+    r"""Multiple gradient descent: the shortest vector in the convex hull of the task gradients.
+
+    w = argmin wᵀ G w over the simplex: a common descent direction, or zero at a Pareto-stationary
+    point. Solved exactly (KKT), not by Frank-Wolfe.
+
+    Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", Comptes
+    Rendus Mathematique 2012; Sener & Koltun, "Multi-Task Learning as Multi-Objective Optimization",
+    NeurIPS 2018, eq. 3. `gradients="features"` is its MGDA-UB.
+
+    Scale: Σ w = 1, as in the paper: the trunk's step is about 1/K of that of equal weighting.
+    TorchJD has the same; nash-mtl multiplies w by K. Heads: their own gradients, unweighted, as in
+    the paper.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: a task without a gradient counts as removed; the shortest vector of the paper's hull
+    would be zero, and stop the others.
+
+    Args:
+        normalize: divide each task gradient before solving by its norm ("l2"), by its loss ("loss")
+            or by both ("loss+"). It affects the weights only: they are applied to the gradients as
+            they are.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        normalize: Normalisation = "none",
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if normalize not in get_args(Normalisation):
+            raise ValueError(
+                f"`MGDA(normalize=)` should be one of {get_args(Normalisation)}. Found"
+                f" {normalize!r}."
+            )
+        self.normalize = normalize
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The minimiser of wᵀ G w over the simplex; 0 for a task without a gradient."""
+        kept = gramian.diagonal() > 0
+        if bool(kept.all()):
+            return self._nearest(losses, gramian)
+        if not bool(kept.any()):
+            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        weights = torch.zeros_like(gramian.diagonal())
+        weights[kept] = self._nearest(losses[kept], gramian[kept][:, kept])
+        return weights
+
+    def _nearest(
+        self, losses: Float[Tensor, " k"], gramian: Float[Tensor, "k k"]
+    ) -> Float[Tensor, " k"]:
+        if self.normalize == "none":
+            return simplex_min_norm(gramian)
+        norms, losses = gramian.diagonal().sqrt(), losses.to(gramian)
+        scale = {"l2": norms, "loss": losses, "loss+": losses * norms}[self.normalize]
+        # A loss of zero, or less, leaves its gradient as it is.
+        scale = torch.where(scale > 0, scale, 1.0)
+        return simplex_min_norm(gramian / torch.outer(scale, scale))

@@ -1,0 +1,79 @@
+"""MoCo."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import gramian, weighted_sum
+from lightning_mtl.linalg import project_to_simplex
+from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
+from lightning_mtl.weightings.memory.task_vectors import kept_rows
+
+
+class MoCo(JacobianWeighting):
+    r"""Multi-objective gradient correction: averaged gradients, whose bias vanishes.
+
+    y_k ← y_k - β_t (y_k - g_k), λ ← Π(λ - γ_t (Y Yᵀ + ρ I) λ), d = λᵀY, with Π the projection
+    onto the simplex, β_t = β / t^σ and γ_t = γ / t^σ'.
+
+    Fernando, Shen, Liu, Chaudhury, Murugesan & Chen, "Mitigating Gradient Bias in Multi-objective
+    Learning: A Provably Convergent Approach", ICLR 2023, Algorithm 1.
+
+    Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||².
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
+    them too. They begin anew when other parameters are shared than before; λ stays.
+    Deviations: averages start at the first gradient, not at zero, and are not projected onto a
+    ball. LibMTL normalises each gradient to the size of its loss, and replaces Π by a softmax.
+
+    Args:
+        beta: β of the averages.
+        beta_sigma: σ, their decay.
+        gamma: γ of the weights.
+        gamma_sigma: σ', their decay.
+        rho: ρ, the pull to equal weights.
+    """
+
+    price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
+    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
+
+    def __init__(
+        self,
+        beta: float = 0.5,
+        beta_sigma: float = 0.5,
+        gamma: float = 0.1,
+        gamma_sigma: float = 0.5,
+        rho: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 < beta <= 1 or gamma <= 0 or min(beta_sigma, gamma_sigma, rho) < 0:
+            raise ValueError(
+                "`MoCo` needs beta in (0, 1], gamma > 0, and decays and rho of at least 0. Found"
+                f" beta={beta}, beta_sigma={beta_sigma}, gamma={gamma}, gamma_sigma={gamma_sigma},"
+                f" rho={rho}."
+            )
+        self.beta = beta
+        self.beta_sigma = beta_sigma
+        self.gamma = gamma
+        self.gamma_sigma = gamma_sigma
+        self.rho = rho
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """The moved λᵀY."""
+        steps = self.state.read("steps", losses) + 1
+        self.state.write("steps", steps)
+        average, new = kept_rows(self.state, "average", jacobian)
+        rate = torch.where(new, 1.0, self.beta / steps**self.beta_sigma).to(jacobian)
+        for row, gradient, share in zip(average, jacobian, rate, strict=True):
+            row.lerp_(gradient, share)
+        weights = project_to_simplex(self.state.read("simplex", jacobian[:, 0], 1.0))
+        products = gramian([[row] for row in average]).to(weights)
+        gradient = products @ weights + self.rho * weights
+        stride = self.gamma / steps.max() ** self.gamma_sigma
+        moved = project_to_simplex(weights - stride.to(gradient) * gradient)
+        self.state.write("simplex", moved)
+        return weighted_sum(moved, average)

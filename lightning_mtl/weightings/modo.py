@@ -1,0 +1,72 @@
+"""MoDo."""
+
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import project_to_simplex
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+
+class MoDo(GramianWeighting):
+    r"""Multi-objective gradient with double sampling: one unbiased step of the weights per update.
+
+    λ ← Π(λ - γ (J_1 J_2ᵀ λ + ρ λ)), with Π the projection onto the simplex and J_1, J_2 of
+    independent samples; the network descends λᵀJ.
+
+    Chen, Fernando, Ying & Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization,
+    Generalization and Conflict-Avoidance", NeurIPS 2023, Algorithm 1; JMLR 2024, eq. 2.9.
+
+    Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||²: with the gradients' scale the
+    weights move slower or faster. Heads: their own gradients, unweighted; LibMTL divides those of
+    three batches by 3.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: J_1 and J_2 are the micro-batches of an accumulation window and the parts of the
+    ranks, without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With one part only
+    it is the Gramian, whose noise biases λ.
+
+    Args:
+        gamma: γ, the step size of the weights; 0.001 in LibMTL.
+        rho: ρ, the pull to equal weights; 0.1 in LibMTL.
+        gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    cross_parts: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        gamma: float = 1e-3,
+        rho: float = 0.1,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if gamma <= 0 or rho < 0:
+            raise ValueError(
+                "`MoDo` needs a positive step size gamma and rho >= 0. Found"
+                f" gamma={gamma} and rho={rho}."
+            )
+        self.gamma = gamma
+        self.rho = rho
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The moved λ.
+
+        Args:
+            losses: of the tasks present.
+            gramian: the mean of J_r J_sᵀ over independent parts r ≠ s; need not be a Gramian.
+        """
+        matrix = gramian.double()
+        weights = project_to_simplex(self.state.read("simplex", matrix.diagonal(), 1.0))
+        gradient = matrix @ weights + self.rho * weights
+        weights = project_to_simplex(weights - self.gamma * gradient)
+        self.state.write("simplex", weights)
+        return weights.to(gramian)

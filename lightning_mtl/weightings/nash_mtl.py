@@ -1,0 +1,66 @@
+"""Nash-MTL."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import fair_weights
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+
+
+class NashMTL(GramianWeighting):
+    r"""The Nash bargaining solution: the update on which tasks with equal claims would agree.
+
+    d = wᵀJ maximises Σ log g_i·d over a ball; w > 0 solves G w = 1/w. Every task gains
+    w_i (g_i·d) = 1, so that no scale of a loss matters. Solved to rounding by Newton's method.
+
+    Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik & Fetaya, "Multi-Task Learning as a
+    Bargaining Game", ICML 2022, Claim 3.1, Algorithm 1.
+
+    Scale: G w = 1/w, hence ||d|| = √K whatever the gradients; then clipped to `max_norm`. The
+    authors' code solves for G / ||G||_F, which the same clipping undoes. LibMTL clips in the
+    same way.
+    Heads: their own gradients, unweighted; the authors' code and LibMTL weight them by w before the
+    clipping (here `weight_heads`, after it).
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
+    eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
+    gradient has weight 1 and is otherwise removed.
+
+    Args:
+        max_norm: the largest ||d||; `None` does not clip.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        max_norm: float | None = 1.0,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        if max_norm is not None and max_norm <= 0:
+            raise ValueError(
+                f"`NashMTL(max_norm=)` should be positive, or `None` not to clip. Found {max_norm}."
+            )
+        self.max_norm = max_norm
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The solution of G w = 1/w, clipped."""
+        matrix = gramian.double()
+        weights, lifted = fair_weights(matrix)
+        self.state.count("lifted_steps", lifted)
+        if self.max_norm is not None:
+            length = (weights @ matrix @ weights).clamp(min=0).sqrt()
+            weights = weights * (self.max_norm / length).clamp(max=1.0)
+        return weights.to(gramian)
+
+    def logs(self) -> dict[str, Tensor]:
+        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        return self.state.known("lifted_steps")

@@ -1,0 +1,64 @@
+"""PCGrad."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.linalg import unit_rows
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.memory.random_stream import drawing
+
+
+class PCGrad(GramianWeighting):
+    r"""Projecting conflicting gradients: what one task takes from another is cut away, then summed.
+
+    Each g_i visits the other tasks j ≠ i in a random order, and loses its component along g_j where
+    g_i^PC·g_j < 0: g_i^PC ← g_i^PC - (g_i^PC·g_j / ||g_j||²) g_j, with the original g_j. Then
+    d = Σ_i g_i^PC. All of this stays in the span of the gradients, so that the Gramian is enough.
+
+    Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS
+    2020, Algorithm 1.
+
+    Scale: the sum, as in the paper and in TorchJD: w = 1 without conflicts. Kozistr's optimizer and
+    others take the mean, 1/K of it. Heads: their own gradients, unweighted, as in the paper.
+    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Deviations: none. LibMTL and nash-mtl also visit j = i, which projects a gradient on itself.
+
+    Args:
+        seed: of the random order, which is alike on every rank and saved with checkpoints; by
+            default that of `seed_everything`.
+        gradients: see `GramianWeighting`.
+        every_n_steps: see `GramianWeighting`.
+        layer: see `GramianWeighting`.
+        weight_heads: see `GramianWeighting`.
+    """
+
+    def __init__(
+        self,
+        seed: int | None = None,
+        gradients: Place = "shared",
+        every_n_steps: int = 1,
+        layer: str | None = None,
+        weight_heads: bool = False,
+    ) -> None:
+        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        self.seed = seed
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """How often each gradient occurs in the sum of the projected ones."""
+        cosines, norms = unit_rows(gramian)
+        own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+        with drawing(self.state, self.seed) as generator:
+            draws = torch.rand(len(norms), len(norms), generator=generator)
+        orders = draws.argsort(1).to(cosines.device)
+        other = (1 - own).gather(1, orders)
+        # Row i is g_i^PC / ||g_i||; its products with the unit gradients; all rows step at once.
+        products, cuts = cosines.clone(), []
+        turns = zip(orders.split(1, 1), cosines[orders].unbind(1), other.split(1, 1), strict=True)
+        for visited, others, mask in turns:
+            cuts.append(products.gather(1, visited).clamp_(max=0).mul_(mask))
+            products.addcmul_(others, cuts[-1], value=-1)
+        projected = own.scatter_add(1, orders, torch.cat(cuts, 1).neg_())
+        return (norms @ projected / norms).to(gramian)

@@ -1,0 +1,45 @@
+"""Random loss weighting."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.random_stream import drawing, peek
+
+
+class RandomWeighting(LossWeighting):
+    """Random loss weights, drawn anew for every optimizer step: w = softmax(z), z ~ N(0, I).
+
+    Lin, Ye, Zhang & Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for
+    Multi-Task Learning", TMLR 2022, eq. 3.
+
+    Scale: Σ w = 1, as in the paper and TorchJD; LibMTL multiplies by K.
+    Heads: weighted, as the network minimises the weighted sum.
+    Cost: F + H + B.
+    Deviations: none. An absent task's number is drawn too, so that draws do not depend on presence.
+
+    Args:
+        seed: of the draws, which are alike on every rank and saved with checkpoints; by default
+            that of `seed_everything`.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """The softmax of this step's draw."""
+        return torch.softmax(self._draw(losses, peek(self.state, self.seed)), 0)
+
+    def update(self, losses: Float[Tensor, " K"]) -> None:
+        """Move on to the next draw."""
+        with drawing(self.state, self.seed) as generator:
+            self._draw(losses, generator)
+
+    def _draw(self, losses: Float[Tensor, " K"], generator: torch.Generator) -> Float[Tensor, " K"]:
+        present = self.state.present
+        count = len(losses) if present is None else len(self.tasks)
+        draw = torch.randn(count, generator=generator)
+        chosen = draw if present is None else draw[list(present)]
+        return chosen.to(losses.device, losses.dtype, non_blocking=True)

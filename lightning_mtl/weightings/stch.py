@@ -1,0 +1,80 @@
+"""Smooth Tchebycheff scalarisation."""
+
+from typing import ClassVar
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+
+
+class STCH(LossWeighting):
+    r"""Smooth Tchebycheff scalarisation: a soft maximum of how far the losses are from a nadir.
+
+    The objective is K μ log Σ_k exp(log(L_k / n_k) / μ), with n the nadir: the mean losses of
+    the last epoch of a warm-up, in which the objective is Σ_k log L_k. Small μ approaches the
+    worst task. Weights: 1 / L_k in the warm-up, then K p_k / L_k with p = softmax(log(L / n) /
+    μ).
+
+    Lin, Zhang, Yang, Liu, Wang & Zhang, "Smooth Tchebycheff Scalarization for Multi-Objective
+    Optimization", ICML 2024; logarithms, nadir and warm-up are those of its authors' code.
+
+    Scale: Σ w_k L_k = K, as in the authors' code and LibMTL. TorchJD scalarises the raw losses.
+    Heads: weighted, as the network minimises the objective.
+    Cost: F + H + B; under gradient accumulation F + H + B + (K - 1) B and K P numbers.
+    Deviations: the warm-up's last epoch, of which the nadir is the mean, is its `warmup_epochs`-th;
+    in the authors' code and LibMTL it is one more. A task without a nadir (absent then) has n = 1.
+    Losses have to be positive; a loss of zero, of a batch without a valid label, counts as absent
+    and has weight 0.
+
+    Args:
+        mu: μ > 0, the smoothing.
+        warmup_epochs: epochs of the warm-up; 0 for n = 1 from the start.
+    """
+
+    depends_on_losses: ClassVar[bool] = True
+    positive_losses: ClassVar[bool] = True
+
+    def __init__(self, mu: float = 1.0, warmup_epochs: int = 5) -> None:
+        super().__init__()
+        if mu <= 0 or warmup_epochs < 0:
+            raise ValueError(
+                "`STCH` needs a positive mu, and warmup_epochs of at least 0. Found"
+                f" mu={mu} and warmup_epochs={warmup_epochs}."
+            )
+        self.mu = mu
+        self.warmup_epochs = warmup_epochs
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """1 / L in the warm-up, then K softmax(log(L / n) / μ) / L; 0 for a loss of zero."""
+        there = losses > 0
+        positive = losses.clamp(min=torch.finfo(losses.dtype).tiny)
+        if self._epoch() < self.warmup_epochs:
+            return torch.where(there, 1 / positive, 0.0)
+        count = self.state.read("nadir_count", losses)
+        mean = self.state.read("nadir_sum", losses) / count.clamp(min=1)
+        nadir = torch.where(count > 0, mean, torch.ones_like(mean))
+        excess = (positive.log() - nadir.log()) / self.mu
+        # Not a number where all losses are zero, and replaced there.
+        share = torch.softmax(torch.where(there, excess, -torch.inf), 0)
+        return torch.where(there, there.sum() * share / positive, 0.0)
+
+    def update(self, losses: Float[Tensor, " K"]) -> None:
+        """Add to the nadir, in the last epoch of the warm-up."""
+        if self._epoch() == self.warmup_epochs - 1:
+            self.state.write("nadir_sum", self.state.read("nadir_sum", losses) + losses)
+            self.state.write("nadir_count", self.state.read("nadir_count", losses) + (losses > 0))
+
+    def end_epoch(self) -> None:
+        """Count the epoch."""
+        self.state.tensors["epoch"] = torch.tensor(self._epoch() + 1)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the epoch."""
+        self.end_epoch()
+
+    def _epoch(self) -> int:
+        # Kept on the host: reading it waits for no device.
+        return int(self.state.tensors.get("epoch", torch.tensor(0)))

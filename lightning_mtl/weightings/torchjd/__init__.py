@@ -1,0 +1,1 @@
+"""The weightings and aggregators of TorchJD."""

@@ -1,0 +1,178 @@
+"""Any weighting or aggregator of TorchJD."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_mtl.engine.gradients import gramian
+from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.places import add_part
+from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
+from lightning_mtl.weightings.memory.random_stream import draw_seed
+from lightning_mtl.weightings.torchjd.torchjd_memory import forget, move, recall, remember
+from lightning_mtl.weightings.torchjd.torchjd_statistic import Statistic, rule_of
+
+Saved = dict[str, Any]
+
+
+class TorchJDWeighting(JacobianWeighting):
+    """A Weighting or an Aggregator of `torchjd.aggregation`, used as a callback of the Trainer.
+
+    A Weighting gives w, with d = wᵀJ. It receives what its class is declared for, the Gramian or
+    the Jacobian; `MoDoWeighting` and `SDMGradWeighting` receive the mean of J_r J_sᵀ over different
+    micro-batches and ranks, and the Gramian where there is one only. An Aggregator that has a
+    Weighting is run by it, so that its weights are logged (hooks belong on that Weighting); any
+    other receives the Jacobian and gives d. TorchJD is an extra:
+    `pip install "lightning_mtl[torchjd]"`.
+
+    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
+
+    Scale: that of the object given.
+    Heads: their own gradients, unweighted.
+    Cost: F + H + K B, K P numbers, and what the object makes of them. The Gramian is solved on the
+    host; the Jacobian is one matrix on the device, and one more row while it is filled.
+    Deviations: those of the object given. Random numbers are alike on every rank. What the object
+    remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
+    and not tasks, so that the object starts anew as soon as another set of tasks is present (this
+    package's own classes remember each task), and what needs a fixed number of tasks fails there.
+    The primary task of `PCD` is the first that is present.
+
+    Args:
+        weighting: an instance of either.
+        statistic: what a Weighting receives whose class does not say so: `"gramian"`,
+            `"cross_gramian"` (as `MoDoWeighting`) or `"jacobian"`.
+        seed: of its random numbers; by default that of `seed_everything`.
+    """
+
+    price: ClassVar[str] = "F + H + K B"
+
+    def __init__(
+        self,
+        weighting: nn.Module,
+        statistic: Statistic | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.weighting = weighting
+        self.seed = seed
+        self._rule = rule_of(weighting, statistic)
+        self._last_present: Sequence[int] | None = None
+
+    @property
+    def statistic(self) -> Statistic:
+        """What the object receives."""
+        return self._rule.statistic
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """What the object makes of J."""
+        if not self._rule.gives_weights:
+            return self._ask(jacobian)
+        given = jacobian if self.statistic == "jacobian" else jacobian @ jacobian.T
+        self.applied = self._ask(given).to(jacobian)
+        return self.applied @ jacobian
+
+    def weights(self, gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
+        """The weights of an object that receives the Gramian.
+
+        Args:
+            gramian: of the tasks present, or the mean of J_r J_sᵀ; finite, on the host.
+        """
+        return self._ask(gramian)
+
+    def backward(self, step: Step, loss: Tensor) -> None:
+        """As other Jacobian rules; without a joined J where the Gramian is enough."""
+        if self.statistic == "jacobian":
+            super().backward(step, loss)
+            return
+        backward = step.differentiate_shared(loss)
+        if backward is None:
+            return
+        crossed = self.statistic == "cross_gramian"
+        rows = backward.rows(step.partition.shared) if crossed else None
+        step.collect(backward, rows)
+        if rows is not None:
+            add_part(step, rows)
+        if step.last:
+            self._release(step)
+
+    def state_dict(self) -> Saved:
+        """That of every weighting, and what the object remembers."""
+        present = None if self._last_present is None else list(self._last_present)
+        saved = {"torchjd": remember(self.weighting), "present": present}
+        return super().state_dict() | saved
+
+    def load_state_dict(self, state_dict: Saved) -> None:
+        """The same, into an object of the same class."""
+        recall(self.weighting, state_dict["torchjd"])
+        super().load_state_dict(state_dict)
+        self._last_present = state_dict["present"]
+
+    def _release(self, step: Step) -> None:
+        """Solve for the window, and write its gradients."""
+        rows = step.window.reduce()
+        measured = gramian(rows)
+        if self.statistic == "cross_gramian":
+            measured = step.window.across_parts(measured)
+        losses, normalised, counts, _ = step.window.host_statistics(measured)
+        self.state.present = step.window.tasks
+        weights = torch.ones_like(losses)
+        if self._finite(step, normalised.diagonal(), bool(normalised.isfinite().all())):
+            weights = self.weights(normalised.to(measured.dtype)).double()
+        step.release(rows, weights.tolist(), counts, weight_heads=False)
+        step.note(step.window.tasks, weights)
+
+    def _ask(self, given: Float[Tensor, "k n"]) -> Tensor:
+        """Call the object, with random numbers of its own."""
+        self._start_anew_for_other_tasks()
+        move(self.weighting, given.device)
+        seed = draw_seed(self.state, self.seed)
+        with torch.no_grad(), _seeded(given.device, seed):
+            try:
+                return self._rule.module(given)
+            except ValueError as error:
+                raise ValueError(self._complaint(len(given), error)) from error
+
+    def _start_anew_for_other_tasks(self) -> None:
+        present = self.state.present
+        if present is None:
+            return
+        if self._last_present not in (None, present):
+            forget(self.weighting)
+        self._last_present = present
+
+    def _complaint(self, rows: int, error: ValueError) -> str:
+        name = type(self.weighting).__name__
+        present = self.state.present
+        if present is None:
+            return f"`{name}` of TorchJD failed on {rows} tasks: {error}"
+        names = ", ".join(f"`{self.tasks[k]}`" for k in present)
+        advice = (
+            f"Check the arguments of `{name}` against this number of tasks."
+            if rows == len(self.tasks)
+            else f"`{name}` may need the others, which are absent here: give every batch labels of"
+            " every task, or use another class."
+        )
+        return (
+            f"`{name}` of TorchJD failed on {rows} of {len(self.tasks)} tasks, {names}: {error}"
+            f" {advice}"
+        )
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """The generators of the host and of one device start from `seed`, and are as before after it.
+
+    Not by `torch.manual_seed`, which seeds those of all devices.
+    """
+    on_host = device.type == "cpu"
+    with torch.random.fork_rng([] if on_host else [device], device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        if not on_host:
+            torch.get_device_module(device).manual_seed(seed)
+        yield

@@ -1,0 +1,67 @@
+"""Uncertainty weighting."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.adam import adam
+
+
+class UncertaintyWeighting(LossWeighting):
+    r"""Learned homoscedastic uncertainty: each task has a log variance s_k = log σ_k².
+
+    The objective is Σ_k c_k e^{-s_k} L_k + s_k / 2 with c_k = 1/2 for a regression task (its eq. 5)
+    and 1 for a classification task (its eq. 10), so the weight of a task is c_k e^{-s_k}. Its
+    gradient in s_k has the closed form 1/2 - c_k e^{-s_k} L_k, hence no second graph.
+
+    Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
+    Geometry and Semantics", CVPR 2018. The objective may go negative: `train/weighted_loss` is its
+    data part, `train/regulariser` the rest, Σ_k s_k / 2.
+
+    Scale: c_k at the start. LibMTL, MTAN and TorchJD use c_k = 1/2 for every task; the
+    first two start at s = -1/2.
+    Heads: weighted, as the network minimises the objective.
+    Cost: F + H + B.
+    Deviations: s has its own Adam and no weight decay, where the paper leaves this open and several
+    implementations let the network's optimizer decay it. While a loss is negative its variance only
+    falls, and its weight only grows: negative losses should be a passing thing.
+
+    Args:
+        lr: learning rate of s.
+        classification: names of the tasks with c_k = 1; the others have c_k = 1/2.
+    """
+
+    def __init__(self, lr: float = 0.025, classification: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.lr = lr
+        self.classification = tuple(classification)
+        self._regulariser = torch.zeros(())
+
+    def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """One for each task, c e^{-s}."""
+        return self._scale(losses) * torch.exp(-self.state.read("log_variance", losses))
+
+    def update(self, losses: Float[Tensor, " K"]) -> None:
+        """One Adam step on s."""
+        gradient = 0.5 - self.weights(losses) * losses
+        log_variance = self.state.read("log_variance", losses)
+        self._regulariser = log_variance.sum() / 2
+        self.state.write("log_variance", log_variance - adam(self.state, gradient, self.lr))
+
+    def logs(self) -> dict[str, Tensor]:
+        """The part of the last step's objective that is not a loss."""
+        return {"regulariser": self._regulariser}
+
+    def _scale(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        unknown = set(self.classification) - set(self.tasks)
+        if self.tasks and unknown:
+            raise ValueError(
+                f"`UncertaintyWeighting(classification=)` should name tasks among {self.tasks}."
+                f" Found {sorted(unknown)}."
+            )
+        tasks = self.tasks or ("",) * len(losses)
+        present = range(len(tasks)) if self.state.present is None else self.state.present
+        return losses.new_tensor([1.0 if tasks[k] in self.classification else 0.5 for k in present])

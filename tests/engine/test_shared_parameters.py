@@ -1,0 +1,153 @@
+"""Shared parameters and heads, as they become known batch by batch."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_mtl.engine.graph import reach, root_edge
+from lightning_mtl.engine.shared_parameters import Partition
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+        self.heads = nn.ModuleDict({task: nn.Linear(3, 1) for task in "abc"})
+
+    def losses(self, tasks: str) -> list[Tensor]:
+        features = self.encoder(torch.ones(2, 4))
+        return [self.heads[task](features).mean() for task in tasks]
+
+
+def learned(net: Net, *batches: str, given: Sequence[nn.Parameter] | None = None) -> Partition:
+    partition = Partition(net, "abc", given)
+    for tasks in batches:
+        roots = [root_edge(loss) for loss in net.losses(tasks)]
+        partition.learn(reach(roots), ["abc".index(task) for task in tasks], torch.device("cpu"))
+    return partition
+
+
+@pytest.mark.parametrize("batches", [("abc",), ("a", "b", "c"), ("ab", "c"), ("a", "bc")])
+def test_the_order_in_which_tasks_come_does_not_matter(batches):
+    net = Net()
+    partition = learned(net, *batches)
+    assert partition.complete
+    assert partition.shared == list(net.encoder.parameters())
+    assert partition.own == [list(net.heads[task].parameters()) for task in "abc"]
+
+
+def test_it_is_incomplete_until_every_task_has_come():
+    assert not learned(Net(), "ab", "a").complete
+
+
+def test_given_shared_parameters_may_be_fewer():
+    net = Net()
+    partition = learned(net, "abc", given=list(net.encoder[2].parameters()))
+    below = list(net.encoder[:2].parameters())
+    assert partition.shared == list(net.encoder[2].parameters())
+    assert partition.own == [[*below, *net.heads[task].parameters()] for task in "abc"]
+
+
+def test_given_shared_parameters_may_be_more():
+    net = Net()
+    partition = learned(net, "abc", given=list(net.parameters()))
+    assert partition.shared == list(net.parameters())
+    assert partition.own == [[], [], []]
+
+
+def test_frozen_parameters_among_the_given_ones_are_skipped():
+    net = Net()
+    net.encoder[0].requires_grad_(False)
+    partition = learned(net, "abc", given=list(net.encoder.parameters()))
+    assert partition.shared == list(net.encoder[1:].parameters())
+
+
+def test_a_given_parameter_of_another_module_is_an_error():
+    with pytest.raises(ValueError, match=r"`shared_parameters\(\)`.*of shape \(7,\)"):
+        Partition(Net(), "abc", [nn.Parameter(torch.zeros(7))])
+
+
+def test_the_default_layer_is_the_last_shared_one_with_a_matrix():
+    net = Net()
+    assert learned(net, "abc").layer(None) == list(net.encoder[2].parameters())
+
+
+def test_a_layer_is_named_as_a_submodule_or_as_a_parameter():
+    net = Net()
+    partition = learned(net, "abc")
+    assert partition.layer("encoder.0") == list(net.encoder[0].parameters())
+    assert partition.layer("encoder.0.weight") == [net.encoder[0].weight]
+    assert partition.layer("encoder") == list(net.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["encoder.9", "enc", "heads.a", ""])
+def test_a_layer_that_is_not_shared_is_an_error_that_lists_what_is(name):
+    with pytest.raises(ValueError, match=rf"{name!r}.*encoder\.0\.weight"):
+        learned(Net(), "abc").layer(name)
+
+
+def test_no_shared_parameter_at_all_is_an_error_that_says_so():
+    net = Net()
+    net.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"No shared parameters were found.*loss-level"):
+        _ = learned(net, "abc").undecided
+
+
+@pytest.mark.parametrize(("batches", "undecided"), [(("a",), True), (("a", "b"), False)])
+def test_as_long_as_tasks_are_still_to_come_nothing_shared_is_no_error(batches, undecided):
+    assert learned(Net(), *batches).undecided is undecided
+
+
+def test_a_parameter_of_the_module_itself_is_a_layer():
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Parameter(torch.ones(2, 2))
+            self.matrix = nn.Parameter(torch.ones(2, 2))
+
+    net = Bare()
+    partition = Partition(net, "ab")
+    features = net.first @ net.matrix
+    roots = [root_edge(loss) for loss in (features.sum(), features.square().sum())]
+    partition.learn(reach(roots), [0, 1], torch.device("cpu"))
+    assert partition.layer(None) == [net.matrix]
+
+
+def test_the_description_counts_parameters_and_names_their_place():
+    net = Net()
+    found = learned(net, "abc").describe()
+    assert found == "shared: 43 in encoder; heads: a 4, b 4, c 4"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(999, "1.0 k"), (949, "949"), (1234, "1.2 k"), (999_999, "1.0 M"), (23_508_032, "23.5 M")],
+)
+def test_numbers_of_parameters_are_scaled(count, shown):
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(count))
+
+    net = Bare()
+    partition = Partition(net, "ab")
+    roots = [root_edge(loss) for loss in (net.weight.sum(), net.weight.mean())]
+    partition.learn(reach(roots), [0, 1], torch.device("cpu"))
+    assert partition.describe() == f"shared: {shown}; heads: a 0, b 0"
+
+
+def test_idle_parameters_are_those_of_absent_tasks():
+    net = Net()
+    partition = learned(net, "abc")
+    assert partition.idle([0, 2]) == list(net.heads["b"].parameters())
+    assert partition.idle([0, 1, 2]) == []
+
+
+def test_untouched_parameters_are_those_the_graph_does_not_reach():
+    net = Net()
+    partition = learned(net, "abc")
+    roots = [root_edge(loss) for loss in net.losses("a")]
+    expected = [*net.heads["b"].parameters(), *net.heads["c"].parameters()]
+    assert partition.untouched(roots, [0]) == expected

@@ -1,0 +1,304 @@
+"""The monitor: it changes nothing, and its numbers are those of a literal twin."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lightning_mtl.callbacks import (
+    MGDA,
+    AlternatingUpdates,
+    FixedWeighting,
+    GradientNoiseMonitor,
+    GradNorm,
+    MaxGNR,
+    Weighting,
+)
+from tests.support.alternating_toy import TwoTrunks
+from tests.support.ddp_noise import monitored, two_ranks
+from tests.support.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
+
+WEIGHTINGS: dict[str, Callable[[], list[Weighting]]] = {
+    "none": list,
+    "GradNorm": lambda: [GradNorm()],
+    "MGDA": lambda: [MGDA()],
+    "MGDA(features)": lambda: [MGDA(gradients="features")],
+    "MaxGNR": lambda: [MaxGNR(warmup_steps=3)],
+    "AlternatingUpdates": lambda: [AlternatingUpdates()],
+}
+WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
+
+
+class Restless(Toy):
+    """With dropout and batch norm, whose randomness and statistics another pass would disturb."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.optim.Adam, lr=0.01)
+        self.trunk = nn.Sequential(
+            nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Tanh(), nn.Linear(16, 8)
+        )
+
+
+def trained(name: str, monitors: list[L.Callback], accumulate: int, folder: Path) -> list[Tensor]:
+    torch.manual_seed(0)
+    module = Restless()
+    callbacks = [*WEIGHTINGS[name](), *monitors]
+    trainer = quiet_trainer(
+        callbacks=callbacks,
+        max_epochs=50,
+        max_steps=50,
+        accumulate_grad_batches=accumulate,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, toy_loader())
+    assert trainer.global_step == 50
+    return [value.clone() for value in module.state_dict().values()]
+
+
+# Alternating updates take whole batches.
+ACCUMULATED = [(name, 4) for name in WEIGHTINGS if name != "AlternatingUpdates"]
+
+
+@pytest.mark.parametrize(("name", "accumulate"), [*((n, 1) for n in WEIGHTINGS), *ACCUMULATED])
+def test_on_or_off_the_run_is_the_same_to_the_bit(
+    name: str, accumulate: int, tmp_path: Path
+) -> None:
+    without = trained(name, [], accumulate, tmp_path)
+    monitor = GradientNoiseMonitor(every_n_steps=7)
+    measured = trained(name, [monitor], accumulate, tmp_path)
+    assert monitor.history["step"] == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert all(torch.equal(a, b) for a, b in zip(measured, without, strict=True))
+
+
+class Twin(L.Callback):
+    """Keeps the Jacobian (K, P) of the trunk for every micro-batch of every optimizer step."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, list[Tensor]] = {}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        with torch.enable_grad():
+            losses = pl_module.task_losses(batch)
+            rows = [
+                torch.autograd.grad(losses[task], pl_module.trunk.parameters(), retain_graph=True)
+                for task in TASKS
+            ]
+        flat = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+        self.steps.setdefault(trainer.global_step, []).append(flat.double())
+
+
+def bias_corrected(values: Sequence[Tensor], decay: float) -> Tensor:
+    powers = [decay ** (len(values) - 1 - index) for index in range(len(values))]
+    return sum(p * v for p, v in zip(powers, values, strict=True)) / sum(powers)
+
+
+def expected(measured: Sequence[Sequence[Tensor]], decay: float, samples: int) -> dict[str, float]:
+    """Everything that the monitor logs at the last measured step, one sum at a time."""
+    signals, noises, traces = [], [], []
+    last = torch.stack(list(measured[-1])).mean(0)
+    if len(measured[0]) > 1:
+        groups, shrink = [list(parts) for parts in measured], len(measured[0])
+    else:
+        pairs = pairwise(measured)
+        groups, shrink = [[before[0], now[0]] for before, now in pairs], 1
+    for parts in groups:
+        count = len(parts)
+        pairs = [(r, s) for r in range(count) for s in range(count) if r != s]
+        signals.append(sum(parts[r] @ parts[s].T for r, s in pairs) / len(pairs))
+        mean = sum(parts) / count
+        covariance = sum((p - mean) @ (p - mean).T for p in parts) / (count - 1)
+        noises.append(covariance / shrink)
+        traces.append(samples * covariance.diagonal())
+    signal, noise, trace = (bias_corrected(v, decay) for v in (signals, noises, traces))
+    weights = torch.tensor([WEIGHTS[task] for task in TASKS], dtype=torch.float64)
+    positive = []
+    for matrix in (signal, noise):
+        values, vectors = torch.linalg.eigh(matrix)
+        positive.append(vectors @ torch.diag(values.clamp(min=0)) @ vectors.T)
+    report, conflicts = {}, 0
+    for i, task in enumerate(TASKS):
+        others = sum(weights[j] * last[j] for j in range(3) if j != i)
+        report[f"gradient_norm/{task}"] = last[i].norm()
+        report[f"itgn/{task}"] = others.norm() / (weights[i] * last[i]).norm()
+        report[f"noise_scale/{task}"] = trace[i] / signal[i, i].clamp(min=0)
+        pull = weights.clone()
+        pull[i] = 0
+        power = weights @ positive[1] @ weights + pull @ positive[0] @ pull
+        report[f"gnr/{task}"] = weights[i] ** 2 * positive[0][i, i] / power
+        for j in range(i):
+            a, b = last[j].norm(), last[i].norm()
+            cosine = last[j] @ last[i] / (a * b)
+            conflicts += float(cosine) < 0
+            report[f"cosine/{TASKS[j]}/{task}"] = cosine
+            report[f"similarity/{TASKS[j]}/{task}"] = 2 * a * b / (a**2 + b**2)
+    report["conflict_rate"] = conflicts / 3
+    return {f"train/noise/{name}": float(value) for name, value in report.items()}
+
+
+@pytest.mark.parametrize(("accumulate", "batch_size"), [(1, 4), (4, 4), (2, 8)])
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_logged_numbers_are_those_of_the_literal_twin(
+    every: int, accumulate: int, batch_size: int, tmp_path: Path
+) -> None:
+    twin, monitor = Twin(), GradientNoiseMonitor(every_n_steps=every, decay=0.8)
+    trainer = quiet_trainer(
+        callbacks=[FixedWeighting(WEIGHTS), monitor, twin],
+        max_epochs=2,
+        accumulate_grad_batches=accumulate,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(Toy(), toy_loader(batch_size))
+    measured = [parts for step, parts in twin.steps.items() if step % every == 0]
+    wanted = expected(measured, decay=0.8, samples=batch_size)
+    logged = {k: float(v) for k, v in trainer.logged_metrics.items() if "/noise/" in k}
+    assert logged == pytest.approx(wanted, rel=2e-3)
+
+
+def test_two_ranks_as_parts_equal_two_micro_batches_as_parts() -> None:
+    ranks = two_ranks()["monitored"]
+    batches = monitored(devices=1, batch_size=4, accumulate=2)
+    assert ranks["logged"] == pytest.approx(batches["logged"], rel=1e-3)
+    for name, average in batches["averages"].items():
+        torch.testing.assert_close(ranks["averages"][name], average, rtol=1e-3, atol=1e-7)
+
+
+def test_several_ranks_draw_pictures_once() -> None:
+    assert two_ranks()["monitored"]["pictures"] == ["cosines.png", "noise.png"]
+
+
+def test_groups_that_take_turns_each_have_their_noise_measured(tmp_path: Path) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=2)
+    trainer = quiet_trainer(
+        callbacks=[AlternatingUpdates(group_size=2), monitor], default_root_dir=tmp_path
+    )
+    # Small steps: a step that overshoots turns the gradient around, and no signal is left.
+    trainer.fit(Toy(lr=1e-4), toy_loader())
+    for task in TASKS:
+        assert float(trainer.logged_metrics[f"train/noise/gnr/{task}"]) > 0
+        assert float(trainer.logged_metrics[f"train/noise/noise_scale/{task}"]) > 0
+        assert len(monitor.history[f"gnr/{task}"]) == 10
+    assert monitor.history["step"] == list(range(0, 20, 2))
+
+
+@pytest.mark.parametrize(("size", "pairs"), [(1, 0), (2, 1)])
+def test_what_takes_two_tasks_is_neither_logged_nor_drawn_where_one_steps_alone(
+    size: int, pairs: int, tmp_path: Path
+) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=2)
+    callbacks = [AlternatingUpdates(group_size=size), monitor]
+    trainer = quiet_trainer(callbacks=callbacks, default_root_dir=tmp_path)
+    trainer.fit(Toy(), toy_loader())
+    kinds = [name.split("/")[2] for name in trainer.logged_metrics if "/noise/" in name]
+    assert kinds.count("gradient_norm") == 3
+    assert kinds.count("cosine") == kinds.count("similarity") == pairs
+    assert kinds.count("conflict_rate") == pairs
+    assert kinds.count("itgn") == 2 * pairs
+    assert (tmp_path / "pictures" / "noise.png").is_file()
+    assert (tmp_path / "pictures" / "cosines.png").is_file() == bool(pairs)
+
+
+@pytest.mark.parametrize("name", ["none", "MGDA", "AlternatingUpdates"])
+@pytest.mark.parametrize("kind", [PartlyLabelled, TwoTrunks])
+def test_absent_tasks_and_growing_trunks_are_measured_as_far_as_they_go(
+    name: str, kind: type[Toy], tmp_path: Path
+) -> None:
+    def fitted(monitors: list[L.Callback]) -> Tensor:
+        module = kind()
+        callbacks = [*WEIGHTINGS[name](), *monitors]
+        trainer = quiet_trainer(callbacks=callbacks, max_epochs=2, default_root_dir=tmp_path)
+        trainer.fit(module, toy_loader())
+        return parameters(module)
+
+    monitor = GradientNoiseMonitor(every_n_steps=1)
+    assert torch.equal(fitted([monitor]), fitted([]))
+    curves = [values for key, values in monitor.history.items() if key.startswith("gnr/")]
+    assert len(curves) == 3
+    assert all(any(not math.isnan(value) for value in values) for values in curves)
+
+
+def test_numbers_of_other_tasks_are_not_logged_in_their_place() -> None:
+    """Two sets of tasks of one size: the averages of one say nothing of the other."""
+    monitor = GradientNoiseMonitor()
+    rows = {task: [torch.randn(5)] for task in range(3)}
+
+    def measure(tasks: list[int]) -> dict[str, Tensor]:
+        sums = [rows[task] for task in tasks]
+        gramian = torch.stack([row[0] for row in sums])
+        gramian = (gramian @ gramian.T).double()
+        noise = monitor._compare(tasks, sums, gramian, gramian, 1)
+        if noise is not None:
+            monitor.averages.learn(3, tasks, noise)
+        names = [TASKS[task] for task in tasks]
+        weights = torch.ones(2, dtype=torch.float64)
+        return monitor._report(names, gramian, weights, monitor.averages.read(tasks), 0)
+
+    assert not any("gnr" in key for key in measure([0, 2]))
+    assert any("gnr/three" in key for key in measure([0, 2]))
+    assert not any("gnr" in key for key in measure([0, 1]))
+
+
+def test_the_averages_and_the_history_are_in_the_checkpoint(tmp_path: Path) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=2)
+    trainer = quiet_trainer(callbacks=[monitor], default_root_dir=tmp_path)
+    trainer.fit(Toy(), toy_loader())
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    other = GradientNoiseMonitor(every_n_steps=2)
+    trainer = quiet_trainer(callbacks=[other], default_root_dir=tmp_path, max_epochs=2)
+    trainer.fit(Toy(), toy_loader(), ckpt_path=tmp_path / "end.ckpt")
+    assert other.history["step"] == list(range(0, 40, 2))
+    assert other.history["gnr/one"][1:10] == monitor.history["gnr/one"][1:]
+
+
+def test_pictures_are_written_and_sent_to_tensorboard(tmp_path: Path) -> None:
+    logger = L.pytorch.loggers.TensorBoardLogger(tmp_path)
+    sent: dict[str, tuple[int, ...]] = {}
+    logger.experiment.add_image = lambda name, picture, *_, **__: sent.update({name: picture.shape})
+    monitor = GradientNoiseMonitor(every_n_steps=5)
+    trainer = quiet_trainer(callbacks=[monitor], logger=logger)
+    trainer.fit(Toy(), toy_loader())
+    folder = Path(logger.log_dir) / "pictures"
+    sizes = {}
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            sizes[path.stem] = picture.size
+    assert set(sizes) == {"cosines", "noise"}
+    assert sent == {f"train/{name}": (height, width, 3) for name, (width, height) in sizes.items()}
+
+
+def test_nothing_is_drawn_where_nothing_was_measured(tmp_path: Path) -> None:
+    class Alone(Toy):
+        task_names = ("one",)
+
+        def task_losses(self, batch: Any) -> dict[str, Tensor]:
+            return {"one": super().task_losses(batch)["one"]}
+
+    monitor = GradientNoiseMonitor(every_n_steps=1)
+    quiet_trainer(callbacks=[monitor], default_root_dir=tmp_path).fit(Alone(), toy_loader())
+    assert monitor.history == {}
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_it_needs_a_multi_task_module() -> None:
+    class Plain(L.LightningModule):
+        def training_step(self, batch: Any) -> None: ...
+
+        def configure_optimizers(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"needs a `MultiTaskModule`. Found `Plain`"):
+        quiet_trainer(callbacks=[GradientNoiseMonitor()]).fit(
+            Plain(), DataLoader(torch.zeros(4, 1))
+        )
+
+
+@pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"decay": 1.0}], ids=str)
+def test_wrong_arguments_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`every_n_steps` of at least 1 and `decay`"):
+        GradientNoiseMonitor(**settings)

@@ -1,0 +1,55 @@
+"""What a rule on products of independent parts is given on two gloo ranks."""
+
+import sys
+import warnings
+from typing import ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lightning_mtl.callbacks import GramianWeighting
+from tests.support.toy import PartlyLabelled, Toy, ToyData, quiet_trainer
+
+KINDS: dict[str, type[Toy]] = {"toy": Toy, "partly": PartlyLabelled}
+
+
+class Witness(GramianWeighting):
+    """Keeps what it is given, and answers with ones."""
+
+    cross_parts: ClassVar[bool] = True
+
+    def weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
+        self.seen = gramian
+        return torch.ones_like(losses)
+
+
+def seen(kind: str, place: str, accumulate: int) -> Tensor:
+    """The matrix of the first optimizer step."""
+    rule = Witness(place)
+    trainer = quiet_trainer(
+        callbacks=[rule],
+        devices=2,
+        strategy="ddp",
+        max_steps=1,
+        accumulate_grad_batches=accumulate,
+    )
+    trainer.fit(KINDS[kind](), ToyData(4))
+    return rule.seen
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    results = {
+        f"{kind} {place} {accumulate}": seen(kind, place, accumulate)
+        for kind in KINDS
+        for place in ("shared", "last_layer")
+        for accumulate in (1, 2)
+    }
+    if dist.get_rank() == 0:
+        torch.save(results, sys.argv[1])
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Train on rooms with every weighting on two gloo ranks, as a user's script would."""
+
+import sys
+import warnings
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tests.support.ddp_toy import weights
+from tests.support.rooms import EPOCHS, ROOMS_EXAMPLES, RoomsData, small_module
+from tests.support.toy import parameters, quiet_trainer
+
+
+def trained(name: str, devices: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    """The parameters, and the last weights, after twenty steps."""
+    settings: dict[str, Any] = {"devices": devices, "max_epochs": EPOCHS}
+    if devices > 1:
+        settings["strategy"] = "ddp"
+    module = small_module()
+    trainer = quiet_trainer(callbacks=[ROOMS_EXAMPLES[name]()], **settings)
+    trainer.fit(module, RoomsData(batch_size))
+    return parameters(module), weights(module)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    results = {}
+    for name in ROOMS_EXAMPLES:
+        mine, last = trained(name, devices=2, batch_size=2)
+        other = mine.clone()
+        dist.broadcast(other, src=0)
+        gap = (mine - other).abs().max()
+        dist.all_reduce(gap, op=dist.ReduceOp.MAX)
+        results[name] = mine
+        results[f"weights {name}"] = last
+        results[f"replicas {name}"] = gap
+    if dist.get_rank() == 0:
+        torch.save(results, sys.argv[1])
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()

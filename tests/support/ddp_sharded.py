@@ -1,0 +1,75 @@
+"""Train the toy with sharded parameters on two gloo ranks, as a user's script would."""
+
+import sys
+import warnings
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from tests.support.toy import Toy, ToyData, quiet_trainer
+from tests.support.weightings import EXAMPLES
+
+RUNS = [
+    ("UncertaintyWeighting", 1),
+    ("UncertaintyWeighting", 2),
+    ("GeometricLoss", 1),
+    ("STCH", 1),
+    ("FAMO", 1),
+    ("GeometricLoss", 2),
+    ("STCH", 2),
+    ("FAMO", 2),
+]
+
+
+class Sharded(Toy):
+    """A toy whose trunk and heads are spread over the ranks."""
+
+    def configure_model(self) -> None:
+        mesh = self.device_mesh["data_parallel"]
+        for part in (self.trunk, *self.heads.values()):
+            fully_shard(part, mesh=mesh)
+
+
+def whole(module: nn.Module) -> Tensor:
+    """All parameters, gathered from the ranks that hold them."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+    return torch.cat([p.detach().full_tensor().flatten() for p in module.parameters()])
+
+
+def settings(accumulate: int) -> dict[str, Any]:
+    return {"accumulate_grad_batches": accumulate, "max_epochs": 3, "limit_train_batches": 6}
+
+
+def trained(name: str, accumulate: int) -> Tensor | str:
+    module = Sharded()
+    trainer = quiet_trainer(
+        callbacks=[EXAMPLES[name]()],
+        devices=2,
+        strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
+        **settings(accumulate),
+    )
+    try:
+        trainer.fit(module, ToyData(4))
+    except ValueError as error:
+        return str(error)
+    return whole(module)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    results: dict[str, Any] = {
+        f"{name} {accumulate}": trained(name, accumulate) for name, accumulate in RUNS
+    }
+    if dist.get_rank() == 0:
+        torch.save(results, sys.argv[1])
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main()

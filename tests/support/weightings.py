@@ -1,0 +1,41 @@
+"""An example of every weighting: what the tests of the whole family run over."""
+
+from collections.abc import Callable
+
+import pytest
+
+from lightning_mtl.callbacks import (
+    MGDA,
+    STCH,
+    DynamicTaskPriority,
+    FixedWeighting,
+    MaxGNR,
+    TorchJDWeighting,
+    UncertaintyWeighting,
+    Weighting,
+)
+from lightning_mtl.catalogue import weightings
+from tests.support.toy import TASKS
+
+# Those that need arguments, or would not leave their warm-up; and places and times to measure.
+SPECIAL: dict[str, Callable[[], Weighting]] = {
+    "FixedWeighting": lambda: FixedWeighting(dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))),
+    "UncertaintyWeighting": lambda: UncertaintyWeighting(classification=["two"]),
+    "DynamicTaskPriority": lambda: DynamicTaskPriority(
+        indicators={"one": "val/one", "two": "val/two"}
+    ),
+    "STCH": lambda: STCH(warmup_epochs=1),
+    "TorchJDWeighting": lambda: TorchJDWeighting(
+        pytest.importorskip("torchjd.aggregation").GradVac()
+    ),
+    "MGDA(last_layer)": lambda: MGDA(gradients="last_layer"),
+    "MGDA(features)": lambda: MGDA(gradients="features"),
+    "MGDA(every_n_steps)": lambda: MGDA(every_n_steps=3),
+    "MaxGNR": lambda: MaxGNR(warmup_steps=3),
+    "MaxGNR(features)": lambda: MaxGNR(warmup_steps=3, objective="min", gradients="features"),
+}
+
+# One that steps by itself is no rule of one step, and has tests of its own.
+EXAMPLES: dict[str, Callable[[], Weighting]] = {
+    kind.__name__: kind for kind in weightings() if kind.__name__ != "AlternatingUpdates"
+} | SPECIAL

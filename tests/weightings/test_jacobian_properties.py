@@ -1,0 +1,179 @@
+"""What every rule on the Jacobian itself promises, over Jacobians of known rank and scale."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mtl.callbacks import DBMTL, ExcessMTL, GradDrop, JacobianWeighting, MoCo
+from tests.support.jacobians import (
+    SCALES,
+    agreeing_jacobian,
+    awkward_jacobians,
+    random_jacobian,
+    spread_jacobian,
+)
+
+RULES: dict[str, Callable[[], JacobianWeighting]] = {
+    "DBMTL": DBMTL,
+    "DBMTL(beta=0)": lambda: DBMTL(beta=0.0),
+    "ExcessMTL": ExcessMTL,
+    "GradDrop": GradDrop,
+    "GradDrop(leak)": lambda: GradDrop(leak=0.3),
+    "MoCo": MoCo,
+}
+every_rule = pytest.mark.parametrize("name", RULES)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+
+
+def losses_of(rows: Tensor) -> Tensor:
+    """Unequal losses that move with the rows, and not with their scale."""
+    sizes = rows.double().abs().amax(1)
+    return (0.1 + sizes / sizes.max().clamp(min=1e-300)).to(rows)
+
+
+def direction(rule: JacobianWeighting, *matrices: Tensor) -> Tensor:
+    """That of the last of several steps."""
+    found = [rule.combine(losses_of(rows), rows.clone()) for rows in matrices]
+    return found[-1]
+
+
+def steps(make: Callable[..., Tensor], tasks: int, count: int = 4) -> list[Tensor]:
+    return [make(tasks, tasks + 20, seed=tasks + index) for index in range(count)]
+
+
+@every_rule
+@DTYPES
+@pytest.mark.parametrize("tasks", [1, 2, 3, 4, 7, 10, 16, 25, 40])
+def test_directions_are_finite_whatever_the_gradients(
+    name: str, dtype: torch.dtype, tasks: int
+) -> None:
+    """T3, T11: zero rows, duplicates, one task; and once more with what was remembered of it."""
+    for case, jacobian in awkward_jacobians(tasks):
+        for scale in SCALES:
+            rule = RULES[name]()
+            rows = (jacobian * scale).to(dtype)
+            for _ in range(3):
+                found = direction(rule, rows)
+                assert found.shape == rows[0].shape and found.dtype == dtype, case
+                assert torch.isfinite(found).all(), (case, scale)
+
+
+def test_a_task_that_falls_silent_leaves_the_others_finite() -> None:
+    for build in RULES.values():
+        rule, rows = build(), random_jacobian(3, 9)
+        silent = rows * torch.tensor([1.0, 0.0, 1.0]).double()[:, None]
+        for given in (silent, rows, silent, rows * 0, silent):
+            assert torch.isfinite(direction(rule, given)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "MoCo"])
+@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian, spread_jacobian])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 10, 40])
+@DTYPES
+def test_the_direction_scales_with_the_gradients(
+    name: str, make: Callable[..., Tensor], tasks: int, dtype: torch.dtype
+) -> None:
+    """L6, T1, T2. MoCo's step size has a unit."""
+    given = [rows.to(dtype) for rows in steps(make, tasks)]
+    reference = direction(RULES[name](), *given)
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    for scale in SCALES:
+        found = direction(RULES[name](), *(rows * scale for rows in given)) / scale
+        assert (found - reference).norm() < tolerance * reference.norm()
+
+
+def test_the_step_size_of_moco_has_the_unit_of_an_inverse_square() -> None:
+    given = steps(random_jacobian, 3)
+    reference = direction(MoCo(gamma=0.01), *given)
+    for scale in SCALES:
+        rule = MoCo(gamma=0.01 / scale**2)
+        torch.testing.assert_close(
+            direction(rule, *(rows * scale for rows in given)) / scale, reference
+        )
+
+
+@every_rule
+@pytest.mark.parametrize("tasks", [2, 3, 10, 40])
+@DTYPES
+def test_permuted_tasks_have_the_same_direction(name: str, tasks: int, dtype: torch.dtype) -> None:
+    order = torch.randperm(tasks, generator=torch.Generator().manual_seed(tasks))
+    for make in (random_jacobian, agreeing_jacobian):
+        given = [rows.to(dtype) for rows in steps(make, tasks)]
+        expected = direction(RULES[name](), *given)
+        found = direction(RULES[name](), *(rows[order] for rows in given))
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        assert (found - expected).norm() < tolerance * expected.norm()
+
+
+def test_permuted_tasks_have_permuted_weights() -> None:
+    order, given = torch.tensor([2, 0, 1]), steps(random_jacobian, 3)
+    plain, permuted = ExcessMTL(), ExcessMTL()
+    direction(plain, *given), direction(permuted, *(rows[order] for rows in given))
+    torch.testing.assert_close(permuted.applied, plain.applied[order])
+    assert plain.applied.min() >= 0
+    assert float(plain.applied.sum()) == pytest.approx(1)
+
+
+@every_rule
+def test_an_absent_task_equals_a_removed_one(name: str) -> None:
+    """Present now and then, it has no part in the steps that lack it."""
+    given = steps(random_jacobian, 3, 6)
+    with_absent, without = RULES[name](), RULES[name]()
+    with_absent.tasks = ("a", "b", "c")
+    for rows in given:
+        with_absent.state.present = [0, 2]
+        found = direction(with_absent, rows[[0, 2]])
+        torch.testing.assert_close(found, direction(without, rows[[0, 2]]))
+    with_absent.state.present = [0, 1, 2]
+    assert torch.isfinite(direction(with_absent, given[0])).all()
+
+
+@every_rule
+def test_a_saved_state_continues_to_the_bit(name: str) -> None:
+    """L5, L13, T8, T9. What is saved stays as it is, though rows are changed in place."""
+    given = steps(random_jacobian, 5, 8)
+    whole, resumed, late = RULES[name](), RULES[name](), RULES[name]()
+    direction(whole, *given[:4])
+    saved = whole.state_dict()
+    resumed.load_state_dict(saved)
+    expected = [direction(whole, rows) for rows in given[4:]]
+    assert all(
+        torch.equal(direction(resumed, rows), found)
+        for rows, found in zip(given[4:], expected, strict=True)
+    )
+    late.load_state_dict(saved)
+    assert torch.equal(direction(late, given[4]), expected[0])
+
+
+@every_rule
+def test_the_global_random_numbers_are_left_alone(name: str) -> None:
+    state = torch.get_rng_state()
+    direction(RULES[name](), *steps(random_jacobian, 3))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_rule
+def test_the_input_is_not_changed(name: str) -> None:
+    rule, rows, losses = RULES[name](), random_jacobian(4, 9), torch.rand(4).double()
+    before, losses_before = rows.clone(), losses.clone()
+    for _ in range(2):
+        rule.combine(losses, rows)
+    assert torch.equal(rows, before) and torch.equal(losses, losses_before)
+
+
+@every_rule
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_columns_that_are_worked_on_in_turn_give_the_same(
+    name: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = steps(random_jacobian, 3)
+    expected = direction(RULES[name](), *given)
+    monkeypatch.setattr("lightning_mtl.weightings.memory.task_vectors.CACHE", size)
+    found = direction(RULES[name](), *given)
+    if "GradDrop" in name:  # it draws as it goes: other numbers, of one sign for each parameter
+        rule = GradDrop(leak=1.0)
+        torch.testing.assert_close(direction(rule, *given), given[-1].sum(0))
+        return
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,44 @@
+"""What MaxGNR promises on awkward gradients, as the other Gramian rules do."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mtl.callbacks import MaxGNR
+from lightning_mtl.linalg.noise_ratio import Objective
+from tests.support.jacobians import awkward_jacobians, random_jacobian
+
+EVERY_OBJECTIVE = pytest.mark.parametrize("objective", ["product", "min"])
+
+
+def step(rule: MaxGNR, rows: Tensor) -> Tensor:
+    """One step, as the engine takes it."""
+    ones = torch.ones(len(rows), dtype=torch.float64)
+    rule.observe([[row] for row in rows], ones)
+    return rule.weights(ones, rows @ rows.T)
+
+
+@EVERY_OBJECTIVE
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_weights_are_finite_whatever_the_gradients(
+    objective: Objective, dtype: torch.dtype, tasks: int
+) -> None:
+    """Zero rows, duplicates, one task: and K in sum."""
+    for case, jacobian in awkward_jacobians(tasks):
+        for scale in (1e-12, 1.0, 1e12):
+            rule = MaxGNR(warmup_steps=0, objective=objective)
+            for factor in (1.0, 0.5):
+                weights = step(rule, (factor * scale * jacobian).to(dtype))
+                assert weights.shape == (tasks,) and weights.dtype == dtype, case
+                assert float(weights.sum()) == pytest.approx(tasks, rel=1e-4), (case, scale)
+
+
+@EVERY_OBJECTIVE
+def test_an_absent_task_equals_a_removed_one(objective: Objective) -> None:
+    with_absent, without = (MaxGNR(warmup_steps=1, objective=objective) for _ in range(2))
+    with_absent.tasks = ("a", "b", "c")
+    for seed in range(5):
+        with_absent.state.present = [0, 2]
+        rows = random_jacobian(3, 9, seed)[[0, 2]]
+        torch.testing.assert_close(step(with_absent, rows), step(without, rows))

@@ -1,0 +1,54 @@
+"""What every Gramian rule promises in single precision, with what is left of it there."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.jacobians import SCALES, agreeing_jacobian, awkward_jacobians, random_jacobian
+from tests.weightings.test_properties import (
+    DRAWN,
+    FREE_OF_SCALE,
+    NOT_OPPOSING,
+    RULES,
+    direction,
+    least_progress,
+    unit,
+)
+
+
+@pytest.mark.parametrize("name", FREE_OF_SCALE)
+@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 10])
+def test_the_direction_does_not_depend_on_the_scale(
+    name: str, make: Callable[..., Tensor], tasks: int
+) -> None:
+    """The Gramian holds the squares: 1e-12 and 1e12 are still in range, their squares as well."""
+    rows = make(tasks, tasks + 20, seed=tasks).float()
+    reference = unit(direction(name, rows))
+    for scale in SCALES:
+        found = unit(direction(name, rows * scale))
+        torch.testing.assert_close(found, reference, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
+@pytest.mark.parametrize("tasks", [2, 3, 10])
+def test_permuted_tasks_have_permuted_directions(name: str, tasks: int) -> None:
+    """The direction: where gradients nearly depend on one another, their weights may trade."""
+    order = torch.randperm(tasks, generator=torch.Generator().manual_seed(tasks))
+    for make in (random_jacobian, agreeing_jacobian):
+        rows = make(tasks, tasks + 20, seed=tasks).float()
+        expected = unit(direction(name, rows))
+        found = unit(direction(name, rows[order]))
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", NOT_OPPOSING)
+@pytest.mark.parametrize("tasks", [1, 2, 3, 5, 10, 20, 40])
+def test_no_task_is_opposed(name: str, tasks: int) -> None:
+    """G is rounded by ε ||g||², so that lengths below √(K ε) ||g||, 1.5e-3 of it, are lost."""
+    for case, jacobian in awkward_jacobians(tasks):
+        for scale in (1e-12, 1.0, 1e12):
+            rows = (jacobian * scale).float()
+            assert least_progress(name, rows) > -5e-3, (case, scale)
