@@ -81,10 +81,10 @@ def test_a_validation_apart_from_the_training_moves_nothing() -> None:
     module = Validated()
     trainer = quiet_trainer(callbacks=[weighting])
     trainer.fit(module, toy_loader(), toy_loader())
-    before = weighting.state.tensors["indicator"]
+    before = weighting.memory.tensors["indicator"]
     module.seen = 0.9
     trainer.validate(module, toy_loader(), verbose=False)
-    torch.testing.assert_close(weighting.state.tensors["indicator"], before, equal_nan=True)
+    torch.testing.assert_close(weighting.memory.tensors["indicator"], before, equal_nan=True)
 
 
 def test_a_metric_that_nobody_logs_is_named() -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mtl.callbacks import GradNorm
+from tests.support.presence import set_present
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
 
 FLOAT = torch.float64
@@ -128,7 +129,7 @@ def test_the_theoretical_initial_loss_is_taken_instead_of_the_first():
         theoretical.update(losses, norms)
         first.update(losses, norms)
     assert torch.equal(theoretical.weights(torch.ones(2)), first.weights(torch.ones(2)))
-    assert "initial" not in theoretical.state.tensors
+    assert "initial" not in theoretical.memory.tensors
 
 
 @pytest.mark.parametrize("given", [{"one": 1.0}, {"one": 1.0, "two": 1.0, "three": 0.0}])
@@ -143,20 +144,20 @@ def test_a_first_batch_without_valid_labels_is_not_taken_for_the_start():
     weighting = GradNorm()
     weighting.update(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
     weighting.update(torch.tensor([1.0, 3.0]), torch.ones(2))
-    assert weighting.state.tensors["initial"].tolist() == [1.0, 3.0]
+    assert weighting.memory.tensors["initial"].tolist() == [1.0, 3.0]
 
 
 def test_an_absent_task_keeps_its_weight_and_its_start():
     weighting = GradNorm()
     weighting.tasks = ("a", "b", "c")
-    weighting.state.present = [0, 1, 2]
+    set_present(weighting, [0, 1, 2])
     weighting.update(torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))
     before = weighting.weights(torch.ones(3))
-    weighting.state.present = [0, 1]
+    set_present(weighting, [0, 1])
     weighting.update(torch.ones(2), torch.tensor([1.0, 2.0]))
     assert weighting.weights(torch.ones(2)).sum() == pytest.approx(2.0)
-    weighting.state.present = [0, 1, 2]
-    after = weighting.state.tensors
+    set_present(weighting, [0, 1, 2])
+    after = weighting.memory.tensors
     assert after["weights"][2] == before[2]
     assert after["adam_steps"].tolist() == [2.0, 2.0, 1.0]
 
@@ -182,7 +183,7 @@ def test_the_network_steps_with_the_weights_of_before_the_update():
     weighting = GradNorm()
     quiet_trainer(callbacks=[weighting], max_steps=1).fit(module, toy_loader())
     assert [float(module.task_weights[task]) for task in TASKS] == [1.0, 1.0, 1.0]
-    assert not torch.allclose(weighting.state.tensors["weights"], torch.ones(3))
+    assert not torch.allclose(weighting.memory.tensors["weights"], torch.ones(3))
 
 
 def test_no_second_order_terms_reach_the_network():
@@ -240,4 +241,4 @@ def test_norms_are_of_the_whole_layer_and_the_optimizer_of_the_weights_keeps_its
     monkeypatch.setattr(weighting, "gradient", spy)
     quiet_trainer(callbacks=[weighting]).fit(module, toy_loader())
     assert len(module.norms) == 20
-    torch.testing.assert_close(weighting.state.tensors["weights"], weights.detach())
+    torch.testing.assert_close(weighting.memory.tensors["weights"], weights.detach())

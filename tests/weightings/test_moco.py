@@ -4,6 +4,7 @@ import torch
 from lightning_mtl.callbacks import MoCo
 from lightning_mtl.linalg import project_to_simplex, simplex_min_norm
 from tests.support.jacobians import random_jacobian
+from tests.support.presence import set_present
 
 
 def test_the_direction_is_that_of_the_paper_over_many_steps() -> None:
@@ -33,11 +34,11 @@ def test_a_task_that_joins_later_starts_with_its_own_gradient() -> None:
     weighting = MoCo()
     weighting.tasks = ("a", "b")
     rows = random_jacobian(2, 5)
-    weighting.state.present = [0]
+    set_present(weighting, [0])
     weighting.combine(torch.ones(1), rows[:1])
-    weighting.state.present = [0, 1]
+    set_present(weighting, [0, 1])
     weighting.combine(torch.ones(2), rows)
-    torch.testing.assert_close(weighting.state.tensors["average"], rows)
+    torch.testing.assert_close(weighting.memory.tensors["average"], rows)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"gamma": 0.0}, {"rho": -1.0}])
