@@ -208,7 +208,7 @@ def test_batches_without_a_valid_label_train_as_if_the_task_were_absent(
         trainer.fit(module, toy_loader())
         trained.append(parameters(module))
     torch.testing.assert_close(trained[0], trained[1])
-    assert float((trained[0] - parameters(Toy())).norm()) > 0.1
+    assert float((trained[0] - parameters(Toy())).norm()) > 0.03
 
 
 # Multiplied by the losses' scale, these are what they were; those of the others do not change.
