@@ -45,7 +45,8 @@ def save(path: Path, array: np.ndarray) -> None:
     if path.suffix == ".npy":
         np.save(path, array)
     else:
-        Image.fromarray(array).save(path)
+        # As good as JPEG can be, for pictures that are compared afterwards; PNG takes no notice.
+        Image.fromarray(array).save(path, quality=100, subsampling=0)
 
 
 def write(path: Path, text: str) -> None:
@@ -231,4 +232,4 @@ def mnist(root: Path) -> None:
             if file == "train":
                 (raw / name).write_bytes(data)
             else:
-                (raw / f"{name}.gz").write_bytes(gzip.compress(data))
+                (raw / f"{name}.gz").write_bytes(gzip.compress(data, mtime=0))

@@ -76,7 +76,7 @@ def test_moments_are_those_of_the_formulas_in_a_plain_loop() -> None:
 
 def test_the_signal_is_found_within_3_percent_and_overestimated_without_the_correction() -> None:
     corrected, uncorrected = torch.zeros(2, K, K).double()
-    seeds, steps = 150, 40
+    seeds, steps = 200, 40
     for seed in range(seeds):
         jacobians, signal, covariance = stream(steps, noise=1.5)
         generator = torch.Generator().manual_seed(seed)
@@ -229,6 +229,7 @@ def test_features_are_measured_by_a_bias_on_every_channel() -> None:
         ({"beta2": 1.0}, r"beta2=\)` should lie in \[0, 1\). Found 1.0"),
         ({"objective": "sum"}, r"objective=\)` should be one of .*product.* Found 'sum'"),
     ],
+    ids=["beta1", "beta2", "objective"],
 )
 def test_wrong_arguments_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

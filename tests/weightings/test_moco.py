@@ -9,14 +9,15 @@ from tests.support.presence import set_present
 
 def test_the_direction_is_that_of_the_paper_over_many_steps() -> None:
     weighting = MoCo(beta=0.5, beta_sigma=0.5, gamma=0.01, gamma_sigma=0.25, rho=0.1)
-    average, weights = torch.zeros(3, 9).double(), torch.full((3,), 1 / 3).double()
+    average, weights = torch.zeros(3, 9).double(), torch.full((3,), 1 / 3, dtype=torch.float64)
+    losses, identity = torch.ones(3).double(), torch.eye(3).double()
     for step in range(1, 15):
         rows = random_jacobian(3, 9, step)
         rate = 1.0 if step == 1 else 0.5 / step**0.5
         average = average - rate * (average - rows)
-        gradient = (average @ average.T + 0.1 * torch.eye(3)) @ weights
+        gradient = (average @ average.T + 0.1 * identity) @ weights
         weights = project_to_simplex(weights - 0.01 / step**0.25 * gradient)
-        found = weighting.combine(torch.ones(3), rows)
+        found = weighting.combine(losses, rows)
         torch.testing.assert_close(found, weights @ average)
 
 

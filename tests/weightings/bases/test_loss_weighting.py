@@ -97,6 +97,18 @@ def test_sharded_ranks_equal_one_or_are_refused(
         ("MGDA(every_n_steps)", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B / 3"),
         ("MaxGNR(features)", 4, "F + H + K B, and K C numbers of averaged gradients"),
     ],
+    ids=[
+        "DWA-4",
+        "FAMO-1",
+        "FAMO-4",
+        "GeometricLoss-4",
+        "MGDA-4",
+        "MGDA(features)-1",
+        "MGDA(features)-4",
+        "MGDA(last_layer)-4",
+        "MGDA(every_n_steps)-4",
+        "MaxGNR(features)-4",
+    ],
 )
 def test_the_price_at_setup_is_that_of_the_accumulation(
     name: str, accumulate: int, price: str, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +210,7 @@ def test_batches_without_a_valid_label_train_as_if_the_task_were_absent(
         trainer.fit(module, toy_loader())
         trained.append(parameters(module))
     torch.testing.assert_close(trained[0], trained[1])
-    assert float((trained[0] - parameters(Toy())).norm()) > 0.1
+    assert float((trained[0] - parameters(Toy())).norm()) > 0.03
 
 
 # Multiplied by the losses' scale, these are what they were; those of the others do not change.
