@@ -49,6 +49,7 @@ def test_a_row_says_what_the_class_says() -> None:
         (AlternatingUpdates, "Pascal et al., arXiv 2109.11678"),
         (EqualWeighting, ""),
     ],
+    ids=["one work", "two works", "a preprint", "no work"],
 )
 def test_works_are_cited_in_short(kind: type, expected: str) -> None:
     assert citations(kind) == expected
@@ -64,7 +65,11 @@ def test_the_table_is_renewed_where_it_is_marked() -> None:
     assert renewed(new) == new
 
 
-@pytest.mark.parametrize("text", ["", "<!-- weightings:end --> <!-- weightings:begin -->"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!-- weightings:end --> <!-- weightings:begin -->"],
+    ids=["empty", "marks out of order"],
+)
 def test_a_text_without_marks_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="should be marked by"):
         renewed(text)

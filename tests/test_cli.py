@@ -50,6 +50,7 @@ def test_all_metrics_may_be_shown(tmp_path, capsys):
         (["{a}", "--metrics", "val/x"], "metrics ['val/x']. Found in all of them"),
         (["{a}", "--baselines", "{val/depth/RMSE: 0}"], "positive and finite"),
     ],
+    ids=["no such run", "no such metric", "a baseline of zero"],
 )
 def test_a_wrong_comparison_is_one_line_and_no_traceback(tmp_path, capsys, arguments, message):
     first = two_runs(tmp_path)[0]
@@ -89,7 +90,11 @@ def test_a_misspelt_class_is_answered_with_the_nearest_names(arguments, meant, c
     assert len(shown.splitlines()) < 40
 
 
-@pytest.mark.parametrize("style", ["--config={}", "--config {}", "-c {}"])
+@pytest.mark.parametrize(
+    "style",
+    ["--config={}", "--config {}", "-c {}"],
+    ids=["with an equals sign", "with a space", "in short"],
+)
 def test_a_config_that_would_drop_the_weighting_before_it_is_refused(style, capsys):
     configs = Path(__file__).resolve().parents[1] / "configs"
     given = [configs / "weightings" / "gradnorm.yaml", configs / "quickstart.yaml"]

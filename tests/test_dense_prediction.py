@@ -220,7 +220,9 @@ def test_no_task_is_an_error_at_once():
         DensePrediction([])
 
 
-@pytest.mark.parametrize("name", ["a.b", "train", "image", ""])
+@pytest.mark.parametrize(
+    "name", ["a.b", "train", "image", ""], ids=["a.b", "train", "image", "empty"]
+)
 def test_a_name_that_cannot_be_a_key_is_an_error_that_shows_it(name):
     with pytest.raises(ValueError, match=rf"name of a task .*Found {name!r}"):
         DensePrediction([Depth(name)], network=NETWORK)

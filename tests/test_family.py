@@ -70,7 +70,9 @@ def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
 
 @every_weighting
 @pytest.mark.parametrize(
-    "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}], ids=str
+    "settings",
+    [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}],
+    ids=["bf16-mixed", "clipped"],
 )
 def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
     start = parameters(Toy())

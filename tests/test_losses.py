@@ -231,6 +231,7 @@ def test_a_weight_that_is_no_share_is_an_error(weight):
         losses.normal_l1,
         losses.normal_cosine,
     ],
+    ids=["masked_l1", "masked_squared_error", "normal_l1", "normal_cosine"],
 )
 def test_a_target_that_would_be_broadcast_is_an_error_on_any_device(loss):
     prediction, target = torch.ones(SHAPE, device="meta"), torch.ones(SHAPE, device="meta")

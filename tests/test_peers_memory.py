@@ -93,6 +93,7 @@ def copies_of_a_step(
         lambda: MGDA(gradients="last_layer"),
         lambda: MGDA(gradients="features"),
     ],
+    ids=["EqualWeighting", "GradNorm", "MGDA(last_layer)", "MGDA(features)"],
 )
 def test_rules_without_full_rows_hold_no_more_than_the_gradient(
     build: Callable[[], Weighting],
@@ -101,7 +102,11 @@ def test_rules_without_full_rows_hold_no_more_than_the_gradient(
     assert copies_of_a_step(build()) < 1.05
 
 
-@pytest.mark.parametrize("build", [MGDA, NashMTL, PCGrad, UPGrad, EXAMPLES[OF_TORCHJD]])
+@pytest.mark.parametrize(
+    "build",
+    [MGDA, NashMTL, PCGrad, UPGrad, EXAMPLES[OF_TORCHJD]],
+    ids=["MGDA", "NashMTL", "PCGrad", "UPGrad", "TorchJD"],
+)
 def test_gramian_rules_hold_a_row_for_each_task_and_no_joined_copy(
     build: Callable[[], Weighting],
 ) -> None:
@@ -109,7 +114,9 @@ def test_gramian_rules_hold_a_row_for_each_task_and_no_joined_copy(
     assert copies_of_a_step(build()) < len(TASKS) + 2.05
 
 
-@pytest.mark.parametrize("build", [MGDA, NashMTL, EXAMPLES[OF_TORCHJD]])
+@pytest.mark.parametrize(
+    "build", [MGDA, NashMTL, EXAMPLES[OF_TORCHJD]], ids=["MGDA", "NashMTL", "TorchJD"]
+)
 def test_accumulated_rows_take_one_row_more(build: Callable[[], Weighting]) -> None:
     """T16: the row of a micro-batch, and its sum with those before."""
     assert copies_of_a_step(build(), accumulate=3) < len(TASKS) + 2.05

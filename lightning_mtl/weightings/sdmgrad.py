@@ -31,7 +31,9 @@ class SDMGrad(GramianWeighting):
 
     Args:
         lambda_: λ, the pull to the preferred direction; 0.3 in the authors' experiments.
-        lr: of the steps in w.
+        lr: of the steps in w; 10 in the authors' code. Beyond 2 (1 + momentum) over the largest
+            eigenvalue of the scaled matrix along the simplex, where 10 mostly is, they leap about
+            and do not converge: 20 of them multiply a rounding of the gradients by up to 1e6.
         momentum: of the steps in w.
         steps: in w, per optimizer step.
         gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.

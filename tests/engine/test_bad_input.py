@@ -205,6 +205,7 @@ def test_checkpoints_hold_nothing_but_data(tmp_path: Path) -> None:
         lambda: DWA(temperature=0),
         lambda: GradNorm(initial_loss="theoretical"),
     ],
+    ids=["gradients", "every_n_steps", "normalize", "temperature", "initial_loss"],
 )
 def test_arguments_out_of_range_say_what_was_expected(build) -> None:
     with pytest.raises(ValueError, match=r"Found"):

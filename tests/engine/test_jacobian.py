@@ -58,7 +58,13 @@ def literal(network: Toy, present: Sequence[Sequence[str]], shared: Sequence[Ten
         [("three", "one"), ("one", "three"), ("three",)],
         [("two", "three"), TASKS, ("one", "two")],
     ],
-    ids=str,
+    ids=[
+        "all tasks",
+        "all tasks twice",
+        "two tasks",
+        "fewer and fewer tasks",
+        "tasks that come and go",
+    ],
 )
 def test_the_matrix_holds_the_mean_gradient_of_every_task_present(
     present: Sequence[Sequence[str]],

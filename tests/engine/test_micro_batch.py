@@ -151,7 +151,9 @@ class Norms(Toy):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize(
-    "weighting", [Ones, Rows, GradNorm, MGDA, lambda: MGDA(gradients="features")]
+    "weighting",
+    [Ones, Rows, GradNorm, MGDA, lambda: MGDA(gradients="features")],
+    ids=["Ones", "Rows", "GradNorm", "MGDA", "MGDA(features)"],
 )
 def test_low_precision_trains_through_norm_layers(precision, weighting):
     result = trained(Norms, weighting(), precision=precision)
@@ -235,6 +237,14 @@ class Watched(Toy):
         DWA,
         GradNorm,
         lambda: GradNorm(initial_loss="theoretical", theoretical_losses=dict.fromkeys(TASKS, 1.0)),
+    ],
+    ids=[
+        "EqualWeighting",
+        "FixedWeighting",
+        "UncertaintyWeighting",
+        "DWA",
+        "GradNorm",
+        "GradNorm(theoretical)",
     ],
 )
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -31,7 +31,11 @@ class OwnHooks(Toy):
         return []
 
 
-@pytest.mark.parametrize("callbacks", [[], [GradNorm], [AlternatingUpdates]], ids=str)
+@pytest.mark.parametrize(
+    "callbacks",
+    [[], [GradNorm], [AlternatingUpdates]],
+    ids=["none", "GradNorm", "AlternatingUpdates"],
+)
 def test_hooks_of_ones_own_change_neither_the_log_nor_the_run(callbacks) -> None:
     found = []
     for module in (Toy(), OwnHooks()):

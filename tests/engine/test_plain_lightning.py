@@ -32,7 +32,7 @@ class Plain(L.LightningModule):
         {"max_steps": 20, "gradient_clip_val": 0.1},
         {"max_steps": 20, "precision": "bf16-mixed"},
     ],
-    ids=str,
+    ids=["defaults", "accumulated", "clipped", "bf16-mixed"],
 )
 def test_parameters_equal_those_of_plain_lightning_after_20_steps(callbacks, settings) -> None:
     settings = {**settings, "max_epochs": -1}

@@ -48,6 +48,14 @@ def half_precision(scale: float) -> MixedPrecision:
         lambda: MGDA(gradients="last_layer"),
         lambda: MGDA(gradients="features"),
     ],
+    ids=[
+        "EqualWeighting",
+        "UncertaintyWeighting",
+        "GradNorm",
+        "MGDA",
+        "MGDA(last_layer)",
+        "MGDA(features)",
+    ],
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_nothing_logged_carries_the_loss_scale(weighting, accumulate):

@@ -82,7 +82,11 @@ def test_a_layer_is_named_as_a_submodule_or_as_a_parameter():
     assert partition.layer("encoder") == list(net.encoder.parameters())
 
 
-@pytest.mark.parametrize("name", ["encoder.9", "enc", "heads.a", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["encoder.9", "enc", "heads.a", ""],
+    ids=["no such layer", "half a name", "a head", "empty"],
+)
 def test_a_layer_that_is_not_shared_is_an_error_that_lists_what_is(name):
     with pytest.raises(ValueError, match=rf"{name!r}.*encoder\.0\.weight"):
         learned(Net(), "abc").layer(name)

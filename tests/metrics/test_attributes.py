@@ -67,7 +67,9 @@ def test_a_prediction_of_nan_is_wrong_whatever_the_label():
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"), [((3, 5), r"prediction of shape \(N, 6\)"), ((3, 6), r"target of shape")]
+    ("shape", "message"),
+    [((3, 5), r"prediction of shape \(N, 6\)"), ((3, 6), r"target of shape")],
+    ids=["prediction", "target"],
 )
 def test_a_wrong_shape_is_an_error(shape, message):
     with pytest.raises(ValueError, match=message):

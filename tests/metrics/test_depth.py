@@ -62,6 +62,7 @@ def test_a_prediction_of_nan_shows():
         ((1, 2, 4, 4), (1, 2, 4, 4), r"prediction of shape \(N, 1, H, W\)"),
         ((1, 1, 4, 4), (1, 4, 4), r"target of shape \(1, 1, 4, 4\). Found \(1, 4, 4\)"),
     ],
+    ids=["no channel", "two channels", "target without a channel"],
 )
 def test_a_wrong_shape_is_an_error_with_both_shapes(prediction, target, message):
     with pytest.raises(ValueError, match=message):

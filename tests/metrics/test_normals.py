@@ -110,6 +110,7 @@ def test_a_prediction_of_nan_shows_and_counts_as_the_largest_angle():
         ((1, 2, 4, 4), (1, 2, 4, 4), r"prediction of shape \(N, 3, H, W\). Found \(1, 2, 4, 4\)"),
         ((1, 3, 4, 4), (1, 3, 2, 2), r"target of shape \(1, 3, 4, 4\). Found \(1, 3, 2, 2\)"),
     ],
+    ids=["two channels", "target of another size"],
 )
 def test_a_wrong_shape_is_an_error_with_both_shapes(prediction, target, message):
     with pytest.raises(ValueError, match=message):

@@ -74,6 +74,7 @@ def ious(logits: Tensor, target: Tensor) -> list[float]:
             ),
         ),
     ],
+    ids=["pooled", "mtan", "libmtl", "survey", "astmt", "atrc", "mtan_before_2020"],
 )
 def test_miou_is_that_of_the_protocol(protocol, expected):
     logits, target = segmentation()
@@ -145,7 +146,9 @@ def test_the_tables_of_the_docs_have_every_protocol_and_so_has_the_overview(docu
 
 
 @pytest.mark.parametrize(
-    "make", [depth_metrics, normal_metrics, lambda p: segmentation_metrics(2, protocol=p)]
+    "make",
+    [depth_metrics, normal_metrics, lambda p: segmentation_metrics(2, protocol=p)],
+    ids=["depth", "normals", "segmentation"],
 )
 def test_an_unknown_protocol_is_an_error_that_lists_those_known(make):
     with pytest.raises(ValueError, match=r"of \['astmt', 'atrc', .*'survey'\]. Found 'eigen'"):

@@ -110,6 +110,7 @@ def test_an_unknown_protocol_is_an_error_that_lists_those_known():
         (torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4), r"prediction of shape \(N, 1, H, W\)"),
         (torch.full((1, 4, 4), -2.0), torch.zeros(1, 4, 4), r"from 0 to 1. Found.*-2.*logits"),
     ],
+    ids=["target of another size", "two channels", "logits"],
 )
 def test_wrong_input_is_an_error_that_says_what_was_expected(prediction, target, message):
     with pytest.raises(ValueError, match=message):

@@ -113,6 +113,7 @@ def test_a_label_outside_the_classes_on_a_device_is_an_error_of_compute(monkeypa
         ((1, 3, 2, 2), (1, 1, 2, 2), r"target of shape \(1, 2, 2\). Found \(1, 1, 2, 2\)"),
         ((1, 3, 2, 2), (1, 4, 4), r"target of shape \(1, 2, 2\). Found \(1, 4, 4\)"),
     ],
+    ids=["four channels", "target with a channel", "target of another size"],
 )
 def test_a_wrong_shape_is_an_error_with_both_shapes(logits, target, message):
     with pytest.raises(ValueError, match=message):

@@ -25,7 +25,9 @@ def test_dilation_keeps_the_deepest_stage_large(stride):
     assert features[-1].shape[-1] == 64 // stride
 
 
-@pytest.mark.parametrize("name", ["resnet19", "", "tu-no_such_model"])
+@pytest.mark.parametrize(
+    "name", ["resnet19", "", "tu-no_such_model"], ids=["resnet19", "empty", "tu-no_such_model"]
+)
 def test_an_unknown_encoder_is_named_beside_some_that_are_known(name):
     with pytest.raises(ValueError, match=r"such as .*, or `tu-`") as error:
         build_encoder(name)

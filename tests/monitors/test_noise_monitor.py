@@ -298,7 +298,9 @@ def test_it_needs_a_multi_task_module() -> None:
         )
 
 
-@pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"decay": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"every_n_steps": 0}, {"decay": 1.0}], ids=["every_n_steps", "decay"]
+)
 def test_wrong_arguments_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="`every_n_steps` of at least 1 and `decay`"):
         GradientNoiseMonitor(**settings)

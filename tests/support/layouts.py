@@ -231,4 +231,4 @@ def mnist(root: Path) -> None:
             if file == "train":
                 (raw / name).write_bytes(data)
             else:
-                (raw / f"{name}.gz").write_bytes(gzip.compress(data))
+                (raw / f"{name}.gz").write_bytes(gzip.compress(data, mtime=0))

@@ -131,6 +131,7 @@ def test_the_loss_of_a_regression_is_the_squared_error_of_known_numbers():
         (Classification(2, "left"), torch.tensor([2]), "labels from 0 to 1"),
         (Regression("age", 2), torch.tensor([[1.0, torch.inf]]), "finite numbers"),
     ],
+    ids=["attributes", "classification", "regression"],
 )
 def test_values_that_are_no_label_fail_the_check(task, target, message):
     with pytest.raises(ValueError, match=message):

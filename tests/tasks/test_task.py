@@ -223,6 +223,22 @@ def test_shape_and_type_are_checked_on_any_device_and_values_on_the_host(task, t
         (lambda: Keypoints(2, alpha=-1), "alpha"),
         (lambda: Normals(loss="l2"), "loss"),
     ],
+    ids=[
+        "weight of edges",
+        "weight of saliency",
+        "max_dist",
+        "thresholds",
+        "workers",
+        "classes beyond ignore_index",
+        "no class",
+        "ignored human part",
+        "classes of an image beyond ignore_index",
+        "no attribute",
+        "no output",
+        "no keypoint",
+        "alpha",
+        "loss of normals",
+    ],
 )
 def test_an_argument_out_of_range_is_an_error_that_names_it(build, name):
     with pytest.raises(ValueError, match=rf"expects .*`{name}`.* Found"):

@@ -227,6 +227,7 @@ def test_features_are_measured_by_a_bias_on_every_channel() -> None:
         ({"beta2": 1.0}, r"beta2=\)` should lie in \[0, 1\). Found 1.0"),
         ({"objective": "sum"}, r"objective=\)` should be one of .*product.* Found 'sum'"),
     ],
+    ids=["beta1", "beta2", "objective"],
 )
 def test_wrong_arguments_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

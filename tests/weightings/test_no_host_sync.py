@@ -60,6 +60,16 @@ def test_the_counter_counts() -> None:
         lambda: DynamicTaskPriority(indicators={"a": "x"}),
         lambda: FixedWeighting(dict.fromkeys(TASKS, 2.0)),
     ],
+    ids=[
+        "DWA",
+        "FAMO",
+        "GeometricLoss",
+        "IMTLL",
+        "RandomWeighting",
+        "UncertaintyWeighting",
+        "DynamicTaskPriority",
+        "FixedWeighting",
+    ],
 )
 def test_loss_rules_do_not_wait(build: Callable[[], LossWeighting]) -> None:
     """L19: LibMTL asks for every loss of every task in every step."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mtl.callbacks import MGDA, AlignedMTL, CAGrad, FairGrad, GramianWeighting
+from lightning_mtl.callbacks import MGDA, AlignedMTL, CAGrad, FairGrad, GramianWeighting, SDMGrad
 from lightning_mtl.catalogue import weightings
 from tests.support.jacobians import (
     SCALES,
@@ -30,6 +30,7 @@ RULES: dict[str, Callable[[], GramianWeighting]] = DEFAULTS | {
     "MGDA(l2)": lambda: MGDA(normalize="l2"),
     "MGDA(loss)": lambda: MGDA(normalize="loss"),
     "MGDA(loss+)": lambda: MGDA(normalize="loss+"),
+    "SDMGrad(lr)": lambda: SDMGrad(lr=0.1),
 }
 every_rule = pytest.mark.parametrize("name", RULES)
 DRAWN = ("GradVac", "PCGrad")  # the order of the tasks is drawn

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.jacobians import SCALES, agreeing_jacobian, awkward_jacobians, random_jacobian
+from tests.support.jacobians import (
+    SCALES,
+    agreeing_jacobian,
+    awkward_jacobians,
+    random_jacobian,
+    spread_jacobian,
+)
 from tests.weightings.test_properties import (
     DRAWN,
     FREE_OF_SCALE,
@@ -14,11 +20,34 @@ from tests.weightings.test_properties import (
     RULES,
     direction,
     least_progress,
+    solve,
     unit,
 )
 
+LEAPING = ("SDMGrad",)
+"""Whose steps are too long to converge, as the authors chose them: 10, where those on an agreeing
+Jacobian of three rows converge below 5.9, which is 2 (1 + momentum) over the largest eigenvalue
+along the simplex. Each step makes a rounding some 1.7 times as large until the simplex stops it,
+and 20 of them 3e4 times: the rounding of a product decides the third digit. What is left of the
+promises is that the same Gramian gives the same weights; with shorter steps, `SDMGrad(lr)`, all of
+them hold.
+"""
 
-@pytest.mark.parametrize("name", FREE_OF_SCALE)
+
+@pytest.mark.parametrize("name", LEAPING)
+@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian, spread_jacobian])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 10, 40])
+def test_scales_that_round_nothing_change_nothing(
+    name: str, make: Callable[..., Tensor], tasks: int
+) -> None:
+    """Powers of two: to the bit, whatever the rule makes of a rounding."""
+    rows = make(tasks, tasks + 20, seed=tasks).float()
+    reference = solve(name, rows)
+    for exponent in (-40, -10, 17, 40):
+        assert torch.equal(solve(name, rows * 2.0**exponent), reference)
+
+
+@pytest.mark.parametrize("name", [name for name in FREE_OF_SCALE if name not in LEAPING])
 @pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10])
 def test_the_direction_does_not_depend_on_the_scale(
@@ -32,7 +61,7 @@ def test_the_direction_does_not_depend_on_the_scale(
         torch.testing.assert_close(found, reference, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
+@pytest.mark.parametrize("name", [name for name in RULES if name not in (*DRAWN, *LEAPING)])
 @pytest.mark.parametrize("tasks", [2, 3, 10])
 def test_permuted_tasks_have_permuted_directions(name: str, tasks: int) -> None:
     """The direction: where gradients nearly depend on one another, their weights may trade."""

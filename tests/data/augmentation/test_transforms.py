@@ -271,6 +271,7 @@ def test_an_entry_that_no_modality_describes_is_an_error():
         (lambda: RandomRotation(-1), "`degrees` must not be negative"),
         (lambda: Resize((0, 4)), "`size` must be positive"),
     ],
+    ids=["probability", "scale of zero", "scales out of order", "degrees", "size"],
 )
 def test_arguments_out_of_range_are_errors(build, message):
     with pytest.raises(ValueError, match=message):

@@ -42,6 +42,7 @@ def test_40_tasks_can_be_flipped_and_batched(root):
         (lambda lines: [lines[0], "Smiling", *lines[2:]], "Young in line 2. Found .'Smiling',"),
         (lambda lines: [*lines[:-1], "000005.jpg 1 0"], "40 times 1 or -1.*Found 000005.jpg 1 0"),
     ],
+    ids=["number of rows", "names", "a short row"],
 )
 def test_a_wrong_list_of_attributes_is_named(root, change, message):
     path = root / "list_attr_celeba.txt"

@@ -42,6 +42,7 @@ def drawn(contours: object) -> np.ndarray:
         (np.zeros((40, 60, 3), np.uint8), r"\(40, 60, 3\) uint8"),
         (np.full((40, 60), -1, np.int16), "numbers from -1"),
     ],
+    ids=["another shape", "another type", "a colour image", "negative"],
 )
 def test_class_numbers_of_pascal_context(tmp_path: Path, label_map: np.ndarray, found: str) -> None:
     layouts.pascal(tmp_path)
@@ -59,6 +60,7 @@ def test_class_numbers_of_pascal_context(tmp_path: Path, label_map: np.ndarray, 
         (np.zeros((1, 3)), ".*Error"),
         (np.empty((0, 0), object), r"\[\]"),
     ],
+    ids=["another shape", "a text", "numbers", "no cell"],
 )
 def test_contours_of_bsds500(tmp_path: Path, cells: np.ndarray, found: str) -> None:
     layouts.bsds(tmp_path)
@@ -97,7 +99,7 @@ def test_depths_of_the_official_nyuv2_that_are_none(tmp_path: Path, wrong: float
 
 
 def idx(magic: int, *sides: int, values: int) -> bytes:
-    return gzip.compress(struct.pack(f">{1 + len(sides)}I", magic, *sides) + bytes(values))
+    return gzip.compress(struct.pack(f">{1 + len(sides)}I", magic, *sides) + bytes(values), mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,13 @@ def idx(magic: int, *sides: int, values: int) -> bytes:
         ("images-idx3", idx(0x801, 20, values=20), "magic number 0x801"),
         ("labels-idx1", idx(0x801, 19, values=19), r"sides \[19\], 19 values"),
         ("labels-idx1", idx(0x801, 20, values=19), r"sides \[20\], 19 values"),
+    ],
+    ids=[
+        "images of another shape",
+        "images of another type",
+        "images without sides",
+        "another number of labels",
+        "a label too few",
     ],
 )
 def test_digits_of_another_shape_or_type(
@@ -129,6 +138,7 @@ def test_digits_of_another_shape_or_type(
         (lambda rows: [*rows[:-1], "000005.jpg"], "000005.jpg"),
         (lambda rows: rows[:-1], "4 rows"),
     ],
+    ids=["an unknown partition", "a row without a partition", "a row too few"],
 )
 def test_partitions_of_celeba(tmp_path: Path, change: Callable, found: str) -> None:
     layouts.celeba(tmp_path)

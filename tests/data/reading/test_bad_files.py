@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -37,7 +38,11 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "removed", "named"), MISSING)
+@pytest.mark.parametrize(
+    ("name", "removed", "named"),
+    MISSING,
+    ids=[f"{name}-{Path(removed).name}" for name, removed, _ in MISSING],
+)
 def test_what_is_missing_is_named(broken, name, removed, named):
     root = broken(name)
     if (root / removed).is_dir():
@@ -144,6 +149,7 @@ def test_an_unknown_task_is_named(written, name):
         ("images", lambda a: a[:, :1], r"frames \(3, 640, 480\) uint8.* \(1, 640, 480\) uint8"),
         ("depths", None, r"frames \(640, 480\) float32.* only \['images', 'labels'"),
     ],
+    ids=["labels of bytes", "images of one channel", "no depths"],
 )
 def test_a_wrong_field_of_the_official_nyuv2_is_named(broken, field_name, change, message):
     root = broken("nyuv2")

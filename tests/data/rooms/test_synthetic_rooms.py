@@ -132,6 +132,16 @@ def test_an_index_out_of_range_is_refused(index):
         ({"tasks": ("depth", "albedo")}, "among .*'segmentation'.* Found .'albedo'."),
         ({"tasks": ("image",)}, "Found .'image'."),
     ],
+    ids=[
+        "no room",
+        "no height",
+        "negative seed",
+        "no object",
+        "objects out of order",
+        "negative noise",
+        "unknown task",
+        "the image as a task",
+    ],
 )
 def test_arguments_out_of_range_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):

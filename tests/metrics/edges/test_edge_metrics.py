@@ -253,6 +253,7 @@ def test_thresholds_that_do_not_ascend_from_0_to_1_are_an_error(thresholds):
         (torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4), r"prediction of shape \(N, 1, H, W\)"),
         (torch.full((1, 4, 4), 3.0), torch.zeros(1, 4, 4), r"from 0 to 1.*logits=True"),
     ],
+    ids=["targets too few", "target of another size", "two channels", "logits"],
 )
 def test_wrong_input_is_an_error_that_says_what_was_expected(prediction, target, message):
     with pytest.raises(ValueError, match=message):

@@ -194,7 +194,13 @@ def test_steps_and_schedulers_count_batches(state: str) -> None:
         {"regroup": "step", "order": "random", "seed": 3},
         {"group_size": 3},
     ],
-    ids=str,
+    ids=[
+        "defaults",
+        "shared state",
+        "pairs drawn each epoch",
+        "drawn each step",
+        "groups of three",
+    ],
 )
 def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(
     settings: dict[str, Any], optimizer: str, tmp_path: Path
@@ -257,7 +263,9 @@ def test_an_optimizer_step_that_calls_that_of_the_module_trains_all_groups() -> 
 
 @both_states
 @pytest.mark.parametrize(
-    "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}], ids=str
+    "settings",
+    [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}],
+    ids=["bf16-mixed", "clipped"],
 )
 def test_precision_and_clipping_keep_working(settings: dict[str, Any], state: str) -> None:
     start = parameters(Toy())

@@ -97,6 +97,7 @@ def test_drawing_leaves_the_random_numbers_of_the_run_alone() -> None:
         ((1, "always", "fixed"), r"regroup=\)` should be one of .*'epoch'.* Found 'always'"),
         ((1, "never", "sorted"), r"order=\)` should be one of .*'random'.* Found 'sorted'"),
     ],
+    ids=["group_size", "regroup", "order"],
 )
 def test_wrong_arguments_are_named(arguments: tuple[int, str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):

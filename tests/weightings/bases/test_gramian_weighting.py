@@ -159,6 +159,7 @@ class Answers(GramianWeighting):
             r"`Answers.weights` should return finite weights. Found \[1.0, nan, 1.0\]",
         ),
     ],
+    ids=["too few", "a column", "a list", "not finite"],
 )
 def test_a_wrong_answer_is_refused_before_anything_is_written(
     answer: object, error: type[Exception], message: str, place: str, accumulate: int

@@ -117,6 +117,7 @@ class Answers(JacobianWeighting):
             r" \(2,\)",
         ),
     ],
+    ids=["too few columns", "a matrix", "a list", "too few weights"],
 )
 def test_a_wrong_answer_is_refused_before_anything_is_written(
     rule: Answers, error: type[Exception], message: str

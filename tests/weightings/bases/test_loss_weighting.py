@@ -96,6 +96,18 @@ def test_sharded_ranks_equal_one_or_are_refused(
         ("MGDA(every_n_steps)", 4, "each of 4 batches of a step costs F + H + B + (K - 1) B / 3"),
         ("MaxGNR(features)", 4, "F + H + K B, and K C numbers of averaged gradients"),
     ],
+    ids=[
+        "DWA-4",
+        "FAMO-1",
+        "FAMO-4",
+        "GeometricLoss-4",
+        "MGDA-4",
+        "MGDA(features)-1",
+        "MGDA(features)-4",
+        "MGDA(last_layer)-4",
+        "MGDA(every_n_steps)-4",
+        "MaxGNR(features)-4",
+    ],
 )
 def test_the_price_at_setup_is_that_of_the_accumulation(
     name: str, accumulate: int, price: str, monkeypatch: pytest.MonkeyPatch

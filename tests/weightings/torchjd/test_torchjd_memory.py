@@ -118,6 +118,7 @@ def test_a_mode_of_the_module_is_no_state() -> None:
         ("MGDA", "UPGrad", "has `MGDA`. Found `UPGrad`"),
         ("PCD", "PCDWeighting", "has `PCD`. Found `PCDWeighting`"),
     ],
+    ids=["GradVac-NashMTL", "MGDA-UPGrad", "PCD-PCDWeighting"],
 )
 def test_the_state_of_another_class_is_refused(saved: str, found: str, message: str) -> None:
     state = TorchJDWeighting(build(saved)).state_dict()

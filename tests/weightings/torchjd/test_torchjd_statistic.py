@@ -65,6 +65,7 @@ def test_a_statistic_that_contradicts_the_class_is_refused(name: str, stated: St
         (lambda: jd.GramianWeightedAggregator, "MoDoWeighting"),
         (lambda: jd.WeightedAggregator, "MGDAWeighting"),
     ],
+    ids=["ExcessMTL", "MoDo", "MGDA"],
 )
 def test_an_aggregator_that_contradicts_its_weighting_is_refused(wrap, inner: str) -> None:
     aggregator = wrap()(build(inner))
