@@ -55,9 +55,10 @@ def sequences(
         yield f"{make.__name__}, {tasks} tasks in {dtype}", rows
 
 
+@pytest.mark.peer("T3", "T11")
 @every_rule
 def test_directions_are_finite_whatever_the_gradients(name: str) -> None:
-    """T3, T11: zero rows, duplicates, one task; and once more with what was remembered of it."""
+    """Zero rows, duplicates, one task; and once more with what was remembered of it."""
     for kind, jacobian in all_awkward_jacobians(1, 2, 3, 4, 7, 10, 16, 25, 40):
         for dtype, scale in itertools.product(TOLERANCES, SCALES):
             case = f"{kind}, times {scale} in {dtype}"
@@ -77,9 +78,10 @@ def test_a_task_that_falls_silent_leaves_the_others_finite() -> None:
             assert torch.isfinite(direction(rule, given)).all()
 
 
+@pytest.mark.peer("L6", "T1", "T2")
 @pytest.mark.parametrize("name", [name for name in RULES if name != "MoCo"])
 def test_the_direction_scales_with_the_gradients(name: str) -> None:
-    """L6, T1, T2. MoCo's step size has a unit."""
+    """MoCo's step size has a unit."""
     makes = (random_jacobian, agreeing_jacobian, spread_jacobian)
     for kind, given in sequences(makes, (1, 2, 3, 10, 40)):
         reference = direction(RULES[name](), *given)
@@ -131,9 +133,10 @@ def test_an_absent_task_equals_a_removed_one(name: str) -> None:
     assert torch.isfinite(direction(with_absent, given[0])).all()
 
 
+@pytest.mark.peer("L5", "L13", "T8", "T9")
 @every_rule
 def test_a_saved_state_continues_to_the_bit(name: str) -> None:
-    """L5, L13, T8, T9. What is saved stays as it is, though rows are changed in place."""
+    """What is saved stays as it is, though rows are changed in place."""
     given = steps(random_jacobian, 5, 8)
     whole, resumed, late = RULES[name](), RULES[name](), RULES[name]()
     direction(whole, *given[:4])

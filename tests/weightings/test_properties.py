@@ -66,9 +66,10 @@ def unit(vector: Tensor) -> Tensor:
     return vector / vector.norm()
 
 
+@pytest.mark.peer("T3", "T11")
 @every_rule
 def test_weights_are_finite_whatever_the_gradients(name: str) -> None:
-    """T3, T11: zero rows, duplicates, low precision."""
+    """Zero rows, duplicates, low precision."""
     for kind, jacobian in all_awkward_jacobians(1, 2, 3, 4, 7, 10, 16, 25, 40):
         for dtype, scale in SCALES_OF_DTYPES:
             case = f"{kind}, times {scale} in {dtype}"
@@ -89,9 +90,10 @@ def test_weights_are_finite_for_every_number_of_tasks_and_every_rank(name: str) 
 FREE_OF_SCALE = [name for name in RULES if name not in ("MoDo", "IMTL")]
 
 
+@pytest.mark.peer("L6", "T1", "T2")
 @pytest.mark.parametrize("name", FREE_OF_SCALE)
 def test_the_direction_does_not_depend_on_the_scale(name: str) -> None:
-    """L6, T1, T2. MoDo's step size has a unit, and IMTL balances losses beside gradients."""
+    """MoDo's step size has a unit, and IMTL balances losses beside gradients."""
     for kind, rows in jacobians((1, 2, 3, 10, 40)):
         reference = unit(direction(name, rows))
         for scale in SCALES:
@@ -99,6 +101,7 @@ def test_the_direction_does_not_depend_on_the_scale(name: str) -> None:
             assert_close(found, reference, f"{kind}, times {scale}", atol=1e-6, rtol=0)
 
 
+@pytest.mark.peer("O17")
 @pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
 def test_permuted_tasks_have_permuted_weights(name: str) -> None:
     for case, rows in jacobians((2, 3, 10, 40), random_jacobian, agreeing_jacobian):
@@ -155,18 +158,20 @@ def test_the_scale_of_a_single_loss_does_not_turn_the_direction(name: str) -> No
     torch.testing.assert_close(one, other)
 
 
+@pytest.mark.peer("L9")
 @pytest.mark.parametrize("name", [name for name in RULES if name[:4] not in ("MGDA", "CAGr")])
 def test_equal_gradients_have_equal_weights(name: str) -> None:
-    """L9. MGDA and CAGrad may split the weight in any way: the direction is the same."""
+    """MGDA and CAGrad may split the weight in any way: the direction is the same."""
     rows = torch.ones(3, 5, dtype=torch.float64)
     weights = solve(name, rows)
     torch.testing.assert_close(weights, weights[0].expand(3), atol=1e-6, rtol=1e-6)
     assert weights.sum() > 0
 
 
+@pytest.mark.peer("T3")
 @every_rule
 def test_an_absent_task_equals_a_removed_one(name: str) -> None:
-    """T3: what is not there does not count, in the weights or in the state."""
+    """What is not there does not count, in the weights or in the state."""
     rows = random_jacobian(3, 9, seed=5)
     with_absent, without = RULES[name](), RULES[name]()
     with_absent.tasks = ("a", "b", "c")
@@ -176,9 +181,10 @@ def test_an_absent_task_equals_a_removed_one(name: str) -> None:
         torch.testing.assert_close(step(with_absent, part), step(without, part))
 
 
+@pytest.mark.peer("L5", "L13", "T8", "T9")
 @every_rule
 def test_a_saved_state_continues_to_the_bit(name: str) -> None:
-    """L5, L13, T8, T9: averages, counters, moments and random orders."""
+    """Averages, counters, moments and random orders."""
     matrices = [random_jacobian(5, 9, seed) for seed in range(8)]
     whole, resumed = RULES[name](), RULES[name]()
     for rows in matrices[:4]:
@@ -189,9 +195,10 @@ def test_a_saved_state_continues_to_the_bit(name: str) -> None:
         assert torch.equal(step(resumed, rows), expected)
 
 
+@pytest.mark.peer("L5", "T17")
 @every_rule
 def test_the_global_random_numbers_are_left_alone(name: str) -> None:
-    """T17: the order of the tasks is alike on every rank, whatever a rank has drawn."""
+    """The order of the tasks is alike on every rank, whatever a rank has drawn."""
     rows = random_jacobian(6, 9)
     state = torch.get_rng_state()
     first = solve(name, rows)
@@ -200,9 +207,10 @@ def test_the_global_random_numbers_are_left_alone(name: str) -> None:
     assert torch.equal(solve(name, rows), first)
 
 
+@pytest.mark.peer("L1")
 @every_rule
 def test_weights_are_not_those_of_equal_weighting(name: str) -> None:
-    """L1: no silent fallback."""
+    """No silent fallback."""
     rows = random_jacobian(4, 9, seed=1)
     rows[0] -= 2 * rows[1:].sum(0)
     weights = solve(name, rows)
