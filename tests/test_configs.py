@@ -73,6 +73,7 @@ def test_the_quick_start_trains_validates_tests_and_predicts(
     main(["test", f"--config={folder / 'config.yaml'}", f"--ckpt_path={checkpoint}"])
 
 
+@pytest.mark.peer("L2")
 @pytest.mark.parametrize("overlay", FEW, ids=lambda path: path.stem)
 def test_weightings_of_every_kind_train_the_quick_start(overlay: Path, tiny: list[str]) -> None:
     if overlay.stem == "torchjd":

@@ -30,6 +30,7 @@ def three_tasks(**arguments: object) -> DensePrediction:
     return DensePrediction(tasks, network=NETWORK, **arguments)
 
 
+@pytest.mark.peer("T3")
 def test_a_task_without_targets_in_a_batch_is_absent_from_its_losses():
     batch = next(iter(rooms(2, drop="depth")))
     assert set(three_tasks().task_losses(batch)) == {"segmentation", "normals"}
@@ -91,6 +92,7 @@ def test_delta_mtl_is_taken_over_the_primary_metrics():
     assert logged["test/delta_mtl"] == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.peer("L23")
 def test_without_baselines_of_other_runs_there_is_no_delta():
     """L23: LibMTL compares a run with its own first epoch."""
     module = three_tasks()
@@ -100,6 +102,7 @@ def test_without_baselines_of_other_runs_there_is_no_delta():
     assert not any("delta_mtl" in key for key in logged)
 
 
+@pytest.mark.peer("O6", "O13")
 def test_the_metrics_of_a_loop_hold_nothing_of_another():
     """O6: nash-mtl's training mIoU holds the test predictions of the epoch before."""
     module, trainer = three_tasks(), quiet_trainer()

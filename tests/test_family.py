@@ -64,6 +64,7 @@ def has_moved(name: str, weights: Tensor) -> bool:
     return bool((weights - 1).abs().max() > 1e-4)
 
 
+@pytest.mark.peer("O20")
 @every_weighting_of_all_parts
 def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
     whole = fitted(name, batch_size=16, max_epochs=3)
@@ -84,6 +85,7 @@ def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
     assert not torch.equal(trained, start)
 
 
+@pytest.mark.peer("L13", "T9", "O5", "O17")
 @every_weighting
 def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
     def train(ckpt_path: Path | None = None) -> Tensor:
@@ -174,6 +176,7 @@ def has_one_weight_per_step(name: str, network: type[Toy], accumulate: int) -> b
     return name in CONSTANT or not (apart and sums_losses(name))
 
 
+@pytest.mark.peer("L10", "L11")
 @pytest.mark.parametrize(
     ("name", "network", "accumulate"),
     [
@@ -236,6 +239,7 @@ def one_rank() -> dict[str, Tensor]:
     return train_all(devices=1, batch_size=8)
 
 
+@pytest.mark.peer("L5", "T12", "O18", "O19")
 @every_weighting_of_all_parts
 @pytest.mark.parametrize("variant", ["", "accumulated "])
 def test_two_ranks_equal_one(name: str, variant: str, two_ranks, one_rank) -> None:
@@ -245,6 +249,7 @@ def test_two_ranks_equal_one(name: str, variant: str, two_ranks, one_rank) -> No
     assert has_moved(name, two_ranks[f"weights {variant}{name}"])
 
 
+@pytest.mark.peer("T12", "O18", "O19")
 @every_weighting
 def test_ranks_stay_alike_when_they_have_different_tasks(name: str, two_ranks) -> None:
     assert two_ranks[f"replicas {name}"] == 0.0

@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 import lightning_mtl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +26,7 @@ assert callbacks.MGDA()
 """
 
 
+@pytest.mark.peer("L1", "L17", "T19")
 def test_everything_imports_without_optional_packages():
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -123,6 +123,7 @@ def value_and_gradient(
     return value.detach(), gradient
 
 
+@pytest.mark.peer("L22", "T13")
 @every_loss
 def test_a_loss_without_valid_elements_is_zero_with_a_gradient_of_zeros(
     loss, literal, draw_target, shape, invalid
@@ -200,6 +201,7 @@ def test_normal_losses_do_not_see_the_length_of_the_prediction(loss):
     torch.testing.assert_close(loss(prediction * 50, target), loss(prediction, target))
 
 
+@pytest.mark.peer("L22")
 @pytest.mark.parametrize("loss", [losses.normal_l1, losses.normal_cosine])
 def test_a_normal_whose_components_add_up_to_zero_is_valid(loss):
     target = torch.tensor([1.0, -1.0, 0.0]).div(math.sqrt(2)).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Defects of other libraries that belong to no single file of ours: see `peers_defects.md`."""
+"""Defects of other libraries that belong to no single file of ours: see `test_peers_table.py`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -68,12 +68,13 @@ def test_the_reads_are_noticed() -> None:
     ]
 
 
+@pytest.mark.peer("L3", "L15", "T7")
 @pytest.mark.parametrize("name", GRAMIAN)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
     name: str, accumulate: int
 ) -> None:
-    """L3, T7: LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
+    """LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
     found = reads_of_a_step(EXAMPLES[name](), accumulate=accumulate)
     numbers = len(TASKS) ** 2 + 3 * len(TASKS)
     # MaxGNR has a second matrix: that of its averaged gradients.
@@ -82,17 +83,19 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
     assert all(count <= numbers for _, count in found)
 
 
+@pytest.mark.peer("L3")
 @pytest.mark.parametrize("name", [name for name in JACOBIAN if name != "TorchJDWeighting"])
 def test_a_jacobian_rule_reads_a_number_for_each_task_at_most(name: str) -> None:
-    """L3: LibMTL keeps the gradients of all tasks in a tensor of the host."""
+    """LibMTL keeps the gradients of all tasks in a tensor of the host."""
     found = reads_of_a_step(EXAMPLES[name]())
     assert copies(found) == [len(TASKS)]
     assert all(count <= len(TASKS) for _, count in found)
 
 
+@pytest.mark.peer("O8")
 @pytest.mark.parametrize("place", ["shared", "last_layer", "features"])
 def test_what_a_step_reads_does_not_grow_with_the_network(place: str) -> None:
-    """O8: nash-mtl asks the device for a number for each pair of tasks and each parameter."""
+    """Nash-mtl asks the device for a number for each pair of tasks and each parameter."""
     assert reads_of_a_step(Ones(place), layers=8) == reads_of_a_step(Ones(place))
 
 
@@ -125,16 +128,18 @@ def heads_after_a_step(weighting: Weighting) -> tuple[Heads, dict[str, Tensor]]:
     return module, own
 
 
+@pytest.mark.peer("L24")
 @pytest.mark.parametrize("name", [*GRAMIAN, *JACOBIAN])
 def test_heads_receive_the_gradient_of_their_own_loss(name: str) -> None:
-    """L24: LibMTL's FairGrad weights the heads too, unlike its authors' code."""
+    """LibMTL's FairGrad weights the heads too, unlike its authors' code."""
     module, own = heads_after_a_step(EXAMPLES[name]())
     torch.testing.assert_close(module.gradients, own, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.peer("L24")
 @pytest.mark.parametrize("name", GRAMIAN)
 def test_heads_are_weighted_where_asked_for(name: str) -> None:
-    """L24: whether the heads are weighted is a documented switch of every Gramian rule."""
+    """Whether the heads are weighted is a documented switch of every Gramian rule."""
     weighting = EXAMPLES[name]()
     weighting.weight_heads = True
     module, own = heads_after_a_step(weighting)
@@ -142,9 +147,10 @@ def test_heads_are_weighted_where_asked_for(name: str) -> None:
     torch.testing.assert_close(module.gradients, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.peer("L15")
 @pytest.mark.parametrize("build", [SDMGrad, MoDo])
 def test_stochastic_rules_draw_no_batches_and_sum_no_heads(build: Callable[[], Weighting]) -> None:
-    """L15: LibMTL's SDMGrad sums the heads' gradients over the three batches of a step."""
+    """LibMTL's SDMGrad sums the heads' gradients over the three batches of a step."""
     module, own = heads_after_a_step(build())
     assert module.forwards == 1
     torch.testing.assert_close(module.gradients, own, atol=1e-6, rtol=1e-5)
@@ -164,9 +170,10 @@ class Trunk(Toy):
         self.applied = torch.cat([p.grad.flatten() for p in self.trunk.parameters()])
 
 
+@pytest.mark.peer("L11")
 @pytest.mark.parametrize("name", JACOBIAN)
 def test_a_rule_logs_the_weights_that_it_applies_or_none(name: str) -> None:
-    """L11: LibMTL's DB-MTL logs ones, which are not the weights of its direction."""
+    """LibMTL's DB-MTL logs ones, which are not the weights of its direction."""
     module = Trunk()
     trainer = quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=3)
     trainer.fit(module, toy_loader())
@@ -191,9 +198,10 @@ def final_weights(weighting: LossWeighting, order: list[int]) -> Tensor:
     return weighting.weights(torch.tensor([3.0, 0.1, 1.0, 9.0])[order])
 
 
+@pytest.mark.peer("O17")
 @pytest.mark.parametrize("build", [DWA, FAMO, GeometricLoss, IMTLL, STCH, UncertaintyWeighting])
 def test_the_order_of_the_tasks_does_not_matter(build: Callable[[], LossWeighting]) -> None:
-    """O17: LDC-MTL compares adjacent tasks only."""
+    """LDC-MTL compares adjacent tasks only."""
     order = [2, 0, 3, 1]
     expected = final_weights(build(), [0, 1, 2, 3])[order]
     assert expected.unique().numel() == 4
@@ -209,9 +217,10 @@ LEARNERS = {
 }
 
 
+@pytest.mark.peer("L25")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_networks_optimizer_does_not_move_what_a_weighting_learns(name: str) -> None:
-    """L25: in LibMTL the model's learning rate and weight decay act on log variances."""
+    """In LibMTL the model's learning rate and weight decay act on log variances."""
     method, key = LEARNERS[name]
     weighting, twin = EXAMPLES[name](), EXAMPLES[name]()
     twin.tasks = TASKS

@@ -1,4 +1,4 @@
-"""Defects of other libraries in what a step keeps, and how long: see `peers_defects.md`."""
+"""Defects of other libraries in what a step keeps, and how long: see `test_peers_table.py`."""
 
 import weakref
 from collections.abc import Callable
@@ -85,6 +85,7 @@ def copies_of_a_step(
     return module.copies
 
 
+@pytest.mark.peer("T16")
 @pytest.mark.parametrize(
     "build",
     [
@@ -98,11 +99,12 @@ def copies_of_a_step(
 def test_rules_without_full_rows_hold_no_more_than_the_gradient(
     build: Callable[[], Weighting],
 ) -> None:
-    """T16: TorchJD keeps the gradient of every task, and a joined copy of them."""
+    """TorchJD keeps the gradient of every task, and a joined copy of them."""
     # The last layer is 0.03 of the trunk; a row of one task would be another whole copy.
     assert copies_of_a_step(build()) < 1.15
 
 
+@pytest.mark.peer("T16")
 @pytest.mark.parametrize(
     "build",
     [MGDA, NashMTL, PCGrad, UPGrad, EXAMPLES[OF_TORCHJD]],
@@ -111,33 +113,36 @@ def test_rules_without_full_rows_hold_no_more_than_the_gradient(
 def test_gramian_rules_hold_a_row_for_each_task_and_no_joined_copy(
     build: Callable[[], Weighting],
 ) -> None:
-    """T16: beside the rows, their weighted sum, and the gradient that it is written to."""
+    """Beside the rows, their weighted sum, and the gradient that it is written to."""
     assert copies_of_a_step(build()) < len(TASKS) + 2.05
 
 
+@pytest.mark.peer("T16")
 @pytest.mark.parametrize(
     "build", [MGDA, NashMTL, EXAMPLES[OF_TORCHJD]], ids=["MGDA", "NashMTL", "TorchJD"]
 )
 def test_accumulated_rows_take_one_row_more(build: Callable[[], Weighting]) -> None:
-    """T16: the row of a micro-batch, and its sum with those before."""
+    """The row of a micro-batch, and its sum with those before."""
     assert copies_of_a_step(build(), accumulate=3) < len(TASKS) + 2.05
 
 
+@pytest.mark.peer("T16")
 @pytest.mark.parametrize("name", JACOBIAN)
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_jacobian_rules_hold_what_their_price_says_and_one_row_more(
     name: str, accumulate: int
 ) -> None:
-    """T16: J once, what the rule remembers once, and a quarter of a row to work in."""
+    """J once, what the rule remembers once, and a quarter of a row to work in."""
     weighting = EXAMPLES[name]()
     matrices = 1 + weighting.price.count("K P numbers")
     copies = copies_of_a_step(weighting, Large(width=512), accumulate)
     assert copies < matrices * len(TASKS) + 1.25
 
 
+@pytest.mark.peer("O5", "O9")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_last_pass_frees_the_graph(name: str) -> None:
-    """O9: nash-mtl retains the graph in the last of its passes too."""
+    """Nash-mtl retains the graph in the last of its passes too."""
 
     class Freed(Toy):
         def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -205,9 +210,10 @@ def test_a_graph_that_is_kept_is_noticed() -> None:
     assert module.tokens[0]() is None
 
 
+@pytest.mark.peer("O11")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_no_graph_outlives_its_batch(name: str) -> None:
-    """O11: FAMO's authors keep the loss, and with it the graph, until the next step."""
+    """FAMO's authors keep the loss, and with it the graph, until the next step."""
     module = Marked()
     trainer = quiet_trainer(
         callbacks=[EXAMPLES[name]()], limit_train_batches=4, accumulate_grad_batches=2
@@ -241,20 +247,22 @@ class ReentrantFromTheStart(Toy):
         }
 
 
+@pytest.mark.peer("T18")
 @pytest.mark.parametrize("network", [Reentrant, ReentrantFromTheStart])
 @pytest.mark.parametrize("name", ["MGDA", "MGDA(features)", "GradNorm", "MoCo"])
 def test_reentrant_checkpointing_is_refused_with_the_way_out(name: str, network: type[Toy]) -> None:
-    """T18: TorchJD fails under it too; parameters that the graph hides would never be trained."""
+    """TorchJD fails under it too; parameters that the graph hides would never be trained."""
     with pytest.raises(ValueError, match="use_reentrant=False"):
         quiet_trainer(callbacks=[EXAMPLES[name]()]).fit(network(), toy_loader())
 
 
+@pytest.mark.peer("T18")
 @pytest.mark.parametrize("network", [Reentrant, ReentrantFromTheStart])
 @pytest.mark.parametrize("name", ["EqualWeighting", "DWA"])
 def test_loss_weights_train_alike_through_a_reentrant_checkpoint(
     name: str, network: type[Toy]
 ) -> None:
-    """T18: what runs the backward pass as Lightning does is right however it is recomputed."""
+    """What runs the backward pass as Lightning does is right however it is recomputed."""
     trained = []
     for module in (Toy(), network()):
         quiet_trainer(callbacks=[EXAMPLES[name]()], max_steps=5).fit(module, toy_loader())

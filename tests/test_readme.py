@@ -28,6 +28,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.peer("L18")
 def test_the_examples_run_one_after_the_other(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -146,6 +147,7 @@ def test_there_are_exactly_two_commands_to_set_up() -> None:
     assert "lightning-mtl" in entry_points(group="console_scripts").names
 
 
+@pytest.mark.peer("L18")
 @pytest.mark.parametrize("file", sorted(set(re.findall(r"(?:configs|notebooks)/[\w/.]+", README))))
 def test_files_that_it_names_exist(file: str) -> None:
     assert (ROOT / file).is_file()

@@ -47,6 +47,7 @@ def test_a_loss_that_is_no_scalar() -> None:
         fit(module)
 
 
+@pytest.mark.peer("T13")
 def test_a_loss_without_graph() -> None:
     module = Broken(lambda losses: losses | {"two": losses["two"].detach()})
     with pytest.raises(ValueError, match=r"`two` has no graph"):
@@ -64,6 +65,7 @@ def test_a_task_that_nobody_announced() -> None:
         fit(module)
 
 
+@pytest.mark.peer("T14")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_names_task_and_step_and_spoils_nothing(
     value: float, tmp_path: Path

@@ -94,6 +94,7 @@ def test_loss_level_weights_reach_the_heads_too(weighting) -> None:
         torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.peer("O9")
 @pytest.mark.parametrize(
     ("weighting", "trunk_passes"),
     [
@@ -127,6 +128,7 @@ class Stacked(Toy):
         return dict(zip(TASKS, (losses[0], losses[1], losses[-1]), strict=True))
 
 
+@pytest.mark.peer("T13")
 def test_stacked_losses_train_like_separate_ones() -> None:
     trained = []
     for module in (Toy(), Stacked()):

@@ -17,6 +17,7 @@ def test_the_gramian_is_the_matrix_product_of_the_joined_rows(dtype):
     torch.testing.assert_close(norms(rows), expected.diagonal().sqrt())
 
 
+@pytest.mark.peer("T16")
 def test_rows_larger_than_a_bucket_are_never_joined(monkeypatch):
     """However many parameters there are, the copies of them take the memory of one bucket."""
     monkeypatch.setattr("lightning_mtl.distributed.buckets.__defaults__", (8,))

@@ -142,6 +142,7 @@ def test_a_trunk_run_once_for_each_task_is_entered_at_its_parameters(parts):
     assert parted.private
 
 
+@pytest.mark.peer("T13")
 @pytest.mark.parametrize(
     "take",
     [

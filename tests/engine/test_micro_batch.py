@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.peer("T18")
 @pytest.mark.parametrize(("network", "place", "accumulate"), CASES)
 def test_weights_of_one_are_the_plain_sum(network, place, accumulate):
     weighting = Rows() if place == "rows" else Ones(place)
@@ -151,6 +152,7 @@ class Norms(Toy):
         )
 
 
+@pytest.mark.peer("T10", "T11")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize(
     "weighting",
@@ -229,6 +231,7 @@ class Watched(Toy):
             super().backward(loss)
 
 
+@pytest.mark.peer("L19", "T7")
 @pytest.mark.parametrize(
     "weighting",
     [

@@ -23,6 +23,7 @@ class Plain(L.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
+@pytest.mark.peer("L17")
 @pytest.mark.parametrize("callbacks", [[], [EqualWeighting]], ids=["none", "equal"])
 @pytest.mark.parametrize(
     "settings",

@@ -67,6 +67,7 @@ def test_nothing_logged_carries_the_loss_scale(weighting, accumulate):
         assert found == pytest.approx(expected, rel=0.05, abs=0.03)
 
 
+@pytest.mark.peer("T10")
 @pytest.mark.parametrize("weighting", [EqualWeighting, GradNorm, MGDA])
 def test_gradients_are_those_of_full_precision_once_unscaled(weighting):
     trained = []
@@ -100,6 +101,7 @@ class Steep(Toy):
         return losses | {"two": losses["two"] + (0 * self.trunk[0].weight).square().sum().sqrt()}
 
 
+@pytest.mark.peer("T14")
 @pytest.mark.parametrize(
     "name", [name for name in OF_GRADIENTS if "(last" not in name and "(feat" not in name]
 )

@@ -11,6 +11,7 @@ def targets(tasks: int) -> torch.Tensor:
     return torch.cat([eye, eye.mean(0, keepdim=True)])
 
 
+@pytest.mark.peer("T1")
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5, 10, 20, 40])
 @pytest.mark.parametrize("scale", SCALES)
 def test_dual_cone_meets_its_optimality_conditions_for_every_rank_and_scale(

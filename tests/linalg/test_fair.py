@@ -5,6 +5,7 @@ from lightning_mtl.linalg import fair_weights
 from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian, spread_jacobian
 
 
+@pytest.mark.peer("T5", "T6")
 @pytest.mark.parametrize("make", [random_jacobian, spread_jacobian])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10, 20, 40])
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 10.0])

@@ -13,6 +13,7 @@ def kkt_violation(jacobian: torch.Tensor, weights: torch.Tensor) -> float:
     return max(float((-slack).max()), float((slack * (weights > 0)).max()))
 
 
+@pytest.mark.peer("L7", "T4")
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5, 10, 20, 40])
 @pytest.mark.parametrize("scale", SCALES)
 def test_min_norm_meets_its_optimality_conditions_for_every_rank_and_scale(
@@ -35,6 +36,7 @@ def test_min_norm_of_two_rows_has_its_closed_form() -> None:
     torch.testing.assert_close(weights, torch.stack([share, 1 - share]))
 
 
+@pytest.mark.peer("L7")
 def test_min_norm_reaches_a_vertex_exactly() -> None:
     """L7: where one gradient is ten times the other, nothing of the longer one is taken."""
     rows = torch.tensor([[1.0, 0.0], [10.0, 0.0]])
@@ -76,6 +78,7 @@ def test_projection_to_the_simplex_is_the_nearest_point(tasks: int) -> None:
         assert ((residual.max() - residual) * nearest).abs().max() < 1e-12 * max(1, spread)
 
 
+@pytest.mark.peer("L14")
 def test_a_point_of_the_simplex_is_its_own_projection() -> None:
     """L14: LibMTL's projection fails on exactly such a point with numpy 2."""
     point = torch.tensor([0.25, 0.5, 0.25, 0.0])

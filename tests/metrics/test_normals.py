@@ -36,6 +36,7 @@ def at_angles(*degrees: float) -> tuple[torch.Tensor, torch.Tensor]:
     return prediction[None, :, None], target[None, :, None]
 
 
+@pytest.mark.peer("O12")
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (7, 9)])
 def test_values_equal_the_literal_angles_with_invalid_targets_and_any_length(height, width):
     target = functional.normalize(torch.randn(3, 3, height, width), dim=1)
@@ -57,6 +58,7 @@ def test_the_median_is_within_half_a_bin_of_the_exact_one(angles):
     assert metrics.compute()["median"] == pytest.approx(np.median(angles), abs=MEDIAN_BOUND)
 
 
+@pytest.mark.peer("O7")
 def test_the_median_is_that_of_the_data_set_and_not_a_mean_over_batches():
     metrics = NormalMetrics()
     metrics.update(*at_angles(1.0, 2.0, 3.0))
@@ -64,6 +66,7 @@ def test_the_median_is_that_of_the_data_set_and_not_a_mean_over_batches():
     assert metrics.compute()["median"] == pytest.approx(2.5, abs=MEDIAN_BOUND)
 
 
+@pytest.mark.peer("O15")
 @pytest.mark.parametrize("degrees", [1e-3, 1e-2, 90.0, 179.99])
 def test_small_and_large_angles_keep_their_digits(degrees):
     metrics = NormalMetrics()
@@ -71,6 +74,7 @@ def test_small_and_large_angles_keep_their_digits(degrees):
     assert metrics.compute()["mean"] == pytest.approx(degrees, rel=1e-3)
 
 
+@pytest.mark.peer("L22")
 def test_a_normal_whose_components_add_up_to_zero_is_valid():
     target = torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)
     metrics = NormalMetrics()

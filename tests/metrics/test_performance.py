@@ -73,6 +73,7 @@ def test_tasks_that_differ_are_an_error_that_lists_them(results, baselines, dire
     assert all(str(sorted(names)) in str(error.value) for names in (results, baselines, directions))
 
 
+@pytest.mark.peer("L23")
 @pytest.mark.parametrize("baseline", [0.0, -1.0, math.nan, math.inf])
 def test_a_baseline_without_size_or_sign_is_an_error_that_names_the_task(baseline):
     with pytest.raises(ValueError, match=r"positive and finite\. Found {'depth'"):

@@ -106,6 +106,7 @@ def values_of(metric: PooledMetric, *batches: tuple[Tensor, Tensor]) -> dict[str
     return {name: value.item() for name, value in metric.compute().items()}
 
 
+@pytest.mark.peer("L20", "O7")
 @every_metric
 def test_values_do_not_depend_on_how_the_data_set_is_batched(make, batch, invalid):
     prediction, target = batch(6)
@@ -198,6 +199,7 @@ def test_a_clone_has_its_own_states_and_prefix(make, batch, invalid):
     assert clone.clone().prefix == "val/"
 
 
+@pytest.mark.peer("O13")
 @every_metric
 def test_reset_forgets(make, batch, invalid):
     metric, pair = make(), batch(2)

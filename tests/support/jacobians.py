@@ -1,6 +1,7 @@
 """Jacobians with a known number of rows, rank and scale: what the tests of solvers run over."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,38 @@ def agreeing_jacobian(tasks: int, size: int, seed: int = 0) -> Tensor:
 def spread_jacobian(tasks: int, size: int, seed: int = 0) -> Tensor:
     """Norms over six decades."""
     return random_jacobian(tasks, size, seed) * torch.logspace(-3, 3, tasks).double()[:, None]
+
+
+def jacobians(
+    numbers: Iterable[int], *makes: Callable[..., Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """A Jacobian of every kind for every number of tasks, each after words that name it.
+
+    Args:
+        numbers: of tasks.
+        makes: the functions above that make them; all three if there are none.
+    """
+    for make in makes or (random_jacobian, agreeing_jacobian, spread_jacobian):
+        for tasks in numbers:
+            kind = make.__name__.removesuffix("_jacobian")
+            yield f"{kind}, {tasks} tasks", make(tasks, tasks + 20, seed=tasks)
+
+
+def all_awkward_jacobians(*numbers: int) -> Iterator[tuple[str, Tensor]]:
+    """The awkward gradients of every number of tasks, each after words that name them."""
+    for tasks in numbers:
+        for kind, rows in awkward_jacobians(tasks):
+            yield f"{kind}, {tasks} tasks", rows
+
+
+def permutation(tasks: int) -> Tensor:
+    """An order of the tasks that depends on their number alone."""
+    return torch.randperm(tasks, generator=torch.Generator().manual_seed(tasks))
+
+
+def assert_close(found: Tensor, expected: Tensor, case: str, **tolerances: Any) -> None:
+    """As `torch.testing.assert_close`, with a message that names the case."""
+    torch.testing.assert_close(found, expected, msg=lambda text: f"{case}: {text}", **tolerances)
 
 
 def awkward_jacobians(tasks: int) -> Iterator[tuple[str, Tensor]]:

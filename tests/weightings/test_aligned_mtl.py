@@ -5,6 +5,7 @@ from lightning_mtl.callbacks import AlignedMTL
 from tests.support.jacobians import random_jacobian, spread_jacobian
 
 
+@pytest.mark.peer("L2")
 @pytest.mark.parametrize("make", [random_jacobian, spread_jacobian])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10])
 @pytest.mark.parametrize("scale", ["min", "median", "rmse"])

@@ -6,6 +6,7 @@ from lightning_mtl.callbacks import CAGrad
 from tests.support.jacobians import SCALES, random_jacobian
 
 
+@pytest.mark.peer("T2")
 @pytest.mark.parametrize("c", [0.1, 0.4, 0.9])
 @pytest.mark.parametrize("tasks", [2, 3, 5])
 def test_the_direction_is_that_of_the_dual_problem(c: float, tasks: int) -> None:
@@ -52,6 +53,7 @@ def test_conventions_of_scale_differ_by_their_constants(rescale, divisor: float)
     torch.testing.assert_close(weights * divisor, plain)
 
 
+@pytest.mark.peer("T3")
 def test_a_zero_gradient_does_not_stop_the_others() -> None:
     """T3: TorchJD's update is zero as soon as one row is."""
     rows = random_jacobian(3, 9)

@@ -5,6 +5,7 @@ from lightning_mtl.callbacks import ConFIG
 from tests.support.jacobians import awkward_jacobians, random_jacobian
 
 
+@pytest.mark.peer("T15")
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10])
 def test_the_gramian_gives_what_the_whole_jacobian_does(tasks: int) -> None:
     """T15: TorchJD inverts the K x P matrix of unit gradients."""

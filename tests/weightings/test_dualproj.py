@@ -6,6 +6,7 @@ from lightning_mtl.callbacks import DualProj
 from tests.support.jacobians import SCALES, random_jacobian
 
 
+@pytest.mark.peer("T1")
 @pytest.mark.parametrize("tasks", [1, 2, 3, 6])
 def test_the_direction_is_the_projected_mean(tasks: int) -> None:
     """T1: at every scale."""

@@ -5,6 +5,7 @@ from lightning_mtl.callbacks import FairGrad
 from tests.support.jacobians import SCALES, random_jacobian, spread_jacobian
 
 
+@pytest.mark.peer("T6")
 @pytest.mark.parametrize("make", [random_jacobian, spread_jacobian])
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10, 40])
@@ -26,6 +27,7 @@ def test_large_alpha_evens_out_the_progress() -> None:
     assert ratios == sorted(ratios, reverse=True)
 
 
+@pytest.mark.peer("L24")
 def test_heads_are_weighted_only_where_asked_for() -> None:
     """L24: LibMTL weights the heads, the authors' code does not."""
     assert not FairGrad().weight_heads

@@ -7,6 +7,7 @@ from lightning_mtl.callbacks import FAMO
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
 
 
+@pytest.mark.peer("O10")
 def test_logits_move_as_by_automatic_differentiation() -> None:
     """U20: the loss is divided by Σ z / L, as in the paper. O10: γ is the paper's 1e-3."""
     weighting = FAMO()
@@ -76,6 +77,7 @@ class Delicate(Toy):
         }
 
 
+@pytest.mark.peer("L16", "O16")
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_second_evaluation_leaves_no_trace(accumulate: int) -> None:
     """L16: no batch norm statistics, random numbers, metrics or logs; and the same dropout."""
@@ -126,6 +128,7 @@ def test_losses_of_the_same_batch_are_compared(monkeypatch: pytest.MonkeyPatch) 
     assert not torch.equal(before, after)
 
 
+@pytest.mark.peer("O11")
 def test_no_graph_is_kept() -> None:
     """O11."""
     weighting = FAMO()

@@ -4,6 +4,7 @@ import torch
 from lightning_mtl.callbacks import GeometricLoss
 
 
+@pytest.mark.peer("L10")
 @pytest.mark.parametrize("tasks", [1, 2, 7, 40])
 def test_the_weights_are_the_derivative_of_the_geometric_mean(tasks: int) -> None:
     """L10: LibMTL logs weights that are not those it applies."""

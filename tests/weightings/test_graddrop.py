@@ -30,6 +30,7 @@ def test_agreeing_gradients_and_a_full_leak_give_the_sum() -> None:
     torch.testing.assert_close(GradDrop(leak=1.0).combine(torch.ones(3), rows), rows.sum(0))
 
 
+@pytest.mark.peer("T17")
 def test_draws_have_their_own_seed_and_continue_after_a_resume() -> None:
     """T17."""
     rows = random_jacobian(3, 50)

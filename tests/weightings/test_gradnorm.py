@@ -33,6 +33,7 @@ def literal_gradient(
     return gradient
 
 
+@pytest.mark.peer("O4")
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_closed_form_is_the_gradient_of_the_papers_objective(alpha, seed):
@@ -64,6 +65,7 @@ def test_the_closed_form_is_the_double_backward_pass_through_the_network():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.peer("O1")
 def test_a_slow_task_gains_weight_and_a_fast_one_loses_it():
     """One package has this sign inverted (peers O1)."""
     weighting = started(GradNorm(alpha=1.0), torch.ones(2))
@@ -186,6 +188,7 @@ def test_the_network_steps_with_the_weights_of_before_the_update():
     assert not torch.allclose(weighting.memory.tensors["weights"], torch.ones(3))
 
 
+@pytest.mark.peer("O2")
 def test_no_second_order_terms_reach_the_network():
     """Peers O2: a backward pass through the norms adds to the gradients of the model."""
 
@@ -220,6 +223,7 @@ class Measured(Toy):
         return losses
 
 
+@pytest.mark.peer("O3")
 def test_norms_are_of_the_whole_layer_and_the_optimizer_of_the_weights_keeps_its_moments(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lightning_mtl.callbacks import IMTL, IMTLG, IMTLL
@@ -17,6 +18,7 @@ def test_it_is_the_gradient_part_on_losses_scaled_by_the_loss_part() -> None:
         loss_part.update(losses)
 
 
+@pytest.mark.peer("L25")
 def test_scaled_losses_approach_one() -> None:
     """L25: s is optimised by the weighting itself, without the network's weight decay."""
     weighting = IMTL(lr=0.05)

@@ -20,6 +20,7 @@ def test_the_weights_are_those_of_the_papers_closed_form(tasks: int) -> None:
         torch.testing.assert_close(weights, sign * expected)
 
 
+@pytest.mark.peer("L9")
 def test_duplicated_tasks_share_a_weight() -> None:
     """L9: LibMTL inverts a singular matrix."""
     rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])

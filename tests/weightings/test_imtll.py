@@ -1,8 +1,10 @@
+import pytest
 import torch
 
 from lightning_mtl.callbacks import IMTLL
 
 
+@pytest.mark.peer("L25")
 def test_scales_move_as_by_automatic_differentiation() -> None:
     """L25: by an Adam of their own, without the network's weight decay."""
     weighting = IMTLL(lr=0.05)

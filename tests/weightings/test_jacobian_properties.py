@@ -1,6 +1,7 @@
 """What every rule on the Jacobian itself promises, over Jacobians of known rank and scale."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from lightning_mtl.callbacks import DBMTL, ExcessMTL, GradDrop, JacobianWeightin
 from tests.support.jacobians import (
     SCALES,
     agreeing_jacobian,
-    awkward_jacobians,
+    all_awkward_jacobians,
+    assert_close,
+    permutation,
     random_jacobian,
     spread_jacobian,
 )
@@ -25,7 +28,7 @@ RULES: dict[str, Callable[[], JacobianWeighting]] = {
     "MoCo": MoCo,
 }
 every_rule = pytest.mark.parametrize("name", RULES)
-DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
 def losses_of(rows: Tensor) -> Tensor:
@@ -44,21 +47,28 @@ def steps(make: Callable[..., Tensor], tasks: int, count: int = 4) -> list[Tenso
     return [make(tasks, tasks + 20, seed=tasks + index) for index in range(count)]
 
 
+def sequences(
+    makes: Iterable[Callable[..., Tensor]], numbers: Iterable[int]
+) -> Iterator[tuple[str, list[Tensor]]]:
+    """Several steps for every kind, number of tasks and precision, after words that name them."""
+    for make, tasks, dtype in itertools.product(makes, numbers, TOLERANCES):
+        rows = [matrix.to(dtype) for matrix in steps(make, tasks)]
+        yield f"{make.__name__}, {tasks} tasks in {dtype}", rows
+
+
+@pytest.mark.peer("T3", "T11")
 @every_rule
-@DTYPES
-@pytest.mark.parametrize("tasks", [1, 2, 3, 4, 7, 10, 16, 25, 40])
-def test_directions_are_finite_whatever_the_gradients(
-    name: str, dtype: torch.dtype, tasks: int
-) -> None:
-    """T3, T11: zero rows, duplicates, one task; and once more with what was remembered of it."""
-    for case, jacobian in awkward_jacobians(tasks):
-        for scale in SCALES:
+def test_directions_are_finite_whatever_the_gradients(name: str) -> None:
+    """Zero rows, duplicates, one task; and once more with what was remembered of it."""
+    for kind, jacobian in all_awkward_jacobians(1, 2, 3, 4, 7, 10, 16, 25, 40):
+        for dtype, scale in itertools.product(TOLERANCES, SCALES):
+            case = f"{kind}, times {scale} in {dtype}"
             rule = RULES[name]()
             rows = (jacobian * scale).to(dtype)
             for _ in range(3):
                 found = direction(rule, rows)
                 assert found.shape == rows[0].shape and found.dtype == dtype, case
-                assert torch.isfinite(found).all(), (case, scale)
+                assert torch.isfinite(found).all(), case
 
 
 def test_a_task_that_falls_silent_leaves_the_others_finite() -> None:
@@ -69,20 +79,17 @@ def test_a_task_that_falls_silent_leaves_the_others_finite() -> None:
             assert torch.isfinite(direction(rule, given)).all()
 
 
+@pytest.mark.peer("L6", "T1", "T2")
 @pytest.mark.parametrize("name", [name for name in RULES if name != "MoCo"])
-@pytest.mark.parametrize("make", [random_jacobian, agreeing_jacobian, spread_jacobian])
-@pytest.mark.parametrize("tasks", [1, 2, 3, 10, 40])
-@DTYPES
-def test_the_direction_scales_with_the_gradients(
-    name: str, make: Callable[..., Tensor], tasks: int, dtype: torch.dtype
-) -> None:
-    """L6, T1, T2. MoCo's step size has a unit."""
-    given = [rows.to(dtype) for rows in steps(make, tasks)]
-    reference = direction(RULES[name](), *given)
-    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
-    for scale in SCALES:
-        found = direction(RULES[name](), *(rows * scale for rows in given)) / scale
-        assert (found - reference).norm() < tolerance * reference.norm()
+def test_the_direction_scales_with_the_gradients(name: str) -> None:
+    """MoCo's step size has a unit."""
+    makes = (random_jacobian, agreeing_jacobian, spread_jacobian)
+    for kind, given in sequences(makes, (1, 2, 3, 10, 40)):
+        reference = direction(RULES[name](), *given)
+        limit = TOLERANCES[reference.dtype] * reference.norm()
+        for scale in SCALES:
+            found = direction(RULES[name](), *(rows * scale for rows in given)) / scale
+            assert (found - reference).norm() < limit, f"{kind}, times {scale}"
 
 
 def test_the_step_size_of_moco_has_the_unit_of_an_inverse_square() -> None:
@@ -96,16 +103,12 @@ def test_the_step_size_of_moco_has_the_unit_of_an_inverse_square() -> None:
 
 
 @every_rule
-@pytest.mark.parametrize("tasks", [2, 3, 10, 40])
-@DTYPES
-def test_permuted_tasks_have_the_same_direction(name: str, tasks: int, dtype: torch.dtype) -> None:
-    order = torch.randperm(tasks, generator=torch.Generator().manual_seed(tasks))
-    for make in (random_jacobian, agreeing_jacobian):
-        given = [rows.to(dtype) for rows in steps(make, tasks)]
+def test_permuted_tasks_have_the_same_direction(name: str) -> None:
+    for case, given in sequences((random_jacobian, agreeing_jacobian), (2, 3, 10, 40)):
+        order = permutation(len(given[0]))
         expected = direction(RULES[name](), *given)
         found = direction(RULES[name](), *(rows[order] for rows in given))
-        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
-        assert (found - expected).norm() < tolerance * expected.norm()
+        assert (found - expected).norm() < TOLERANCES[found.dtype] * expected.norm(), case
 
 
 def test_permuted_tasks_have_permuted_weights() -> None:
@@ -131,9 +134,10 @@ def test_an_absent_task_equals_a_removed_one(name: str) -> None:
     assert torch.isfinite(direction(with_absent, given[0])).all()
 
 
+@pytest.mark.peer("L5", "L13", "T8", "T9")
 @every_rule
 def test_a_saved_state_continues_to_the_bit(name: str) -> None:
-    """L5, L13, T8, T9. What is saved stays as it is, though rows are changed in place."""
+    """What is saved stays as it is, though rows are changed in place."""
     given = steps(random_jacobian, 5, 8)
     whole, resumed, late = RULES[name](), RULES[name](), RULES[name]()
     direction(whole, *given[:4])
@@ -165,16 +169,14 @@ def test_the_input_is_not_changed(name: str) -> None:
 
 
 @every_rule
-@pytest.mark.parametrize("size", [1, 7, 64])
 def test_columns_that_are_worked_on_in_turn_give_the_same(
-    name: str, size: int, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = steps(random_jacobian, 3)
     expected = direction(RULES[name](), *given)
-    monkeypatch.setattr("lightning_mtl.weightings.memory.task_vectors.CACHE", size)
-    found = direction(RULES[name](), *given)
-    if "GradDrop" in name:  # it draws as it goes: other numbers, of one sign for each parameter
-        rule = GradDrop(leak=1.0)
-        torch.testing.assert_close(direction(rule, *given), given[-1].sum(0))
-        return
-    torch.testing.assert_close(found, expected)
+    for size in (1, 7, 64):
+        monkeypatch.setattr("lightning_mtl.weightings.memory.task_vectors.CACHE", size)
+        found = direction(RULES[name](), *given)
+        if "GradDrop" in name:  # it draws as it goes: other numbers, of one sign per parameter
+            found, expected = direction(GradDrop(leak=1.0), *given), given[-1].sum(0)
+        assert_close(found, expected, f"{size} columns at a time")

@@ -21,12 +21,14 @@ def test_two_tasks_have_the_closed_form_of_the_paper():
         torch.testing.assert_close(weights, torch.stack([gamma, 1 - gamma]))
 
 
+@pytest.mark.peer("L7")
 def test_a_vertex_is_reached_exactly():
     """Peers L7 keeps 0.001 of the long gradient."""
     weights = MGDA().weights(torch.ones(2), of_rows([1.0, 0.0], [10.0, 0.0]))
     assert weights.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.peer("L6")
 @pytest.mark.parametrize("scale", [1e-12, 1e5, 1e12])
 def test_large_and_small_gradients_give_the_same_weights(scale):
     """Peers L6 fails where squared norms exceed 1e8."""
@@ -83,6 +85,7 @@ def test_the_heads_are_weighted_only_on_request():
         torch.testing.assert_close(gradients[True][task], expected)
 
 
+@pytest.mark.peer("L8")
 @pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
 def test_a_normalisation_changes_the_weights_and_not_what_they_are_applied_to(normalize):
     """Peers L8 applies the divided gradients."""

@@ -5,6 +5,7 @@ from lightning_mtl.callbacks import NashMTL
 from tests.support.jacobians import SCALES, random_jacobian, spread_jacobian
 
 
+@pytest.mark.peer("T5")
 @pytest.mark.parametrize("make", [random_jacobian, spread_jacobian])
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10, 40])
 def test_every_task_gains_the_same(make, tasks: int) -> None:
@@ -25,6 +26,7 @@ def test_the_update_is_clipped_whatever_the_scale() -> None:
         assert abs(float((weights @ rows).norm()) - 3**0.5) < 1e-9
 
 
+@pytest.mark.peer("L1")
 def test_two_tasks_give_the_golden_weights() -> None:
     """L1: where ECOS is missing, LibMTL's weights are (1, 1) for ever."""
     rows = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]], dtype=torch.float64)

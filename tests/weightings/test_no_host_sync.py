@@ -48,6 +48,7 @@ def test_the_counter_counts() -> None:
     assert waits.found == ["aten::_local_scalar_dense"]
 
 
+@pytest.mark.peer("L19")
 @pytest.mark.parametrize(
     "build",
     [
@@ -87,6 +88,7 @@ def test_loss_rules_do_not_wait(build: Callable[[], LossWeighting]) -> None:
     assert not waits.found and not [read for read in reads.found if read != drawn]
 
 
+@pytest.mark.peer("L3")
 @pytest.mark.parametrize("build", [DBMTL, ExcessMTL, MoCo])
 def test_jacobian_rules_do_not_wait(build: Callable[[], JacobianWeighting]) -> None:
     """L3: LibMTL moves every gradient to the host and back."""

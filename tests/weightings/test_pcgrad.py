@@ -18,6 +18,7 @@ def literal(rows: Tensor, orders: list[list[int]]) -> Tensor:
     return total
 
 
+@pytest.mark.peer("L4")
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5, 9])
 def test_the_weights_are_those_of_the_paper_without_projecting_a_task_on_itself(
     tasks: int,

@@ -30,6 +30,7 @@ class Noisy(Toy):
         }
 
 
+@pytest.mark.peer("L16", "O16")
 def test_replayed_losses_are_those_of_the_first_time() -> None:
     module, batch = Noisy(), next(iter(toy_loader()))
     start = RandomState.now(module.device)

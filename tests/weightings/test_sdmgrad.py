@@ -50,6 +50,7 @@ def test_without_preference_the_weights_approach_the_shortest_vector() -> None:
     torch.testing.assert_close(found, simplex_min_norm(gramian), atol=1e-6, rtol=0)
 
 
+@pytest.mark.peer("L15")
 def test_it_asks_for_independent_parts() -> None:
     """L15: the parts of the batch are there already; no extra batches are drawn."""
     assert issubclass(SDMGrad, CrossGramianWeighting)

@@ -11,6 +11,7 @@ def objective(losses: Tensor, nadir: Tensor, mu: float) -> Tensor:
     return len(losses) * mu * torch.logsumexp((losses / nadir).log() / mu, 0)
 
 
+@pytest.mark.peer("L11")
 @pytest.mark.parametrize("mu", [0.1, 1.0, 10.0])
 def test_the_weights_are_the_derivative_of_the_objective(mu: float) -> None:
     """L11: the weights that are logged are those that are applied."""
@@ -26,6 +27,7 @@ def test_the_weights_are_the_derivative_of_the_objective(mu: float) -> None:
     torch.testing.assert_close(weighting.weights(losses.detach()), expected)
 
 
+@pytest.mark.peer("L12")
 def test_the_nadir_survives_a_resume_after_the_warm_up() -> None:
     """L12: LibMTL divides zero by zero there."""
     whole, resumed = STCH(warmup_epochs=1), STCH(warmup_epochs=1)

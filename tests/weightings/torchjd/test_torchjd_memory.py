@@ -42,6 +42,7 @@ def through_a_file(state: dict) -> dict:
     return torch.load(file, weights_only=True)
 
 
+@pytest.mark.peer("T8", "T9")
 @not_dpp
 @pytest.mark.parametrize("name", OBJECTS)
 @pytest.mark.parametrize("before", [0, 1, 3])

@@ -33,6 +33,7 @@ def test_logged_weights_reproduce_the_applied_gradient(name: str) -> None:
     assert witness.worst < 1e-5
 
 
+@pytest.mark.peer("T16")
 def test_a_gramian_rule_joins_no_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
     """T16: rows are kept as they come; only an object that asks for J pays for one matrix."""
     joined = []

@@ -174,6 +174,7 @@ def test_what_is_no_weighting_is_refused() -> None:
         TorchJDWeighting(jd.MeanWeighting(), statistic="matrix")
 
 
+@pytest.mark.peer("T19")
 def test_without_torchjd_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
     with pytest.raises(ImportError, match=r"lightning_mtl\[torchjd\]"):
