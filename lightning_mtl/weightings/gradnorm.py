@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.places import SharedLayer
+from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.weightings.bases.weighting import Weighting
 from lightning_mtl.weightings.memory.adam import Adam
 

@@ -1,7 +1,7 @@
 """The base of the weightings that need no more of the task gradients than their inner products."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -12,20 +12,28 @@ from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.gradients import Gradients
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.places import AllShared, Features, Place, RowPlace, SharedLayer
+from lightning_mtl.engine.places.all_shared import AllShared
+from lightning_mtl.engine.places.features import Features
+from lightning_mtl.engine.places.place import Place, RowPlace
+from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.window import Window
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.memory.weight_cache import WeightCache
 
-PlaceName = Literal["shared", "last_layer", "features"]
-
 
 class Measurement(TypedDict, total=False):
-    """Where and how often a `GramianWeighting` measures; the keyword arguments of its rules."""
+    """Where and how often a `GramianWeighting` measures; it has the details.
 
-    gradients: PlaceName
+    Args:
+        gradients: where: `"shared"` (exact), `"last_layer"` or `"features"`.
+        every_n_steps: solve at every n-th optimizer step, and reuse the weights in between.
+        layer: name of the shared layer for `"last_layer"`; by default the last one.
+        weight_heads: whether the gradients of the heads are weighted too.
+    """
+
+    gradients: str
     every_n_steps: int
     layer: str | None
     weight_heads: bool
@@ -71,7 +79,7 @@ class GramianWeighting(GradientWeighting):
 
     def __init__(
         self,
-        gradients: PlaceName = "shared",
+        gradients: str = "shared",
         every_n_steps: int = 1,
         layer: str | None = None,
         weight_heads: bool = False,
