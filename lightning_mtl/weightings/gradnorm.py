@@ -126,7 +126,7 @@ class GradNorm(Weighting):
         if micro_batch.last:
             window = micro_batch.window
             measured = norms(self.place.rows(window)) / window.normalisers()
-            with self.memory.of(window.tasks):
+            with self.memory.of(window.present):
                 self.update(window.losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

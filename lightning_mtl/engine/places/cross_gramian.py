@@ -54,7 +54,7 @@ class CrossGramian(Place):
         """
         assert self._own is not None
         measured = self.place.gramian(window)
-        own, same = (select_block(matrix, window.tasks) for matrix in sum_over_ranks(self._own))
+        own, same = (select_block(matrix, window.present) for matrix in sum_over_ranks(self._own))
         pairs = torch.outer(window.counts, window.counts).to(measured)
         others = pairs - same
         crossed = (measured - own) * pairs / others.clamp(min=1)

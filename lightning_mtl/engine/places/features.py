@@ -43,7 +43,7 @@ class Features(Place):
     def gramian(self, window: Window) -> Float[Tensor, "k k"]:
         """The sum over micro-batches and ranks, of the window's tasks."""
         assert self._sum is not None
-        return select_block(sum_over_ranks(self._sum), window.tasks)
+        return select_block(sum_over_ranks(self._sum), window.present)
 
 
 def feature_rows(micro_batch: MicroBatch, backward: TaskBackward) -> list[Gradients]:

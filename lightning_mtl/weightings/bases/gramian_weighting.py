@@ -171,14 +171,14 @@ class GramianWeighting(GradientWeighting):
     def _write(self, micro_batch: MicroBatch) -> None:
         """Solve for the window, unless weights are reused, and write its gradients."""
         window = micro_batch.window
-        if self._cache.is_valid_for(window.tasks):
-            solution = Solution(self._cache.read(window.tasks), window.counts.cpu())
+        if self._cache.is_valid_for(window.present):
+            solution = Solution(self._cache.read(window.present), window.counts.cpu())
         else:
             solution = self._solve(micro_batch)
         micro_batch.write_weighted(
             window.reduced_rows(), solution.weights.tolist(), solution.counts, self.weight_heads
         )
-        micro_batch.record_weights(window.tasks, solution.weights)
+        micro_batch.record_weights(window.present, solution.weights)
 
     def _solve(self, micro_batch: MicroBatch) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
@@ -190,7 +190,7 @@ class GramianWeighting(GradientWeighting):
         finite = bool(torch.isfinite(gramian).all())
         if not self._finite(micro_batch, gramian.diagonal(), finite):
             return Solution(torch.ones_like(losses), counts)
-        with self.memory.of(window.tasks):
+        with self.memory.of(window.present):
             if rows is not None:
                 self.observe(rows, scale)
             # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
@@ -199,7 +199,7 @@ class GramianWeighting(GradientWeighting):
         check_weights(name, weights, len(losses))
         check_finite_weights(name, weights)
         weights = weights.double()
-        self._cache.write(window.tasks, weights)
+        self._cache.write(window.present, weights)
         return Solution(weights, counts)
 
     def _rows(self, window: Window) -> list[Gradients] | None:
@@ -227,7 +227,7 @@ class GramianWeighting(GradientWeighting):
         the sum over the micro-batches that have it.
         """
         window = micro_batch.window
-        shares = torch.tensor([window.batches[task] / window.length for task in window.tasks])
-        weights = self._cache.read(window.tasks) * shares.double()
-        micro_batch.record_weights(window.tasks, weights)
+        shares = torch.tensor([window.batches[task] / window.length for task in window.present])
+        weights = self._cache.read(window.present) * shares.double()
+        micro_batch.record_weights(window.present, weights)
         self._cache.record_presence(shares)
