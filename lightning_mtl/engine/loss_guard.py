@@ -131,7 +131,7 @@ def check_losses(module: str, losses: Any) -> None:
         if not loss.requires_grad:
             raise ValueError(
                 f"{name} should return losses that are computed from the module's parameters. Found"
-                f" one of the task `{task}` that has no graph, so that it would train nothing. Leave"
-                " a task without labels out of the dict, and check for `detach`, `item` and"
+                f" one of the task `{task}` that has no graph, so that it would train nothing."
+                " Leave a task without labels out of the dict, and check for `detach`, `item` and"
                 " `no_grad`."
             )

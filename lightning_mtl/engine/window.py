@@ -113,7 +113,7 @@ class Window:
 
     @property
     def counts(self) -> Float[Tensor, " k"]:
-        """In how many micro-batches of how many ranks each of the tasks in `present` was present."""
+        """How often each of the tasks in `present` was there, over micro-batches and ranks."""
         assert self._counts is not None
         return select(self._counts, self.present)
 
@@ -130,13 +130,15 @@ class Window:
         return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts, scale)
 
     def reduced_rows(self) -> list[Gradients]:
-        """The trunk's rows of the tasks in `present`, summed over ranks, still times f N_k; summed once."""
+        """The trunk's rows of the tasks in `present`, summed over ranks once, still times f N_k."""
         if self._reduced is None:
             self._reduced = self.sum_over_ranks(self.rows)
         return self._reduced
 
     def sum_over_ranks(self, rows: Mapping[int, Gradients]) -> list[Gradients]:
-        """The rows of the tasks in `present`, summed over ranks; those of tasks that this rank lacks are zero.
+        """The rows of the tasks in `present`, summed over ranks.
+
+        Rows of tasks that this rank lacks count as zero.
 
         Args:
             rows: sums over this rank's micro-batches, by the index of the task.
@@ -149,7 +151,7 @@ class Window:
         ]
 
     def normalisers(self) -> Float[Tensor, " k"]:
-        """What divides a reduced row of the tasks in `present` to give the task's gradient: f N_k."""
+        """What divides a reduced row to give the gradient of a task in `present`: f N_k."""
         assert self.factor is not None
         return self.factor * self.counts
 

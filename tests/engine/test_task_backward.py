@@ -19,8 +19,8 @@ def taken_apart(losses: list[Tensor], cotangent: float = 1.0) -> tuple[TaskBackw
     parted = cut(roots, found.shared)
     start = torch.tensor(cotangent)
     if parted is None:
-        return RootBackward(roots, found.own, found.shared, start), found.shared
-    return CutBackward(roots, parted, found.own, start), found.shared
+        return RootBackward(roots, found.task_specific, found.shared, start), found.shared
+    return CutBackward(roots, parted, found.task_specific, start), found.shared
 
 
 def literal_rows(losses: list[Tensor], inputs: list[Tensor]) -> list[tuple[Tensor, ...]]:
