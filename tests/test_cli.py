@@ -1,6 +1,6 @@
 """The command line, apart from the configs, which test_configs.py runs."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -182,11 +182,13 @@ def test_runs_are_compared_against_baselines_given_as_options(tmp_path, capsys):
     assert " 75 " in shown
 
 
-def test_the_module_runs_as_the_command_does():
-    command = [sys.executable, "-m", "lightning_mtl.cli", "compare", "nowhere"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 2
-    assert "`nowhere` should be the folder of a run" in done.stderr
+def test_the_module_runs_as_the_command_does(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lightning-mtl", "compare", "nowhere"])
+    monkeypatch.delitem(sys.modules, "lightning_mtl.cli")
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("lightning_mtl.cli", run_name="__main__", alter_sys=True)
+    assert stop.value.code == 2
+    assert "`nowhere` should be the folder of a run" in capsys.readouterr().err
 
 
 def test_arguments_of_the_process_are_the_default(tmp_path, capsys, monkeypatch):

@@ -49,6 +49,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 ROOMS = ["--data.init_args.size=[32,32]", "--data.init_args.train_length=8"]
+# What a run leaves out if its checkpoint is of no interest, nor its network's size.
+LIGHT = [
+    "--trainer.enable_checkpointing=false",
+    "--trainer.num_sanity_val_steps=0",
+    "--model.init_args.network.init_args.encoder=mobilenet_v2",
+]
 
 
 def run(command: str, *configs: Path, tiny: list[str], extra: list[str] | None = None) -> None:
@@ -78,21 +84,24 @@ def test_the_quick_start_trains_validates_tests_and_predicts(
 def test_weightings_of_every_kind_train_the_quick_start(overlay: Path, tiny: list[str]) -> None:
     if overlay.stem == "torchjd":
         pytest.importorskip("torchjd", reason="the extra `torchjd` is optional")
-    run("fit", CONFIGS / "quickstart.yaml", overlay, tiny=tiny, extra=ROOMS)
+    run("fit", CONFIGS / "quickstart.yaml", overlay, tiny=tiny, extra=[*ROOMS, *LIGHT])
 
 
 def test_noise_is_drawn_over_a_run(tiny: list[str], tmp_path: Path) -> None:
-    configs = (CONFIGS / "quickstart.yaml", CONFIGS / "noise.yaml")
-    every = ["--trainer.max_epochs=9", "--trainer.check_val_every_n_epoch=9"]
-    run("fit", *configs, tiny=tiny, extra=[*ROOMS, *every])
+    noise = (CONFIGS / "noise.yaml").read_text()
+    assert noise.count("every_n_steps: 8") == 1
+    often = tmp_path / "often.yaml"
+    often.write_text(noise.replace("every_n_steps: 8", "every_n_steps: 1"))
+    run("fit", CONFIGS / "quickstart.yaml", often, tiny=tiny, extra=[*ROOMS, *LIGHT])
     pictures = tmp_path / "runs" / "quickstart" / "version_0" / "pictures"
     assert {"noise.png", "cosines.png"} <= {path.name for path in pictures.iterdir()}
 
 
 def test_mosd_trains(tiny: list[str], shared_data: Path) -> None:
     small = [f"--data.init_args.root={shared_data / 'mosd'}", "--data.init_args.size=[32,32]"]
-    # Not cached: a few frames are read instead of all.
-    run("fit", CONFIGS / "mosd.yaml", tiny=tiny, extra=[*small, "--data.init_args.cache=false"])
+    # Not cached: a few frames are read instead of all, since each costs a third of a second.
+    few = ["--data.init_args.cache=false", "--data.init_args.batch_size=2"]
+    run("fit", CONFIGS / "mosd.yaml", tiny=tiny, extra=[*small, *few, *LIGHT[:2]])
 
 
 def test_the_printed_config_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +144,7 @@ def test_the_seed_of_the_config_is_the_one_of_the_run_and_is_saved(
     tiny: list[str], tmp_path: Path
 ) -> None:
     torch.manual_seed(123)
-    run("fit", CONFIGS / "quickstart.yaml", tiny=tiny, extra=[*ROOMS, "--seed_everything=7"])
+    untrained = ["--seed_everything=7", "--trainer.max_epochs=0"]
+    run("fit", CONFIGS / "quickstart.yaml", tiny=tiny, extra=[*ROOMS, *LIGHT, *untrained])
     saved = yaml.safe_load((tmp_path / "runs/quickstart/version_0/config.yaml").read_text())
     assert saved["seed_everything"] == torch.initial_seed() == 7

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def test_everything_imports_without_optional_packages():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@cache
 def imported(folder: str) -> set[str]:
     """The packages that the files below a folder import."""
     names = set()

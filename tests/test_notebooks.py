@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, on fewer steps than a reader would take."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -8,25 +9,45 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
-# What replaces the cell that is tagged "parameters".
+# What replaces the cell that is tagged "parameters"; threads would only wait for other tests.
 SMALL = {
-    "first_module": "STEPS = 20",
-    "gradnorm_toy": "STEPS = 10",
-    "rooms": "EPOCHS, FRAMES = 1, 32",
+    "first_module": "STEPS = 20; torch.set_num_threads(1)",
+    "gradnorm_toy": "STEPS = 10; torch.set_num_threads(1)",
+    "rooms": "EPOCHS, TRAIN_FRAMES, VAL_FRAMES = 1, 32, 4; torch.set_num_threads(1)",
 }
+
+# Runs before each notebook, so that no name, filter or log level of another one is left.
+FRESH = """
+%reset -f
+import logging, warnings
+warnings.resetwarnings()
+logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+%reset -f
+"""
 
 
 def test_every_notebook_is_run() -> None:
     assert {notebook.stem for notebook in NOTEBOOKS.glob("*.ipynb")} == set(SMALL)
 
 
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookClient]:
+    """One kernel for all notebooks: most of their time would be the imports of the package."""
+    resources = {"metadata": {"path": tmp_path_factory.mktemp("notebooks")}}
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=300, resources=resources)
+    with client.setup_kernel():
+        yield client
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+def test_a_notebook_runs(name: str, client: NotebookClient) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     assert len(cells) == 1
     cells[0].source = SMALL[name]
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(FRESH))
+    client.nb = notebook
+    client.execute(cleanup_kc=False)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     noise = [output.text for output in outputs if output.output_type == "stream"]
