@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
+from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
 from tests.support.ddp_toy import train_all, weights
 from tests.support.ranks import results_of
 from tests.support.toy import (
@@ -27,7 +28,9 @@ from tests.support.toy import (
 from tests.support.weightings import EXAMPLES, ROUTES
 
 # Rules on J_r J_sᵀ of different parts see more of them with more ranks or micro-batches.
-OF_ALL_PARTS = [name for name in EXAMPLES if not getattr(EXAMPLES[name](), "cross_parts", False)]
+OF_ALL_PARTS = [
+    name for name in EXAMPLES if not isinstance(EXAMPLES[name](), CrossGramianWeighting)
+]
 # Weights that do not depend on which tasks a micro-batch has.
 CONSTANT = ("EqualWeighting", "FixedWeighting", "UncertaintyWeighting", "IMTLL")
 every_weighting = pytest.mark.parametrize("name", EXAMPLES)

@@ -42,7 +42,7 @@ def test_weighted_gradients_meet_their_targets_on_average(monkeypatch: pytest.Mo
     def spy(losses: Tensor, norms: Tensor) -> None:
         gradients = weighting.weights(losses) * norms
         update(losses, norms)
-        rate = losses / weighting.state.tensors["initial"]
+        rate = losses / weighting.memory.tensors["initial"]
         target = gradients.mean() * (rate / rate.mean()) ** weighting.alpha
         reached.append(gradients / target)
 

@@ -218,7 +218,10 @@ def test_a_backward_pass_of_the_strategys_own_trains_and_logs_the_same(name: str
 
 @pytest.mark.parametrize(("name", "accumulate"), [("MGDA", 1), ("MoCo", 1), ("GeometricLoss", 2)])
 def test_a_backward_pass_of_the_strategys_own_is_refused_where_it_would_be_wrong(name, accumulate):
-    with pytest.raises(RuntimeError, match=rf"`{name}` needs the backward pass of the module"):
+    with pytest.raises(
+        RuntimeError,
+        match=rf"`{name}` should write the gradients in the module's own backward pass",
+    ):
         quiet_trainer(
             callbacks=[EXAMPLES[name]()],
             plugins=[OwnBackward()],

@@ -237,7 +237,7 @@ def test_the_networks_optimizer_does_not_move_what_a_weighting_learns(name: str)
     start = None
     for given in seen:
         getattr(twin, method)(*given)
-        start = twin.state.tensors[key].clone() if start is None else start
+        start = twin.memory.tensors[key].clone() if start is None else start
     assert len(seen) == 20
-    assert torch.equal(weighting.state.tensors[key], twin.state.tensors[key])
-    assert not torch.equal(start, twin.state.tensors[key])
+    assert torch.equal(weighting.memory.tensors[key], twin.memory.tensors[key])
+    assert not torch.equal(start, twin.memory.tensors[key])

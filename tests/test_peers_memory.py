@@ -100,7 +100,8 @@ def test_rules_without_full_rows_hold_no_more_than_the_gradient(
     build: Callable[[], Weighting],
 ) -> None:
     """TorchJD keeps the gradient of every task, and a joined copy of them."""
-    assert copies_of_a_step(build()) < 1.05
+    # The last layer is 0.03 of the trunk; a row of one task would be another whole copy.
+    assert copies_of_a_step(build()) < 1.15
 
 
 @pytest.mark.peer("T16")

@@ -1,48 +1,67 @@
-"""What the module asks of those that balance its tasks and of those that only look."""
+"""What the engine asks of those that balance the tasks and of those that only observe."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.micro_batch import MicroBatch
 
 
 class Balancer(Protocol):
-    """What the module asks of a weighting; `lightning_mtl.callbacks.Weighting` is one."""
+    """What the engine asks of a weighting; `lightning_mtl.callbacks.Weighting` is one.
+
+    Attributes:
+        tasks: the names of all tasks; set at the first step, or restored from a checkpoint.
+        positive_losses: whether a negative loss is an error.
+        follows_graph: whether it asks which parameters are shared.
+    """
 
     tasks: tuple[str, ...]
     positive_losses: ClassVar[bool]
 
+    @property
+    def follows_graph(self) -> bool:
+        """Whether it asks which parameters are shared, so that every graph has to be walked."""
+
+    def begin_window(self) -> None:
+        """Called before the first micro-batch of each optimizer step."""
+
     def prepare(self, device: torch.device) -> None:
-        """Look at the random numbers, say, just before the losses of a micro-batch are computed."""
+        """Called just before the losses of a micro-batch are computed."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """Which tasks the next backward pass trains."""
+        """Which tasks the next backward pass trains. Called for each micro-batch."""
 
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """Run the closure and step, once or more often."""
+    def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        """Called in place of the optimizer's step.
 
-    def total(self, step: Step) -> Tensor:
+        Args:
+            optimizer: Lightning's wrapper of it.
+            step: runs the forward and backward pass, then steps.
+        """
+
+    def total(self, micro_batch: MicroBatch) -> Tensor:
         """The loss that `training_step` returns."""
 
-    def backward(self, step: Step, loss: Tensor) -> None:
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Differentiate the total, which Lightning has scaled since, and write the gradients."""
 
-    def catch_up(self, step: Step) -> None:
-        """Do what follows a backward pass that the strategy has run on its own."""
+    def catch_up(self, micro_batch: MicroBatch) -> None:
+        """Called after a backward pass that the strategy has run on its own."""
 
     def logs(self) -> dict[str, Tensor]:
-        """What else to log under `train/`."""
+        """What else to log under `train/`. Called at the end of each optimizer step."""
 
 
 class Observer(Protocol):
     """Something that looks at the gradients of a step and changes nothing."""
 
-    def observe(self, step: Step) -> None:
+    def observe(self, micro_batch: MicroBatch) -> None:
         """Look at a micro-batch before its backward pass."""
 
-    def conclude(self, step: Step) -> dict[str, Tensor]:
+    def conclude(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Look at the window when its weights are known; what to log under `train/`."""
 
 
@@ -51,31 +70,35 @@ class PlainSum:
 
     tasks: tuple[str, ...] = ()
     positive_losses: ClassVar[bool] = False
+    follows_graph = False
+
+    def begin_window(self) -> None:
+        """No-op: nothing is added up."""
 
     def prepare(self, device: torch.device) -> None:
-        """Nothing."""
+        """No-op: no random numbers are drawn."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """All."""
+        """Every task is trained."""
         return set(tasks)
 
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """Once."""
-        optimizer.step(closure=closure)
+    def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        """One optimizer step for each batch."""
+        step()
 
-    def total(self, step: Step) -> Tensor:
-        """Σ L_k."""
-        weights = torch.ones_like(step.losses)
-        step.note(step.present, weights)
-        return step.total(weights)
+    def total(self, micro_batch: MicroBatch) -> Tensor:
+        """The plain sum of the losses, Σ L_k."""
+        weights = torch.ones_like(micro_batch.losses)
+        micro_batch.record_weights(micro_batch.present, weights)
+        return micro_batch.total(weights)
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does."""
-        step.backward(loss)
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Run one plain backward pass, as Lightning does."""
+        micro_batch.backward(loss)
 
-    def catch_up(self, step: Step) -> None:
-        """Nothing."""
+    def catch_up(self, micro_batch: MicroBatch) -> None:
+        """No-op: nothing is learned from a step."""
 
     def logs(self) -> dict[str, Tensor]:
-        """Nothing."""
+        """Nothing beside losses and weights."""
         return {}

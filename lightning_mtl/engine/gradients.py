@@ -35,7 +35,8 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
 
 def norms(rows: Sequence[Gradients]) -> Float[Tensor, " K"]:
     """||g_k|| of every row."""
-    lengths = [torch.stack(torch._foreach_norm(row, dtype=wide(row[0]))) for row in rows]
+    dtype = accumulation_dtype(rows[0][0])
+    lengths = [torch.stack(torch._foreach_norm(row, dtype=dtype)) for row in rows]
     return torch.linalg.vector_norm(torch.stack(lengths), dim=1)
 
 
@@ -77,8 +78,8 @@ def merge(
     merged: dict[Tensor, Tensor] = {}
     for parameters, gradients in parts:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            known = merged.get(parameter)
-            merged[parameter] = gradient if known is None else known + gradient
+            before = merged.get(parameter)
+            merged[parameter] = gradient if before is None else before + gradient
     return list(merged), list(merged.values())
 
 
@@ -97,21 +98,21 @@ def _pieces(row: Sequence[Tensor]) -> Iterator[Float[Tensor, " n"]]:
     if row[0].device.type == "cpu":
         for part in row:
             flat = part.flatten()
-            yield from flat.to(wide(flat)).split(CACHE)
+            yield from flat.to(accumulation_dtype(flat)).split(CACHE)
         return
     for bucket in buckets(row):
         flats = [part.flatten() for part in bucket]
         # A part larger than a bucket comes alone: there is nothing to join, and no copy to make.
         joined = flats[0] if len(flats) == 1 else torch.cat(flats)
-        yield from (piece.to(wide(piece)) for piece in joined.split(BUCKET))
+        yield from (piece.to(accumulation_dtype(piece)) for piece in joined.split(BUCKET))
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The tensor's dtype, or float32 if that is wider: what sums are taken in."""
+def accumulation_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype that sums are taken in: the tensor's own, or float32 if that is wider."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def filled(gradients: Sequence[Tensor | None], likes: Sequence[Tensor]) -> Gradients:
+def zeros_for_none(gradients: Sequence[Tensor | None], likes: Sequence[Tensor]) -> Gradients:
     """Gradients with zeros where there is none, in the shapes of `likes`."""
     return [
         torch.zeros_like(like) if gradient is None else gradient

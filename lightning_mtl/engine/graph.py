@@ -14,6 +14,9 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 SHARED = -1
 
+Owners = dict[Node, int]
+"""For every node of a graph the index of the one loss that reaches it, or `SHARED`."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -22,14 +25,24 @@ class Reach:
     Attributes:
         shared: leaves that at least two losses reach.
         own: for each loss, the leaves that it alone reaches.
-        fused: whether one node holds all of them, as in a network that was compiled as a whole.
-        hidden: whether some node hides leaves of its own, as a reentrant checkpoint does.
+        owners: the walk of the graph that they were found by.
     """
 
     shared: list[Tensor]
     own: list[list[Tensor]]
-    fused: bool
-    hidden: bool
+    owners: Owners
+
+    @property
+    def fused(self) -> bool:
+        """Whether one node holds all leaves, as in a network that was compiled as a whole."""
+        leaves = {node for node in self.owners if _leaf(node) is not None}
+        # The most that an operation of its own holds is a weight, a bias and the like.
+        return len(leaves) > 4 and any(leaves <= set(_children(node)) for node in self.owners)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether some node hides leaves of its own, as a reentrant checkpoint does."""
+        return any(node.name() == "CheckpointFunctionBackward" for node in self.owners)
 
 
 @dataclass(frozen=True)
@@ -94,22 +107,26 @@ def root_edge(loss: Tensor) -> GradientEdge:
     return edge if node is None else GradientEdge(node, output)
 
 
-def reach(roots: Sequence[GradientEdge]) -> Reach:
-    """Sort the leaves below the losses by who reaches them."""
+def reach(roots: Sequence[GradientEdge], owners: Owners | None = None) -> Reach:
+    """Sort the leaves below the losses by who reaches them.
+
+    Args:
+        roots: of the losses.
+        owners: what `find_owners` returned for them, if the graph has been walked already.
+    """
+    owners = find_owners(roots) if owners is None else owners
     shared: list[Tensor] = []
     own: list[list[Tensor]] = [[] for _ in roots]
-    owner = _owners(roots)
-    leaves = {node: leaf for node in owner if (leaf := _leaf(node)) is not None}
-    for node, leaf in leaves.items():
-        task = owner[node]
-        (shared if task == SHARED else own[task]).append(leaf)
-    # The most that an operation of its own holds is a weight, a bias and the like.
-    fused = len(leaves) > 4 and any(leaves.keys() <= set(_children(node)) for node in owner)
-    hidden = any(node.name() == "CheckpointFunctionBackward" for node in owner)
-    return Reach(shared, own, fused, hidden)
+    for node, task in owners.items():
+        leaf = _leaf(node)
+        if leaf is not None:
+            (shared if task == SHARED else own[task]).append(leaf)
+    return Reach(shared, own, owners)
 
 
-def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut | None:
+def cut(
+    roots: Sequence[GradientEdge], shared: Collection[Tensor], owners: Owners | None = None
+) -> Cut | None:
     """Part the graph into heads and a trunk that holds the shared parameters and no others.
 
     A node belongs to the trunk if only shared leaves lie below it and, where several losses are
@@ -118,11 +135,12 @@ def cut(roots: Sequence[GradientEdge], shared: Collection[Tensor]) -> Cut | None
     Args:
         roots: of the losses.
         shared: the shared parameters.
+        owners: as in `reach`.
 
     Returns:
         The cut; `None` where the trunk cannot be entered at one, see `_nested`.
     """
-    owner = _owners(roots)
+    owner = find_owners(roots) if owners is None else owners
     pure = _pure(roots, shared)
     alone = len(roots) == 1
     trunk = {
@@ -155,9 +173,9 @@ def _stacked_entry(edge: GradientEdge) -> tuple[Node, int] | None:
     return parent, index if index < count else index - 2**64 + count
 
 
-def _owners(roots: Sequence[GradientEdge]) -> dict[Node, int]:
-    """For every node the one loss that reaches it, or `SHARED`; in the order of the walk."""
-    owner: dict[Node, int] = {}
+def find_owners(roots: Sequence[GradientEdge]) -> Owners:
+    """Walk the graph: for every node the one loss that reaches it, or `SHARED`."""
+    owner: Owners = {}
     for task, root in enumerate(roots):
         stack = [root.node]
         while stack:

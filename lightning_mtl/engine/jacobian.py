@@ -1,52 +1,75 @@
 """The task gradients of a window as one matrix, which is filled a row at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.distributed import sum_in_place_over_ranks
-from lightning_mtl.engine.gradients import Gradients
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.distributed import BUCKET, sum_in_place_over_ranks
+from lightning_mtl.engine.gradients import CACHE, Gradients
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.task_backward import TaskBackward
+from lightning_mtl.engine.window import Window
 
 
-def collect_matrix(step: Step, backward: TaskBackward) -> None:
-    """As `Step.collect`, into one matrix: beside it no more than one row is alive at a time."""
-    window, shared = step.window, step.partition.shared
-    if window.matrix is None:
+class JacobianSum:
+    """J of one window: beside the matrix no more than one row is alive at a time."""
+
+    def __init__(self) -> None:
+        self._matrix: Float[Tensor, "K P"] | None = None
+
+    def accumulate(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
+        """Add this micro-batch's gradients of all tasks; those of the heads go to the window."""
+        window, shared = micro_batch.window, micro_batch.partition.shared
+        matrix = self._matrix_for(micro_batch)
+        for task, row in zip(micro_batch.local, backward.each_row(shared), strict=True):
+            window.rows[task] = _add_to_row(matrix[task], row, shared)
+            row.clear()
+        micro_batch.collect_heads(backward)
+
+    def take(self, window: Window) -> Float[Tensor, "k P"]:
+        """J: the gradients of the window's tasks, means over micro-batches and ranks.
+
+        Both let go of it, so that it lives no longer than the caller needs it.
+        """
+        matrix = self._matrix
+        assert matrix is not None
+        self._matrix = None
+        window.rows.clear()
+        # Absent tasks have no row. Tasks are in order: none is written over before it has moved.
+        for place, task in enumerate(window.tasks):
+            if place != task:
+                matrix[place].copy_(matrix[task])
+        jacobian = sum_in_place_over_ranks(matrix[: len(window.tasks)])
+        return jacobian.div_(window.normalisers()[:, None])
+
+    def _matrix_for(self, micro_batch: MicroBatch) -> Float[Tensor, "K P"]:
+        shared = micro_batch.partition.shared
         size = sum(parameter.numel() for parameter in shared)
-        window.matrix = step.losses.new_zeros(len(step.partition.tasks), size)
-        # What was collected before a task's first micro-batch showed more to be shared.
-        for task, row in window.rows.items():
-            window.rows[task] = _put(window.matrix[task], row, shared)
-    for task, row in zip(step.local, backward.each_row(shared), strict=True):
-        window.rows[task] = _put(window.matrix[task], row, shared)
-        row.clear()
-    step.collect_heads(backward)
+        if self._matrix is None or self._matrix.shape[1] != size:
+            tasks = len(micro_batch.partition.tasks)
+            self._matrix = micro_batch.losses.new_zeros(tasks, size)
+            # What was collected before a graph showed more parameters to be shared.
+            for task, row in micro_batch.window.rows.items():
+                micro_batch.window.rows[task] = _add_to_row(self._matrix[task], row, shared)
+        return self._matrix
 
 
-def take_matrix(step: Step) -> Float[Tensor, "k P"]:
-    """J: the gradients of the window's tasks, means over micro-batches and ranks.
+def columns(*tensors: Float[Tensor, "*k P"]) -> Iterator[tuple[Float[Tensor, "*k p"], ...]]:
+    """The same columns of several matrices or vectors, some at a time, as views.
 
-    The window lets go of it, so that it lives no longer than the caller wants.
+    Computing with a few columns at a time takes little memory: as many as fit into the cache on
+    the host, and enough to keep a device busy.
     """
-    window = step.window
-    matrix = window.matrix
-    assert matrix is not None
-    window.matrix = None
-    window.rows.clear()
-    # Absent tasks have no row. Tasks are in order: none is written over before it has moved.
-    for place, task in enumerate(window.tasks):
-        if place != task:
-            matrix[place].copy_(matrix[task])
-    jacobian = sum_in_place_over_ranks(matrix[: len(window.tasks)])
-    return jacobian.div_(window.normalisers()[:, None])
+    limit = CACHE if tensors[0].device.type == "cpu" else BUCKET
+    most = max(tensor[..., :1].numel() for tensor in tensors)
+    size = max(1, limit // max(1, most))
+    return zip(*(tensor.split(size, -1) for tensor in tensors), strict=True)
 
 
-def _put(into: Float[Tensor, " P"], row: Gradients, shared: Sequence[Tensor]) -> Gradients:
-    """Add a row to one of the matrix; the latter, in the shapes of the parameters."""
+def _add_to_row(into: Float[Tensor, " P"], row: Gradients, shared: Sequence[Tensor]) -> Gradients:
+    """Add a row of the matrix up; returns it in the shapes of the parameters, as views."""
     pieces = into.split([parameter.numel() for parameter in shared])
     parts = [piece.view_as(p) for piece, p in zip(pieces, shared, strict=True)]
     torch._foreach_add_(parts, row)

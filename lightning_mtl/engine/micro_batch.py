@@ -1,8 +1,8 @@
-"""One micro-batch of a training step, and the window of micro-batches that make one optimizer step.
+"""One micro-batch of a training step: its losses with their graph, and the ways to write gradients.
 
-`MultiTaskModule` builds a `Step` from the task losses. A weighting asks it for statistics, which
-are always those of the whole window and of all ranks, and answers with weights, which the step
-applies.
+The engine builds a `MicroBatch` from the task losses. A weighting asks it for statistics, which
+are always those of the whole window and of all ranks, and answers with weights, which the
+micro-batch applies.
 
 Let R ranks take n micro-batches each, task k be present in N_k of the R n, and f be the factor that
 Lightning has put in front of the loss (the loss scale over the number of accumulated batches). A
@@ -10,7 +10,7 @@ task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_
 the sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,23 +18,37 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_over_ranks, world_size
-from lightning_mtl.engine.gradients import Gradients, add, combine, merge, write
-from lightning_mtl.engine.graph import cut, root_edge
+from lightning_mtl.engine.gradients import (
+    Gradients,
+    accumulation_dtype,
+    add,
+    combine,
+    merge,
+    write,
+)
+from lightning_mtl.engine.graph import Reach, cut, reach, root_edge
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.task_backward import CutBackward, RootBackward, TaskBackward
-from lightning_mtl.engine.window import Window, pick
+from lightning_mtl.engine.window import Window, select
 
 
-class Step:
-    """One micro-batch: its losses with their graph, and its window.
+class MicroBatch:
+    """The losses of one micro-batch, and its window.
+
+    Args:
+        losses: of the tasks that this rank trains in this micro-batch.
+        partition: of the module's parameters.
+        window: of micro-batches that make one optimizer step.
+        last: whether the optimizer steps after it.
+        number: of optimizer steps before it.
+        features: returns the shared representation that the module names, if it names one.
+        anchored: whether DDP waits for a gradient of every parameter.
+        reached: which parameters these losses reach, if the graph has been walked already.
 
     Attributes:
         present: indices of the tasks that some rank has in this micro-batch.
         local: indices of those that this rank has.
         alone: whether the window is this micro-batch only.
-        last: whether the optimizer steps after it.
-        number: of optimizer steps before it.
-        features: gives the shared representation that the module names, if it names one.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class Step:
         number: int,
         features: Callable[[], Sequence[Tensor] | None],
         anchored: bool = True,
+        reached: Reach | None = None,
     ) -> None:
         tasks = partition.tasks
         self.partition = partition
@@ -53,19 +68,29 @@ class Step:
         self.last = last
         self.number = number
         self.local = [index for index, task in enumerate(tasks) if task in losses]
-        self._losses = [losses[tasks[index]] for index in self.local]
         self.features = features
-        self._anchored = anchored
-        self._sums, self._counts = self._share()
+        self._losses = [losses[tasks[index]] for index in self.local]
+        self._roots = [root_edge(loss) for loss in self._losses]
+        self._reach = reached
+        self._rows: list[Gradients] | None = None
+        self._sums, self._counts = self._sum_over_ranks()
         self.present = self._presence()
         window.count(self._sums, self._counts, self.present)
         self.alone = last and window.length == 1
-        self._roots = [root_edge(loss) for loss in self._losses]
+        # Ranks wait for each other's gradients of all parameters, unless DDP looks for the unused.
+        self._fills = anchored and world_size() > 1
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over the ranks that have them, detached."""
-        return pick(self._sums / self._counts.clamp(min=1), self.present)
+        return select(self._sums / self._counts.clamp(min=1), self.present)
+
+    @property
+    def reach(self) -> Reach:
+        """Which parameters each of this rank's losses reaches; the graph is walked once."""
+        if self._reach is None:
+            self._reach = reach(self._roots)
+        return self._reach
 
     def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
         """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
@@ -84,43 +109,51 @@ class Step:
         return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
 
     def backward(self, loss: Tensor) -> None:
-        """Plain backward of a total; under DDP, parameters that it does not reach get zeros."""
+        """Run the plain backward pass of a total; DDP gets zeros where it writes no gradient."""
         loss.backward()
-        self._anchor_untouched()
-        self._release()
+        self._zero_fill_unused()
+        self._drop_unused_gradients()
 
     def differentiate(self, loss: Tensor) -> TaskBackward:
         """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
         # Not at the losses: one of them may be part of another, and would count twice.
         factor = torch.autograd.grad(loss, self._plain)[0]
         self.window.factor = factor
-        own = [self.partition.own[task] for task in self.local]
-        return self._differentiate(own, factor, keep_graph=False)
+        task_specific = [self.partition.task_specific[task] for task in self.local]
+        return self._differentiate(task_specific, factor, keep_graph=False)
 
-    def look(self) -> TaskBackward:
-        """Differentiate the heads down to the trunk only, unscaled; the graph stays as it is."""
+    def differentiate_heads_unscaled(self) -> TaskBackward:
+        """Differentiate the heads down to the trunk, without Lightning's factor.
+
+        For those that only measure: the graph stays as it is, and no head's parameters are
+        differentiated.
+        """
         one = torch.ones_like(self._losses[0])
         return self._differentiate([[] for _ in self.local], one, keep_graph=True)
 
     def differentiate_shared(self, loss: Tensor) -> TaskBackward | None:
-        """As `differentiate`; `None`, once weights of 1 are applied, if nothing is shared yet.
+        """Differentiate as `differentiate` does, if something is known to be shared.
+
+        Returns:
+            `None` if nothing is shared yet; the micro-batch has then been trained with weights
+            of 1.
 
         Raises:
-            ValueError: if nothing will ever be, see `Partition.undecided`.
+            ValueError: if nothing will ever be shared, see `Partition.undecided`.
         """
         undecided = self.partition.undecided
         backward = self.differentiate(loss)
         if not undecided:
             return backward
         weights = torch.ones_like(self.losses)
-        self.descend(backward, weights, weight_heads=True)
-        self.note(self.present, weights)
+        self.backward_weighted(backward, weights, weight_heads=True)
+        self.record_weights(self.present, weights)
         return None
 
-    def descend(
+    def backward_weighted(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool
     ) -> None:
-        """Apply weights that are known now: every head's gradient, and one pass down the trunk.
+        """Apply weights that are known before the trunk is differentiated, in one pass through it.
 
         Args:
             backward: of this micro-batch.
@@ -130,18 +163,23 @@ class Step:
         scaled = self._local_scaled(weights)
         heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
         self._write_heads(dict(zip(self.local, backward.heads, strict=True)), heads)
-        self._anchor_untouched()
-        backward.descend(scaled)
-        self._release()
+        self._zero_fill_unused()
+        backward.backward_weighted(scaled)
+        self._drop_unused_gradients()
 
-    def collect(self, backward: TaskBackward, rows: Iterable[Gradients] | None = None) -> None:
-        """Add this micro-batch's gradients of all tasks, trunk and heads, to the window.
+    def trunk_rows(self, backward: TaskBackward) -> list[Gradients]:
+        """This rank's task gradients on the shared parameters, all at once; computed once.
 
-        Args:
-            backward: of this micro-batch.
-            rows: the trunk's, if they are known already.
+        `collect` alone holds on to no more than the sums over micro-batches.
         """
-        each = backward.each_row(self.partition.shared) if rows is None else rows
+        if self._rows is None:
+            self._rows = backward.rows(self.partition.shared)
+        return self._rows
+
+    def collect(self, backward: TaskBackward) -> None:
+        """Add this micro-batch's gradients of all tasks, trunk and heads, to the window."""
+        shared = self.partition.shared
+        each = backward.each_row(shared) if self._rows is None else self._rows
         for task, row in zip(self.local, each, strict=True):
             self.window.rows[task] = add(self.window.rows.get(task), row)
         self.collect_heads(backward)
@@ -151,13 +189,21 @@ class Step:
         for task, head in zip(self.local, backward.heads, strict=True):
             self.window.heads[task] = add(self.window.heads.get(task), head)
 
-    def release(
+    def scatter_to_all_tasks(self, block: Float[Tensor, "l l"]) -> Float[Tensor, "K K"]:
+        """A matrix of this rank's tasks as one of all tasks, zero elsewhere."""
+        full = block.new_zeros(len(self.partition.tasks), len(self.partition.tasks))
+        for row, task in enumerate(self.local):
+            for column, other in enumerate(self.local):
+                full[task, other] = block[row, column]
+        return full
+
+    def write_weighted(
         self, rows: list[Gradients], weights: Sequence[float], counts: Tensor, weight_heads: bool
     ) -> None:
-        """Write the window's gradients: w @ J for the trunk, and the heads' own.
+        """Write the window's gradients: w @ J for the trunk, and those of the heads.
 
         Args:
-            rows: of `Window.reduce`.
+            rows: of `Window.reduced_rows`.
             weights: of the window's tasks, on the host.
             counts: of the window, on the host.
             weight_heads: whether the heads' gradients are weighted too.
@@ -165,10 +211,12 @@ class Step:
         # n / N_k turns a summed row into the gradient that Lightning expects, see above.
         shares = (self.window.length / counts).tolist()
         scaled = [weight * share for weight, share in zip(weights, shares, strict=True)]
-        self.apply(combine(rows, scaled), scaled if weight_heads else shares)
+        self.write_combined(combine(rows, scaled), scaled if weight_heads else shares)
 
-    def apply(self, trunk: Gradients, head_scales: Sequence[float] | Sequence[Tensor]) -> None:
-        """Write the window's gradients.
+    def write_combined(
+        self, trunk: Gradients, head_scales: Sequence[float] | Sequence[Tensor]
+    ) -> None:
+        """Write the window's gradients, given those of the shared parameters.
 
         Args:
             trunk: the shared parameters' gradients, the same on every rank.
@@ -182,31 +230,40 @@ class Step:
         }
         heads = self.window.heads
         self._write_heads(heads, [scales[task] for task in heads])
-        self._anchor(self.partition.idle(list(heads)))
-        self._release()
+        if self._fills:
+            _write_zeros(self.partition.unused_by(list(heads)))
+        self._drop_unused_gradients()
 
-    def note(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
+    def record_weights(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
         """Remember the weights that were applied, for the logs."""
         self.window.applied.update(zip(present, weights.detach(), strict=True))
 
     def _differentiate(
-        self, own: Sequence[Sequence[Tensor]], cotangent: Tensor, keep_graph: bool
+        self, task_specific: Sequence[Sequence[Tensor]], cotangent: Tensor, keep_graph: bool
     ) -> TaskBackward:
-        parted = cut(self._roots, self.partition.shared)
+        shared = self.partition.shared
+        parted = cut(self._roots, shared, self.reach.owners)
         if parted is None:
-            return RootBackward(self._roots, own, self.partition.shared, cotangent)
-        return CutBackward(self._roots, parted, own, cotangent, keep_graph)
+            return RootBackward(self._roots, task_specific, shared, cotangent)
+        return CutBackward(self._roots, parted, task_specific, cotangent, keep_graph)
 
-    def _share(self) -> tuple[Tensor, Tensor]:
-        """The sum of each task's loss over the ranks, and how many ranks have it; (K,) both."""
-        here = dict(zip(self.local, self._losses, strict=True))
+    def _sum_over_ranks(self) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
+        """Each task's loss summed over the ranks, and how many ranks have it.
+
+        In the same message the ranks exchange which parameters they use.
+        """
+        local = dict(zip(self.local, self._losses, strict=True))
         like = self._losses[0].detach() if self._losses else self.partition.parameters[0].detach()
-        wide = torch.promote_types(like.dtype, torch.float32)
-        zero = like.new_zeros((), dtype=wide)
+        dtype = accumulation_dtype(like)
+        zero = like.new_zeros((), dtype=dtype)
         every = range(len(self.partition.tasks))
-        sums = torch.stack([here[k].detach().to(wide) if k in here else zero for k in every])
-        counts = torch.stack([zero + 1 if k in here else zero for k in every])
-        sums, counts = sum_over_ranks(torch.stack([sums, counts]))
+        sums = torch.stack([local[k].detach().to(dtype) if k in local else zero for k in every])
+        counts = torch.stack([zero + 1 if k in local else zero for k in every])
+        if world_size() > 1:
+            usage = self.partition.usage(self.reach, self.local, sums)
+            total = sum_over_ranks(torch.cat([sums, counts, usage]))
+            sums, counts, usage = total.split([len(sums), len(counts), len(usage)])
+            self.window.count_usage(self.partition.used(self.reach), usage)
         return sums, counts
 
     def _presence(self) -> list[int]:
@@ -217,33 +274,34 @@ class Step:
 
     def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
         """Weights of this rank's tasks, times R / N_k; DDP then averages over those with it."""
-        chosen = pick(weights.to(self._sums), [self.present.index(task) for task in self.local])
+        chosen = select(weights.to(self._sums), [self.present.index(task) for task in self.local])
         if world_size() > 1:
-            chosen = chosen * (world_size() / pick(self._counts, self.local))
+            chosen = chosen * (world_size() / select(self._counts, self.local))
         return list(chosen)
 
     def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
         write(
             *merge(
-                (self.partition.own[task], torch._foreach_mul(gradients, scale))
+                (self.partition.task_specific[task], torch._foreach_mul(gradients, scale))
                 for (task, gradients), scale in zip(heads.items(), scales, strict=True)
                 if gradients
             )
         )
 
-    def _anchor_untouched(self) -> None:
-        if world_size() > 1:
-            self._anchor(self.partition.untouched(self._roots, self.local))
+    def _zero_fill_unused(self) -> None:
+        """Give DDP a gradient for the parameters that this rank's losses do not reach."""
+        if self._fills:
+            _write_zeros(self.partition.without_gradient(self.reach))
 
-    def _anchor(self, parameters: Sequence[Parameter]) -> None:
-        """Give DDP a gradient for the parameters that this rank's tasks do not train."""
-        if world_size() > 1 and self._anchored:
-            write(parameters, [torch.zeros_like(parameter) for parameter in parameters])
+    def _drop_unused_gradients(self) -> None:
+        """Take back the zeros of parameters that no rank used in this window.
 
-    def _release(self) -> None:
-        """What no rank trained shall the optimizer leave alone, momentum and decay included."""
+        The optimizer then leaves these alone, momentum and decay included.
+        """
         if self.last and world_size() > 1:
-            tasks = self.window.tasks
-            # A group of tasks whose turn it is may be absent from all ranks.
-            for parameter in self.partition.idle(tasks) if tasks else self.partition.parameters:
+            for parameter in self.window.unused_parameters(self.partition):
                 parameter.grad = None
+
+
+def _write_zeros(parameters: Sequence[Parameter]) -> None:
+    write(parameters, [torch.zeros_like(parameter) for parameter in parameters])

@@ -1,4 +1,4 @@
-"""What a module of several losses does around its steps, apart from the hooks that users write."""
+"""The engine's own callback, so that a module's hooks stay its user's."""
 
 from typing import Any
 
@@ -6,56 +6,71 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 
-class Bookkeeping(L.Callback):
-    """Calls a `MultiTaskModule`'s bookkeeping, so that its hooks stay empty, as Lightning's are.
+class ModuleHooks(L.Callback):
+    """Calls the engine of a `MultiTaskModule` from the Trainer's hooks.
 
     Whoever overrides a hook of a LightningModule calls no `super()`: there is nothing to call. The
-    module attaches this callback in its first step, where no subclass can leave it out.
+    engine attaches this callback in its first step, where no subclass can leave it out.
 
     Args:
-        module: of which it keeps the books; a Trainer may go on with another one.
+        engine: of one module; a Trainer may go on with another one.
     """
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
 
     @classmethod
-    def attach(cls, trainer: L.Trainer, module: Any) -> bool:
-        """Join the Trainer's callbacks, unless the module's is there already.
+    def attach(cls, trainer: L.Trainer, engine: Any) -> bool:
+        """Join the Trainer's callbacks, unless the engine's hooks are there already.
 
-        It stands before those that write checkpoints, which look at what has been logged.
+        They stand before those that write checkpoints, which look at what has been logged.
 
         Returns:
-            Whether none was there.
+            Whether none were there: a run has started, or has been rewound.
         """
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        own = [callback for callback in callbacks if isinstance(callback, cls)]
-        if any(callback.module is module for callback in own):
+        hooks = [callback for callback in callbacks if isinstance(callback, cls)]
+        if any(callback.engine is engine for callback in hooks):
             return False
         savers = [k for k, callback in enumerate(callbacks) if isinstance(callback, Checkpoint)]
-        callbacks.insert(min(savers, default=len(callbacks)), cls(module))
+        callbacks.insert(min(savers, default=len(callbacks)), cls(engine))
         return True
 
-    def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:  # noqa: D102
-        if pl_module is self.module:
-            pl_module.conclude_backward()
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Forget the run before: these hooks may be left of it."""
+        if pl_module is self.engine.module:
+            self.engine.begin_run()
 
-    def on_train_batch_end(  # noqa: D102
+    def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Catch up with a backward pass that the strategy has run on its own."""
+        if pl_module is self.engine.module:
+            self.engine.conclude_backward()
+
+    def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module is self.module:
-            pl_module.log_step()
+        """Log what the last optimizer step has shown."""
+        if pl_module is self.engine.module:
+            self.engine.log.write(pl_module)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:  # noqa: D102
-        if pl_module is self.module:
-            pl_module.start_window()
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start a new window: an epoch may have been interrupted within one."""
+        if pl_module is self.engine.module:
+            self.engine.begin_window()
 
-    def on_save_checkpoint(  # noqa: D102
+    def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        if pl_module is self.module:
-            pl_module.check_state()
+        """Refuse to save what a NaN may have spoiled."""
+        if pl_module is self.engine.module:
+            self.engine.check_state()
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:  # noqa: D102
-        if pl_module is self.module:
-            pl_module.end_fit()
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look at the last losses, and forget the run."""
+        if pl_module is self.engine.module:
+            self.engine.end_run()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Forget the run, which Lightning does not end in the ordinary way."""
+        if pl_module is self.engine.module:
+            self.engine.begin_run()

@@ -1,55 +1,98 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 from torch.nn import Module, Parameter
 
 from lightning_mtl.distributed import max_over_ranks
-from lightning_mtl.engine.graph import Reach, reach
+from lightning_mtl.engine.graph import Reach
+
+Signature = tuple[tuple[int, ...], ...]
+"""The tasks of a graph, and the identities of the parameters that they reach."""
 
 
 class Partition:
-    """Found from the graph at the first step, the same on every rank, complete once all tasks came.
+    """The parameters of a module, parted by the tasks that reach them in the graph.
 
-    A task may be absent from the first batches, and from those of other ranks. What is known of
-    each parameter therefore only grows: seen from two tasks, it is shared for good.
+    It is kept up to date with the graphs of a run, the same on every rank. A task may be absent
+    from the first batches, a layer may join late, and both may happen on one rank only. What has
+    been seen of a parameter therefore only grows: once two tasks have used it, it stays shared.
 
     Args:
-        module: its trainable parameters are parted.
+        module: whose trainable parameters are parted.
         tasks: the names of all tasks.
-        given: the shared parameters as the user names them; `None` to find them from the graph.
+        given: returns the shared parameters as the user names them; `None` to find them from the
+            graph.
 
     Attributes:
         complete: whether every task has been seen in some batch of some rank.
+        names: of all parameters, frozen or not.
+        parameters: the trainable parameters.
+        shared: those that at least two tasks use, or those that the user names.
+        task_specific: for each task, those that only this task uses.
     """
 
     def __init__(
-        self, module: Module, tasks: Sequence[str], given: Sequence[Parameter] | None = None
+        self,
+        module: Module,
+        tasks: Sequence[str],
+        given: Callable[[], Sequence[Parameter]] | None = None,
     ) -> None:
-        self._everything = list(module.parameters())
-        self._trainable = [parameter.requires_grad for parameter in self._everything]
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [parameter for _, parameter in named]
         self.tasks = tuple(tasks)
-        self._index = {parameter: index for index, parameter in enumerate(self.parameters)}
-        self._given = None if given is None else self._indices(given)
-        # One row a task and a last one for "shared"; a column for each parameter.
-        self._seen = torch.zeros(len(tasks) + 1, len(named), dtype=torch.bool)
+        self.complete = False
+        self.parameters: list[Parameter] = []
+        self.shared: list[Parameter] = []
+        self.task_specific: list[list[Parameter]] = [[] for _ in tasks]
+        self._module = module
+        self._given = given
+        self.names: dict[Parameter, str] = {}
+        self._usages: dict[Signature, Tensor] = {}
+        self._trainable: list[bool] = []
+        # One row a task and a last one for "shared"; a column for each parameter, frozen or not.
+        self._seen = torch.zeros(len(tasks) + 1, 0, dtype=torch.bool)
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
         self._hidden = False
-        self._untouched: dict[tuple[int, ...], list[Parameter]] = {}
-        self.complete = False
-        self.shared: list[Parameter] = []
-        self.own: list[list[Parameter]] = [[] for _ in tasks]
+        self._learned: set[Signature] = set()
+        self._read_parameters()
 
-    @property
-    def current(self) -> bool:
-        """Whether the parameters that are trained are still those that were parted."""
-        return [parameter.requires_grad for parameter in self._everything] == self._trainable
+    def is_news(self, reached: Reach, present: Sequence[int]) -> bool:
+        """Whether this step's graph, or a frozen or thawed parameter, shows something new.
+
+        Cheap enough for every micro-batch: it compares the identities of the leaves with those of
+        the graphs that have been learned.
+
+        Args:
+            reached: the leaves that this rank's losses reach.
+            present: the tasks that these losses belong to.
+        """
+        return [
+            parameter.requires_grad for parameter in self.names
+        ] != self._trainable or self._signature(reached, present) not in self._learned
+
+    def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
+        """Add what one step's graph shows. A collective call: every rank makes it, or none.
+
+        Args:
+            reached: the leaves that this rank's losses reach.
+            present: the tasks that these losses belong to.
+            device: that collective calls run on.
+        """
+        self._read_parameters()
+        self._learned.add(self._signature(reached, present))
+        for task, leaves in zip(present, reached.own, strict=True):
+            self._mark(task, leaves)
+            self._traced[task] = True
+        self._mark(-1, reached.shared)
+        self._hidden = self._hidden or reached.hidden
+        both = torch.cat([self._seen.flatten(), self._traced]).to(device, torch.uint8)
+        both = max_over_ranks(both).to("cpu", torch.bool)
+        seen, self._traced = both.split([self._seen.numel(), len(self.tasks)])
+        self._seen = seen.view_as(self._seen)
+        self.complete = bool(self._traced.all())
+        self._assign()
 
     @property
     def undecided(self) -> bool:
@@ -60,54 +103,54 @@ class Partition:
         """
         if self._hidden:
             raise ValueError(
-                "Part of the network runs under `checkpoint(..., use_reentrant=True)`, which hides"
-                " its parameters from the graph, so they would not be trained. Expected"
+                "The network should not hide parameters from the graph, or they would not be"
+                " trained. Found a part of it under `checkpoint(..., use_reentrant=True)`. Use"
                 " `use_reentrant=False`, with which checkpointing works under every weighting."
             )
         if not self.shared and self.complete:
             raise ValueError(
-                "No shared parameters were found, so there are no gradients to balance. Expected at"
-                " least one trainable parameter that two tasks use. Found none among the tasks"
+                "At least two tasks should use a trainable parameter together, or there are no"
+                f" gradients to balance. Found no shared parameters among the tasks"
                 f" {list(self.tasks)}. If the first batch lacked some tasks, name them all in"
                 " `task_names`. Otherwise use a loss-level weighting, or override"
                 " `shared_parameters()`."
             )
         return not self.shared
 
-    def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
-        """Add what one step's graph shows; a collective call until the partition is complete."""
-        for task, leaves in zip(present, reached.own, strict=True):
-            self._mark(task, leaves)
-            self._traced[task] = True
-        self._mark(-1, reached.shared)
-        self._hidden = self._hidden or reached.hidden
-        both = torch.cat([self._seen.flatten(), self._traced]).to(device, torch.uint8)
-        both = max_over_ranks(both).to("cpu", torch.bool)
-        self._seen, self._traced = (
-            both[: self._seen.numel()].view_as(self._seen),
-            both[self._seen.numel() :],
-        )
-        self.complete = bool(self._traced.all())
-        self._assign()
+    def groups(self) -> tuple[list[Parameter], list[list[Parameter]]]:
+        """The shared parameters, and for each task those that only this task uses."""
+        return self.shared, self.task_specific
 
-    def untouched(self, roots: Sequence[GradientEdge], present: Sequence[int]) -> list[Parameter]:
-        """The parameters that this step's graph leaves without a gradient; walked once a pattern.
+    def used(self, reached: Reach) -> set[Parameter]:
+        """The parameters that a step's graph reaches."""
+        leaves = set(reached.shared).union(*reached.own)
+        return {parameter for parameter in self.parameters if parameter in leaves}
+
+    def without_gradient(self, reached: Reach) -> list[Parameter]:
+        """The trainable parameters that a step's graph leaves without a gradient."""
+        used = self.used(reached)
+        return [parameter for parameter in self.parameters if parameter not in used]
+
+    def usage(
+        self, reached: Reach, present: Sequence[int], like: Tensor
+    ) -> Float[Tensor, " parameters"]:
+        """Ones for the parameters that a step's graph reaches, zeros for the others, by `names`.
 
         Args:
-            roots: of this rank's losses.
-            present: the tasks that they belong to.
+            reached: the leaves that this rank's losses reach.
+            present: the tasks that these losses belong to.
+            like: a tensor of the device and dtype that it should have.
         """
-        key = tuple(present)
-        if key not in self._untouched:
-            found = reach(roots)
-            touched = set(found.shared).union(*found.own)
-            self._untouched[key] = [p for p in self.parameters if p not in touched]
-        return self._untouched[key]
+        signature = self._signature(reached, present)
+        if signature not in self._usages:
+            used = self.used(reached)
+            self._usages[signature] = like.new_tensor([float(p in used) for p in self.names])
+        return self._usages[signature].to(like)
 
-    def idle(self, present: Sequence[int]) -> list[Parameter]:
-        """The parameters that none of the tasks in `present` trains."""
-        busy = set(self.shared).union(*(self.own[task] for task in present))
-        return [parameter for parameter in self.parameters if parameter not in busy]
+    def unused_by(self, present: Sequence[int]) -> list[Parameter]:
+        """The trainable parameters that none of the tasks in `present` trains."""
+        used = set(self.shared).union(*(self.task_specific[task] for task in present))
+        return [parameter for parameter in self.parameters if parameter not in used]
 
     def layer(self, name: str | None) -> list[Parameter]:
         """The parameters of one shared layer.
@@ -119,7 +162,7 @@ class Partition:
         Raises:
             ValueError: if nothing shared and trainable has this name.
         """
-        shared = {self.names[self._index[parameter]]: parameter for parameter in self.shared}
+        shared = {self.names[parameter]: parameter for parameter in self.shared}
         if name is None:
             weights = [key for key, parameter in shared.items() if parameter.ndim >= 2]
             last = (weights or list(shared))[-1]
@@ -127,51 +170,80 @@ class Partition:
         layer = [p for key, p in shared.items() if key == name or key.startswith(f"{name}.")]
         if not layer:
             raise ValueError(
-                f"No shared trainable parameter lies under the layer {name!r}. Expected the name of"
-                " a submodule or parameter that at least two tasks use. Shared here:"
-                f" {', '.join(shared) or 'nothing'}."
+                "`layer` should be the name of a submodule or parameter that at least two tasks"
+                f" use. Found {name!r}, under which no shared trainable parameter lies. Name one of"
+                f" the shared: {', '.join(shared) or 'there are none'}."
             )
         return layer
 
+    def identity(self, parameters: Sequence[Parameter]) -> list[str]:
+        """Names and shapes of parameters: what averages of their gradients belong to."""
+        return [f"{self.names[parameter]} {tuple(parameter.shape)}" for parameter in parameters]
+
     def describe(self) -> str:
         """One line for people: how many parameters are shared, in which part, and each head's."""
-        names = [self.names[self._index[parameter]].split(".")[:-1] for parameter in self.shared]
+        names = [self.names[parameter].split(".")[:-1] for parameter in self.shared]
         common = [words[0] for words in zip(*names, strict=False) if len(set(words)) == 1]
         parts = [".".join(common)] if common else dict.fromkeys(name[0] for name in names if name)
         place = f" in {', '.join(parts)}" if parts else ""
         heads = ", ".join(
-            f"{task} {_size(own)}" for task, own in zip(self.tasks, self.own, strict=True)
+            f"{task} {_size(parameters)}"
+            for task, parameters in zip(self.tasks, self.task_specific, strict=True)
         )
         return f"shared: {_size(self.shared)}{place}; heads: {heads}"
 
-    def _indices(self, given: Sequence[Parameter]) -> set[int]:
-        trainable = [parameter for parameter in given if parameter.requires_grad]
-        foreign = [tuple(p.shape) for p in trainable if p not in self._index]
-        if foreign:
-            raise ValueError(
-                "`shared_parameters()` should name parameters of the module. Found others, such as"
-                f" one of shape {foreign[0]}."
-            )
-        return {self._index[parameter] for parameter in trainable}
+    def _read_parameters(self) -> None:
+        """Take over what the module has: layers may have been added, frozen or thawed."""
+        before = {parameter: column for column, parameter in enumerate(self.names)}
+        self.names = {parameter: name for name, parameter in self._module.named_parameters()}
+        self._trainable = [parameter.requires_grad for parameter in self.names]
+        seen = torch.zeros(len(self.tasks) + 1, len(self.names), dtype=torch.bool)
+        for column, parameter in enumerate(self.names):
+            if parameter in before:
+                seen[:, column] = self._seen[:, before[parameter]]
+        self._seen = seen
+        self._usages.clear()
+        self._columns = {parameter: column for column, parameter in enumerate(self.names)}
+        self.parameters = [parameter for parameter in self.names if parameter.requires_grad]
+
+    def _signature(self, reached: Reach, present: Sequence[int]) -> Signature:
+        """The tasks and the identities of the parameters that each of them reaches."""
+        groups = (reached.shared, *reached.own)
+        # Inputs that require gradients are leaves too, and new ones in every batch.
+        leaves = (tuple(id(p) for p in group if isinstance(p, Parameter)) for group in groups)
+        return (tuple(present), *leaves)
 
     def _mark(self, row: int, leaves: Sequence[Tensor]) -> None:
         for leaf in leaves:
-            column = self._index.get(leaf)  # type: ignore[call-overload]
+            column = self._columns.get(leaf)  # type: ignore[call-overload]
             if column is not None:
                 self._seen[row, column] = True
 
     def _assign(self) -> None:
+        trainable = torch.tensor(self._trainable, dtype=torch.bool)
         tasks = self._seen[:-1]
-        if self._given is None:
-            shared = self._seen[-1] | (tasks.sum(0) > 1)
-        else:
-            shared = torch.tensor([i in self._given for i in range(len(self.parameters))])
-        self.shared = self._pick(shared)
+        shared = self._seen[-1] | (tasks.sum(0) > 1)
+        if self._given is not None:
+            shared = torch.zeros_like(trainable)
+            shared[self._columns_of(self._given())] = True
+        self.shared = self._pick(shared & trainable)
         # What several tasks use but the user does not count as shared is trained by each of them.
-        self.own = [self._pick((row | self._seen[-1]) & ~shared) for row in tasks]
+        self.task_specific = [
+            self._pick((row | self._seen[-1]) & ~shared & trainable) for row in tasks
+        ]
+
+    def _columns_of(self, given: Sequence[Parameter]) -> list[int]:
+        foreign = [tuple(p.shape) for p in given if p not in self._columns and p.requires_grad]
+        if foreign:
+            raise ValueError(
+                "`shared_parameters()` should return parameters of the module. Found others, such"
+                f" as one of shape {foreign[0]}. Return a part of `self.parameters()`."
+            )
+        return [self._columns[parameter] for parameter in given if parameter in self._columns]
 
     def _pick(self, mask: Tensor) -> list[Parameter]:
-        return [self.parameters[index] for index in mask.nonzero().flatten().tolist()]
+        parameters = list(self.names)
+        return [parameters[column] for column in mask.nonzero().flatten().tolist()]
 
 
 def _size(parameters: Sequence[Parameter]) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from lightning_mtl.engine.gradients import Gradients, filled, wide
+from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, zeros_for_none
 from lightning_mtl.engine.graph import Cut
 
 Cotangent = Float[Tensor, ""]
@@ -28,7 +28,7 @@ class TaskBackward(ABC):
     @property
     @abstractmethod
     def heads(self) -> list[Gradients]:
-        """For each task the gradients of its own parameters."""
+        """For each task the gradients of the parameters that only this task uses."""
 
     @abstractmethod
     def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
@@ -37,7 +37,7 @@ class TaskBackward(ABC):
     def each_row(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> Iterator[Gradients]:
         """As `passes`, with zeros for what a task does not reach; holds on to none of them."""
         # A generator of our own would keep the last row alive while the next one is computed.
-        return map(partial(filled, likes=inputs), self.passes(inputs, keep_graph))
+        return map(partial(zeros_for_none, likes=inputs), self.passes(inputs, keep_graph))
 
     def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
         """As `each_row`, all at once."""
@@ -57,14 +57,14 @@ class TaskBackward(ABC):
                     f" computed from. Found one of shape {tuple(feature.shape)} that none of them"
                     " reaches. Keep the tensor that the heads receive, anew in every step."
                 )
-        return [filled(gradients, features) for gradients in passes]
+        return [zeros_for_none(gradients, features) for gradients in passes]
 
     @abstractmethod
     def feature_rows(self) -> list[Gradients]:
         """For each task its gradients where its head leaves the trunk."""
 
     @abstractmethod
-    def descend(self, weights: Weights) -> None:
+    def backward_weighted(self, weights: Weights) -> None:
         """Accumulate the weighted sum of the task gradients into the trunk, in one pass."""
 
 
@@ -74,7 +74,7 @@ class CutBackward(TaskBackward):
     Args:
         roots: where the K task losses start.
         cut: where they enter the trunk.
-        own: for each task, its own parameters.
+        task_specific: for each task, the parameters that only this task uses.
         cotangent: what the backward pass starts with: the loss scale over the number of
             accumulated batches.
         keep_graph: whether the heads will be differentiated again.
@@ -84,7 +84,7 @@ class CutBackward(TaskBackward):
         self,
         roots: Sequence[GradientEdge],
         cut: Cut,
-        own: Sequence[Sequence[Tensor]],
+        task_specific: Sequence[Sequence[Tensor]],
         cotangent: Cotangent,
         keep_graph: bool = False,
     ) -> None:
@@ -93,19 +93,19 @@ class CutBackward(TaskBackward):
         self._edges = list(index.values())
         self._heads: list[Gradients] = []
         self._features: list[list[Tensor | None]] = []
-        for root, edges, parameters in zip(roots, cut.edges, own, strict=True):
+        for root, edges, parameters in zip(roots, cut.edges, task_specific, strict=True):
             gradients = _grad([root], [cotangent], [*edges, *parameters], keep_graph)
             entered = {(e.node, e.output_nr): g for e, g in zip(edges, gradients, strict=False)}
             self._features.append([entered.get(key) for key in index])
-            self._heads.append(filled(gradients[len(edges) :], parameters))
+            self._heads.append(zeros_for_none(gradients[len(edges) :], parameters))
 
     @property
     def heads(self) -> list[Gradients]:
-        """Known since the start."""
+        """Gradients of the task-specific parameters, computed in the constructor."""
         return self._heads
 
     def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
-        """K passes from the cut."""
+        """K backward passes through the trunk, each from where a head leaves it."""
         for task, features in enumerate(self._features):
             last = task == len(self._features) - 1
             reached = [(e, g) for e, g in zip(self._edges, features, strict=True) if g is not None]
@@ -113,18 +113,18 @@ class CutBackward(TaskBackward):
             yield _grad(edges, cotangents, inputs, keep_graph or not last)
 
     def feature_rows(self) -> list[Gradients]:
-        """The gradients at the cut."""
+        """For each task its gradients at the cut, where its head leaves the trunk."""
         columns = list(zip(*self._features, strict=True))
         likes = [next(g for g in column if g is not None) for column in columns]
-        return [filled(row, likes) for row in self._features]
+        return [zeros_for_none(row, likes) for row in self._features]
 
-    def descend(self, weights: Weights) -> None:
-        """One pass from the cut."""
+    def backward_weighted(self, weights: Weights) -> None:
+        """One backward pass through the trunk, from the weighted gradients at the cut."""
         combined = []
         for column in zip(*self._features, strict=True):
             reached = [(g, w) for g, w in zip(column, weights, strict=True) if g is not None]
             # Summed in float32 at least: a weight rounded to bfloat16 is not the weight we log.
-            total = sum(g.to(wide(g)) * w for g, w in reached)
+            total = sum(g.to(accumulation_dtype(g)) * w for g, w in reached)
             combined.append(torch.as_tensor(total).to(reached[0][0].dtype))
         if combined:
             torch.autograd.backward(self._edges, combined)
@@ -137,7 +137,7 @@ class RootBackward(TaskBackward):
 
     Args:
         roots: where the K task losses start.
-        own: for each task, its own parameters.
+        task_specific: for each task, the parameters that only this task uses.
         shared: the parameters of the trunk.
         cotangent: see `CutBackward`.
     """
@@ -145,26 +145,26 @@ class RootBackward(TaskBackward):
     def __init__(
         self,
         roots: Sequence[GradientEdge],
-        own: Sequence[Sequence[Tensor]],
+        task_specific: Sequence[Sequence[Tensor]],
         shared: Sequence[Tensor],
         cotangent: Cotangent,
     ) -> None:
         self._roots = roots
-        self._own = own
+        self._task_specific = task_specific
         self._shared = shared
         self._cotangent = cotangent
         self._heads: list[Gradients] | None = None
 
     @property
     def heads(self) -> list[Gradients]:
-        """From the passes for the trunk, or from passes of their own."""
+        """Gradients of the task-specific parameters; costs K passes unless `passes` has run."""
         if self._heads is None:
             list(self.passes([], keep_graph=True))
         assert self._heads is not None
         return self._heads
 
     def passes(self, inputs: Sequence[Tensor], keep_graph: bool) -> Iterator[Partial]:
-        """K passes from the losses; the heads are known after the last one."""
+        """K backward passes from the losses; the last one completes the gradients of the heads."""
         heads: list[Gradients] = []
         for task in range(len(self._roots)):
             yield self._pass(task, inputs, keep_graph or task < len(self._roots) - 1, heads)
@@ -174,27 +174,28 @@ class RootBackward(TaskBackward):
     def _pass(
         self, task: int, inputs: Sequence[Tensor], keep_graph: bool, heads: list[Gradients]
     ) -> Partial:
-        own = self._own[task] if self._heads is None else []
-        wanted = [*inputs, *own]
+        parameters = self._task_specific[task] if self._heads is None else []
+        wanted = [*inputs, *parameters]
         gradients = _grad([self._roots[task]], [self._cotangent], wanted, keep_graph)
-        heads.append(filled(gradients[len(inputs) :], own))
+        heads.append(zeros_for_none(gradients[len(inputs) :], parameters))
         return gradients[: len(inputs)]
 
     def feature_rows(self) -> list[Gradients]:
-        """Refused.
+        """Refuse, since nothing in the graph says where the shared features are.
 
         Raises:
-            ValueError: always; nothing says where the shared features are.
+            ValueError: always.
         """
         raise ValueError(
-            "The shared features could not be found in the graph: some of them are computed from"
-            " others, as the stages of an encoder with skip connections are, or a head uses a"
-            " parameter of the trunk. Pass what the heads receive through"
-            " `lightning_mtl.join_features`, or override `shared_features()`."
+            "The heads should leave the trunk at tensors that are not computed from one another."
+            " Found a graph where they do, as the stages of an encoder with skip connections are,"
+            " or a head that uses a parameter of the trunk, so that the shared features are not"
+            " known. Pass what the heads receive through `lightning_mtl.join_features`, or override"
+            " `shared_features()`."
         )
 
-    def descend(self, weights: Weights) -> None:
-        """One pass from the losses, for the trunk only."""
+    def backward_weighted(self, weights: Weights) -> None:
+        """One backward pass from the weighted losses, for the shared parameters only."""
         cotangents = [self._cotangent * weight.to(self._cotangent) for weight in weights]
         if self._roots and self._shared:
             torch.autograd.backward(list(self._roots), cotangents, inputs=list(self._shared))
@@ -206,7 +207,10 @@ def _grad(
     inputs: Sequence[Any],
     keep_graph: bool,
 ) -> Partial:
-    """As `torch.autograd.grad`, with `None` for what is not reached, and nothing for nothing."""
+    """`torch.autograd.grad` of several outputs.
+
+    Returns `None` for unreachable inputs, and an empty tuple if there are no inputs.
+    """
     if not inputs or not outputs:
         return (None,) * len(inputs)
     return torch.autograd.grad(

@@ -32,23 +32,23 @@ class Noise(NamedTuple):
     trace: Float[Tensor, " k"]
 
 
-def noise_between_parts(
-    mean: Float[Tensor, "k k"], within: Float[Tensor, "k k"], parts: int, samples: float
+def noise_between_sub_batches(
+    mean: Float[Tensor, "k k"], within: Float[Tensor, "k k"], count: int, samples: float
 ) -> Noise:
-    """From the parts of one step.
+    """Signal and noise from the sub-batches of one step.
 
     Args:
         mean: A, the Gramian of the mean gradients.
-        within: B, the mean Gramian of the parts.
-        parts: at least 2.
-        samples: in each part.
+        within: B, the mean Gramian of the sub-batches.
+        count: how many sub-batches there are, at least 2.
+        samples: in each sub-batch.
     """
-    signal = unbiased_gramian(mean, within, parts)
-    return Noise(signal, (within - signal) / parts, noise_trace(mean, within, parts, samples))
+    signal = unbiased_gramian(mean, within, count)
+    return Noise(signal, (within - signal) / count, noise_trace(mean, within, count, samples))
 
 
 def noise_between_steps(now: list[Gradients], before: list[Gradients], samples: float) -> Noise:
-    """From the gradients of two steps, each in one part of `samples` samples."""
+    """Signal and noise from the gradients of two steps, each of one batch of `samples` samples."""
     # The Gramian of all their rows has both steps and the products between them.
     both = gramian([*now, *before]).cpu().double()
     count = len(now)

@@ -10,9 +10,10 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
-from lightning_mtl.engine.gradients import Gradients, add, gramian, wide
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, add, gramian
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import check_whole_parameters
+from lightning_mtl.engine.window import select_block
 from lightning_mtl.linalg.gradient_noise import (
     cosines,
     gradient_to_noise,
@@ -25,17 +26,17 @@ from lightning_mtl.monitors.noise_averages import (
     Noise,
     NoiseAverages,
     agreement,
-    noise_between_parts,
     noise_between_steps,
+    noise_between_sub_batches,
 )
 
 
 class GradientNoiseMonitor(L.Callback):
     r"""Measures the gradients of the tasks on the shared parameters, under any weighting or none.
 
-    Independent parts of the data, ranks and the micro-batches of an accumulation window, tell noise
-    from signal (see `lightning_mtl.linalg.gradient_noise`). Where there is only one part, the
-    previous measured step is the other one. Numerators and denominators are averaged over
+    Independent sub-batches, the micro-batches of all ranks in an accumulation window, tell noise
+    from signal (see `lightning_mtl.linalg.gradient_noise`). Where there is only one, it is compared
+    with the previous measured step. Numerators and denominators are averaged over
     measurements before they are divided. The run itself is not changed: the same parameters to the
     bit.
 
@@ -62,7 +63,7 @@ class GradientNoiseMonitor(L.Callback):
     the last group are compared.
 
     Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
-    of K P gradients if there is only one part. One host sync.
+    of K P gradients if there is only one sub-batch. One host sync.
 
     Args:
         every_n_steps: how often to measure, in optimizer steps.
@@ -80,8 +81,8 @@ class GradientNoiseMonitor(L.Callback):
         self.history: dict[str, list[float]] = {}
         self._samples = 0.0
         self._rows: dict[int, Gradients] = {}
-        self._parts: Tensor | None = None
-        self._seen = 0
+        self._products: Tensor | None = None
+        self._measured = 0
         self._shared: list[int] = []
         self._previous: dict[tuple[int, ...], list[Gradients]] = {}
         self._cosines: tuple[list[str], list[list[float]]] | None = None
@@ -95,12 +96,12 @@ class GradientNoiseMonitor(L.Callback):
             )
         check_whole_parameters(type(self).__name__, trainer.strategy)
         if stage == "fit":
-            pl_module.observers.append(self)
+            pl_module._multi_task.observers.append(self)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Stop looking."""
-        if isinstance(pl_module, MultiTaskModule) and self in pl_module.observers:
-            pl_module.observers.remove(self)
+        if isinstance(pl_module, MultiTaskModule) and self in pl_module._multi_task.observers:
+            pl_module._multi_task.observers.remove(self)
 
     def on_train_batch_start(  # noqa: D102
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -113,71 +114,74 @@ class GradientNoiseMonitor(L.Callback):
         """Forget what an interrupted epoch had accumulated, as Lightning does."""
         self._forget()
 
-    def observe(self, step: Step) -> None:
-        """Differentiate one micro-batch's tasks on the side."""
-        shared = step.partition.shared
-        if step.number % self.every_n_steps or not shared:
+    def observe(self, micro_batch: MicroBatch) -> None:
+        """Differentiate one micro-batch's tasks on the side. Called before its backward pass."""
+        shared = micro_batch.partition.shared
+        if micro_batch.number % self.every_n_steps or not shared:
             return
-        if self._shared != (now := [id(parameter) for parameter in shared]):
-            # More turned out to be shared: what was seen before has other parameters.
+        parameters = [id(parameter) for parameter in shared]
+        if self._shared != parameters:
+            # More turned out to be shared: what was measured before has other parameters.
             self._forget()
-            self._shared, self._previous = now, {}
-        size = len(step.partition.tasks)
-        part = shared[0].new_zeros(size, size, dtype=wide(shared[0]))
+            self._shared, self._previous = parameters, {}
+        rows: list[Gradients] = []
         # A group of tasks whose turn it is may be absent from this rank.
-        rows = step.look().rows(shared, keep_graph=True) if step.local else []
-        for i, task in enumerate(step.local):
-            self._rows[task] = add(self._rows.get(task), rows[i])
+        if micro_batch.local:
+            rows = micro_batch.differentiate_heads_unscaled().rows(shared, keep_graph=True)
+        for task, row in zip(micro_batch.local, rows, strict=True):
+            self._rows[task] = add(self._rows.get(task), row)
+        size, dtype = len(micro_batch.partition.tasks), accumulation_dtype(shared[0])
+        products = shared[0].new_zeros(size, size, dtype=dtype)
         if rows:
-            index = torch.tensor(step.local)
-            part[index[:, None], index] = gramian(rows).to(part)
-        self._parts = part if self._parts is None else self._parts + part
-        self._seen += 1
+            products = micro_batch.scatter_to_all_tasks(gramian(rows)).to(products)
+        self._products = products if self._products is None else self._products + products
+        self._measured += 1
 
-    def conclude(self, step: Step) -> dict[str, Tensor]:
-        """Turn what was seen of the window into numbers to log."""
-        if self._parts is None or self._seen != step.window.length:
+    def conclude(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
+        """Turn what was measured of the window into numbers to log. Called at its end."""
+        window, tasks = micro_batch.window, micro_batch.partition.tasks
+        if self._products is None or self._measured != window.length:
             self._forget()
             return {}
-        parts = step.window.length * world_size()
-        counts = step.window.counts.tolist()
-        # A task that some part lacks says nothing about the noise between parts.
-        whole = [task for task, n in zip(step.window.tasks, counts, strict=True) if n == parts]
-        sums = [sum_gradients_over_ranks(self._rows[task]) for task in whole]
-        within = sum_over_ranks(self._parts).cpu().double() / parts
+        count = window.length * world_size()
+        # A task that some sub-batch lacks says nothing about the noise between sub-batches.
+        pairs = zip(window.tasks, window.counts.tolist(), strict=True)
+        everywhere = [task for task, batches in pairs if batches == count]
+        sums = [sum_gradients_over_ranks(self._rows[task]) for task in everywhere]
+        within = sum_over_ranks(self._products).cpu().double() / count
         self._forget()
-        if not whole:
+        if not everywhere:
             return {}
-        index = torch.tensor(whole)
-        within = within[index[:, None], index]
-        mean = gramian(sums).cpu().double() / parts**2
-        noise = self._compare(whole, sums, mean, within, parts)
+        within = select_block(within, everywhere)
+        mean = gramian(sums).cpu().double() / count**2
+        noise = self._compare(everywhere, sums, mean, within, count)
         if noise is not None:
-            self.averages.learn(len(step.partition.tasks), whole, noise)
-        tasks = [step.partition.tasks[task] for task in whole]
-        weights = torch.stack([step.window.applied[task].cpu().double() for task in whole])
-        return self._report(tasks, mean, weights, self.averages.read(whole), step.number)
+            self.averages.learn(len(tasks), everywhere, noise)
+        names = [tasks[task] for task in everywhere]
+        weights = torch.stack([window.applied[task].cpu().double() for task in everywhere])
+        average = self.averages.read(everywhere)
+        return self._report(names, mean, weights, average, micro_batch.number)
 
     def _forget(self) -> None:
-        self._rows, self._parts, self._seen = {}, None, 0
+        self._rows, self._products, self._measured = {}, None, 0
 
     def _compare(
         self,
-        whole: list[int],
+        tasks: list[int],
         sums: list[Gradients],
         mean: Tensor,
         within: Tensor,
-        parts: int,
+        count: int,
     ) -> Noise | None:
-        """Signal and noise of one step; with one part, against the previous measured step."""
-        if parts > 1:
-            return noise_between_parts(mean, within, parts, self._samples)
-        previous = self._previous.get(tuple(whole))
+        """Signal and noise of one step; with one sub-batch, against the previous measured step."""
+        if count > 1:
+            return noise_between_sub_batches(mean, within, count, self._samples)
+        previous = self._previous.get(tuple(tasks))
         # Groups of tasks that take turns are kept side by side; never two gradients of one task.
         self._previous = {
-            key: rows for key, rows in self._previous.items() if not set(key) & set(whole)
+            key: rows for key, rows in self._previous.items() if not set(key) & set(tasks)
         }
-        self._previous[tuple(whole)] = sums
+        self._previous[tuple(tasks)] = sums
         return None if previous is None else noise_between_steps(sums, previous, self._samples)
 
     def _report(

@@ -5,9 +5,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.linalg import resolution, unit_rows
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 Scale = Literal["min", "median", "rmse"]
 
@@ -30,25 +32,16 @@ class AlignedMTL(GramianWeighting):
     Args:
         scale: λ: the smallest eigenvalue (`"min"`, the paper), the (lower) median, or the mean
             (`"rmse"`, the authors' code).
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         scale: Scale = "min",
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
-        if scale not in get_args(Scale):
-            raise ValueError(
-                f"`AlignedMTL(scale=)` should be one of {get_args(Scale)}. Found {scale!r}."
-            )
+        super().__init__(**measurement)
+        check_choice(type(self).__name__, "scale", scale, get_args(Scale))
         self.scale = scale
 
     def weights(

@@ -5,9 +5,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.linalg import max_min_in_ball
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 Rescale = Literal["none", "quadratic", "linear"]
 
@@ -34,28 +36,19 @@ class CAGrad(GramianWeighting):
     Args:
         c: in [0, 1) by the paper's theory; 0.4 in its NYUv2 runs.
         rescale: `"none"`, or divide by 1 + c² (`"quadratic"`) or 1 + c (`"linear"`).
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         c: float = 0.4,
         rescale: Rescale = "none",
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if c < 0:
             raise ValueError(f"`CAGrad(c=)` should not be negative. Found {c}.")
-        if rescale not in get_args(Rescale):
-            raise ValueError(
-                f"`CAGrad(rescale=)` should be one of {get_args(Rescale)}. Found {rescale!r}."
-            )
+        check_choice(type(self).__name__, "rescale", rescale, get_args(Rescale))
         self.c = c
         self.rescale = rescale
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lightning_mtl.engine.gradients import weighted_sum
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
-from lightning_mtl.weightings.memory.task_vectors import kept_rows
 
 
 class DBMTL(JacobianWeighting):
@@ -36,7 +35,6 @@ class DBMTL(JacobianWeighting):
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
     positive_losses: ClassVar[bool] = True
-    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
 
     def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
         super().__init__()
@@ -47,15 +45,17 @@ class DBMTL(JacobianWeighting):
             )
         self.beta = beta
         self.beta_sigma = beta_sigma
+        self._average = self.memory.per_parameter("average")
+        self._steps = self.memory.per_task("steps", measured=True)
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """α Σ ĝ / ||ĝ||."""
         there = losses > 0
-        steps = self.state.read("steps", losses) + there
-        self.state.write("steps", steps)
-        average, _ = kept_rows(self.state, "average", jacobian)
+        steps = self._steps.read(losses) + there
+        self._steps.write(steps)
+        average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)
         rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * there
         # ∇ log L_k = g_k / L_k, without a copy of it.
         shares = (rate / torch.where(there, losses, 1.0)).to(jacobian)

@@ -37,32 +37,36 @@ class DWA(LossWeighting):
         if temperature <= 0:
             raise ValueError(f"`DWA(temperature=)` should be positive. Found {temperature}.")
         self.temperature = temperature
+        nan = float("nan")
+        self._sum = self.memory.per_task("sum")
+        self._steps = self.memory.per_task("steps")
+        self._last = self.memory.per_task("last", initial=nan)
+        self._before_last = self.memory.per_task("before_last", initial=nan)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """From the last two epochs' means; a task without them counts as unchanged, r = 1."""
-        nan = float("nan")
-        ratio = self.state.read("last", losses, nan) / self.state.read("before_last", losses, nan)
+        ratio = self._last.read(losses) / self._before_last.read(losses)
         ratio = torch.where(torch.isfinite(ratio), ratio, torch.ones_like(ratio))
         return len(losses) * torch.softmax(ratio / self.temperature, 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add to this epoch's means."""
-        self.state.write("sum", self.state.read("sum", losses) + losses)
-        self.state.write("steps", self.state.read("steps", losses) + (losses > 0))
+        self._sum.write(self._sum.read(losses) + losses)
+        self._steps.write(self._steps.read(losses) + (losses > 0))
 
     def end_epoch(self) -> None:
         """Shift the history by one epoch; a task that did not occur keeps its own."""
-        tensors = self.state.tensors
-        if "sum" not in tensors:
+        sums = self._sum.values
+        if sums is None:
             return
-        seen = tensors["steps"] > 0
-        mean = tensors["sum"] / tensors["steps"].clamp(min=1)
-        nan = torch.full_like(mean, float("nan"))
-        last, before_last = tensors.get("last", nan), tensors.get("before_last", nan)
-        tensors["before_last"] = torch.where(seen, last, before_last)
-        tensors["last"] = torch.where(seen, mean, last)
-        tensors["sum"] = torch.zeros_like(mean)
-        tensors["steps"] = torch.zeros_like(mean)
+        steps, last, before_last = (
+            entry.read(sums) for entry in (self._steps, self._last, self._before_last)
+        )
+        occurred = steps > 0
+        self._before_last.write(torch.where(occurred, last, before_last))
+        self._last.write(torch.where(occurred, sums / steps.clamp(min=1), last))
+        self._sum.write(torch.zeros_like(sums))
+        self._steps.write(torch.zeros_like(sums))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shift the history."""

@@ -1,17 +1,27 @@
 """Dynamic task prioritisation."""
 
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
 import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.tasks.task import Task
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
 SMALLEST = 1e-6
 """What an indicator of zero counts as: its logarithm has to be finite."""
+
+
+@runtime_checkable
+class _HasTasks(Protocol):
+    """A module whose tasks have primary metrics, as `DensePrediction` is one."""
+
+    tasks: Mapping[str, Task]
 
 
 class DynamicTaskPriority(LossWeighting):
@@ -53,6 +63,8 @@ class DynamicTaskPriority(LossWeighting):
         self.gamma = gamma
         self.alpha = alpha
         self.indicators = indicators
+        self._indicator = self.memory.per_task("indicator", initial=float("nan"))
+        self._first = self.memory.per_task("first", initial=float("nan"))
         self._sources = dict(indicators or {})
         self._errors: set[str] = set()
 
@@ -65,7 +77,7 @@ class DynamicTaskPriority(LossWeighting):
         super().setup(trainer, pl_module, stage)
         if self.indicators is not None:
             return
-        if not isinstance(pl_module, DensePrediction):
+        if not isinstance(pl_module, _HasTasks):
             raise ValueError(
                 "`DynamicTaskPriority` needs to know how well each task performs: `indicators`, or"
                 " a `DensePrediction`, whose tasks have primary metrics. Found"
@@ -80,7 +92,7 @@ class DynamicTaskPriority(LossWeighting):
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """-(1 - κ)^γ log κ."""
         self._check_names(self._sources)
-        average = self.state.read("indicator", losses, float("nan"))
+        average = self._indicator.read(losses)
         kappa = average.clamp(min=SMALLEST, max=1.0)
         focal = -((1 - kappa) ** self.gamma) * kappa.log()
         return torch.where(torch.isnan(average), torch.ones_like(focal), focal)
@@ -102,24 +114,24 @@ class DynamicTaskPriority(LossWeighting):
                     "`DynamicTaskPriority` needs an indicator in (0, 1] of each task. Found"
                     f" {value} for `{task}`. Choose a metric that grows from 0 to 1."
                 )
-        average = self._entries("indicator", len(tasks))
+        average = self._indicator.read(torch.empty(len(tasks))).clone()
         for task, value in indicators.items():
             index = tasks.index(task)
             old = torch.where(torch.isnan(average[index]), value, average[index])
             average[index] = self.alpha * value + (1 - self.alpha) * old
-        self.state.tensors["indicator"] = average
+        self._indicator.write(average)
 
     def relative(self, errors: dict[str, float]) -> dict[str, float]:
         """Indicators e_1 / (e_1 + e) of metrics e of which less is better; e_1 is the first e."""
         tasks = self.tasks or tuple(self._sources)
-        first = self._entries("first", len(tasks))
+        first = self._first.read(torch.empty(len(tasks))).clone()
         indicators = {}
         for task, error in errors.items():
             index = tasks.index(task)
             first[index] = torch.where(torch.isnan(first[index]), error, first[index])
-            known = float(first[index])
-            indicators[task] = known / (known + error) if known + error else 1.0
-        self.state.tensors["first"] = first
+            reference = float(first[index])
+            indicators[task] = reference / (reference + error) if reference + error else 1.0
+        self._first.write(first)
         return indicators
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -163,7 +175,3 @@ class DynamicTaskPriority(LossWeighting):
                 f"`DynamicTaskPriority` needs an indicator of tasks among {list(tasks)}. Found"
                 f" {unknown}. Correct the names in `indicators`."
             )
-
-    def _entries(self, name: str, count: int) -> Tensor:
-        unseen = torch.full((count,), float("nan"))
-        return self.state.tensors.get(name, unseen).clone()

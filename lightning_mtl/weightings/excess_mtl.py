@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.engine.gradients import weighted_sum
+from lightning_mtl.engine.jacobian import columns
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
-from lightning_mtl.weightings.memory.task_vectors import columns, kept_rows
 
 
 class ExcessMTL(JacobianWeighting):
@@ -35,7 +35,6 @@ class ExcessMTL(JacobianWeighting):
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of summed squares"
-    measured: ClassVar[tuple[str, ...]] = ("squares", "squares_written", "steps", "initial")
 
     def __init__(self, eta: float = 1.0, warmup_steps: int = 1) -> None:
         super().__init__()
@@ -46,12 +45,16 @@ class ExcessMTL(JacobianWeighting):
             )
         self.eta = eta
         self.warmup_steps = warmup_steps
+        self._squares = self.memory.per_parameter("squares")
+        self._steps = self.memory.per_task("steps", measured=True)
+        self._initial = self.memory.per_task("initial", measured=True)
+        self._logits = self.memory.per_task("logits")
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """αᵀJ, with the moved α."""
-        rows, _ = kept_rows(self.state, "squares", jacobian)
+        rows = self._squares.rows(len(jacobian), jacobian.shape[1], jacobian)
         pairs = zip(jacobian, rows, strict=True)
         excess = torch.stack([_excess(gradient, squares) for gradient, squares in pairs])
         self.applied = self._move(excess).to(jacobian)
@@ -59,16 +62,17 @@ class ExcessMTL(JacobianWeighting):
 
     def _move(self, excess: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """One step of α, or of the warm-up's mean."""
-        steps = self.state.read("steps", excess) + 1
+        steps = self._steps.read(excess) + 1
         warm = steps <= self.warmup_steps
-        initial = self.state.read("initial", excess)
+        initial = self._initial.read(excess)
         initial = torch.where(warm, initial + (excess - initial) / steps, initial)
-        logits = self.state.read("logits", excess)
+        logits = self._logits.read(excess)
         relative = excess / torch.where(initial > 0, initial, torch.inf)
         moved = torch.where(warm, logits, logits + self.eta * relative)
         moved = moved - moved.max()
-        for name, new in (("steps", steps), ("initial", initial), ("logits", moved)):
-            self.state.write(name, new)
+        self._steps.write(steps)
+        self._initial.write(initial)
+        self._logits.write(moved)
         return torch.softmax(moved, 0)
 
 

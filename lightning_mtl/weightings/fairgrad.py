@@ -2,9 +2,10 @@
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import fair_weights
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 
 class FairGrad(GramianWeighting):
@@ -27,35 +28,30 @@ class FairGrad(GramianWeighting):
 
     Args:
         alpha: α > 0; 2 in the paper's NYUv2 runs.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         alpha: float = 1.0,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if alpha <= 0:
             raise ValueError(
                 f"`FairGrad(alpha=)` should be positive. Found {alpha}. Its limit at 0 is the mean."
             )
         self.alpha = alpha
+        self._lifted_steps = self.memory.single("lifted_steps")
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The solution of G w = w^{-1/α}."""
         weights, lifted = fair_weights(gramian, self.alpha)
-        self.state.count("lifted_steps", lifted)
+        self._lifted_steps.count(lifted)
         return weights
 
     def logs(self) -> dict[str, Tensor]:
         """In how many steps the problem had no solution and an eigenvalue was lifted."""
-        return self.state.known("lifted_steps")
+        return self._lifted_steps.logs()

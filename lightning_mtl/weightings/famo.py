@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_mtl.distributed import sum_over_ranks
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
-from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.memory.adam import Adam
 from lightning_mtl.weightings.replay import RandomState, replay
 
 
@@ -48,18 +48,22 @@ class FAMO(LossWeighting):
         super().__init__()
         self.lr = lr
         self.gamma = gamma
+        self._logits = self.memory.per_task("logits")
+        self._adam = Adam(self.memory)
         self._window: list[tuple[Any, RandomState]] = []
         self._start: RandomState | None = None
         self._before: Float[Tensor, " K"] | None = None
+        self._tasks: list[int] = []
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The weights c z / L, which are softmax(ξ - log L); 0 for a loss of zero."""
-        logits = self.state.read("logits", losses) - _logarithms(losses)
+        logits = self._logits.read(losses) - _logarithms(losses)
         return _softmax(logits, losses > 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Remember the losses before the step."""
         self._before = losses
+        self._tasks = self.memory.present(len(losses))
 
     def learn(self, before: Float[Tensor, " K"], after: Float[Tensor, " K"]) -> None:
         """Move ξ by what one optimizer step has changed.
@@ -71,10 +75,10 @@ class FAMO(LossWeighting):
         # A step that diverges teaches nothing, and must not be remembered for ever.
         known = (before > 0) & (after > 0) & torch.isfinite(after)
         change = torch.where(known, _logarithms(before) - _logarithms(after), 0.0)
-        logits = self.state.read("logits", before)
+        logits = self._logits.read(before)
         shares = _softmax(logits, known)
         gradient = shares * (change - shares @ change) + self.gamma * logits
-        self.state.write("logits", logits - adam(self.state, gradient, self.lr, moving=known))
+        self._logits.write(logits - self._adam.step(gradient, self.lr, moving=known))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted epoch had accumulated."""
@@ -108,7 +112,8 @@ class FAMO(LossWeighting):
                 sums[1, index] += 1
         total, count = sum_over_ranks(sums)
         after = total / count.clamp(min=1)
-        self.learn(before, torch.stack([after[task] for task in self.state.present or ()]))
+        with self.memory.of(self._tasks):
+            self.learn(before, torch.stack([after[task] for task in self._tasks]))
 
 
 def _logarithms(losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

@@ -31,7 +31,7 @@ class FixedWeighting(LossWeighting):
         if set(tasks) != set(self.given):
             raise ValueError(
                 f"`FixedWeighting(weights=)` should name the tasks {sorted(tasks)}. Found"
-                f" {sorted(self.given)}."
+                f" {sorted(self.given)}. Give each task one weight."
             )
-        present = range(len(tasks)) if self.state.present is None else self.state.present
+        present = self.memory.present(len(losses))
         return losses.new_tensor([self.given[tasks[index]] for index in present])

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.engine.jacobian import columns
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
-from lightning_mtl.weightings.memory.random_stream import draw_seed
-from lightning_mtl.weightings.memory.task_vectors import columns
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 
 class GradDrop(JacobianWeighting):
@@ -41,13 +41,14 @@ class GradDrop(JacobianWeighting):
             raise ValueError(f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}.")
         self.leak = leak
         self.seed = seed
+        self._stream = RandomStream(self.memory, seed)
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """Σ_k (leak + (1 - leak) M_k) g_k."""
         # Drawn where the gradients are: P numbers are too many to send.
-        generator = torch.Generator(jacobian.device).manual_seed(draw_seed(self.state, self.seed))
+        generator = torch.Generator(jacobian.device).manual_seed(self._stream.draw_seed())
         direction = torch.empty_like(jacobian[0])
         for rows, into in columns(jacobian, direction):
             into.uniform_(generator=generator)

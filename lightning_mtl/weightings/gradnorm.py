@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.engine.gradients import norms
-from lightning_mtl.engine.micro_batch import Step
-from lightning_mtl.engine.places import measure
+from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.places import SharedLayer
 from lightning_mtl.weightings.bases.weighting import Weighting
-from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.memory.adam import Adam
 
 SMALLEST = 1e-3
 """Weights are kept at least this large; smaller than one Adam step, larger than rounding."""
@@ -67,10 +67,14 @@ class GradNorm(Weighting):
         self.layer = layer
         self.initial_loss = initial_loss
         self.theoretical_losses = theoretical_losses
+        self.place = SharedLayer(layer)
+        self._weights = self.memory.per_task("weights", initial=1.0)
+        self._first = self.memory.per_task("initial", initial=math.nan)
+        self._adam = Adam(self.memory)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """w(t), rescaled to sum to the number of tasks present."""
-        weights = self.state.read("weights", losses, 1.0)
+        weights = self._weights.read(losses)
         return weights * (len(weights) / weights.sum())
 
     def update(self, losses: Float[Tensor, " K"], norms: Float[Tensor, " K"]) -> None:
@@ -84,8 +88,8 @@ class GradNorm(Weighting):
         gradient = self.gradient(weights, losses, norms)
         # A loss scale that overflows makes norms infinite; the network skips such a step too.
         gradient = torch.where(torch.isfinite(gradient).all(), gradient, torch.zeros_like(gradient))
-        moved = (weights - adam(self.state, gradient, self.lr)).clamp(min=SMALLEST)
-        self.state.write("weights", moved * (len(moved) / moved.sum()))
+        moved = (weights - self._adam.step(gradient, self.lr)).clamp(min=SMALLEST)
+        self._weights.write(moved * (len(moved) / moved.sum()))
 
     def gradient(
         self,
@@ -101,38 +105,43 @@ class GradNorm(Weighting):
         target = weighted.mean() * rate.pow(self.alpha)
         return (weighted - target).sign() * norms * weights.sign()
 
-    def total(self, step: Step) -> Tensor:
-        """Σ L_k; the weights are applied at the cut between heads and trunk."""
-        return step.total()
+    def begin_window(self) -> None:
+        """Forget the norms that were measured in the window before."""
+        self.place.begin()
 
-    def backward(self, step: Step, loss: Tensor) -> None:
+    def total(self, micro_batch: MicroBatch) -> Tensor:
+        """Σ L_k; the weights are applied at the cut between heads and trunk."""
+        return micro_batch.total()
+
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Measure the norms at W, apply w(t), move to w(t+1)."""
-        backward = step.differentiate_shared(loss)
+        backward = micro_batch.differentiate_shared(loss)
         if backward is None:
             return
-        measure(step, backward, step.partition.layer(self.layer))
-        self.state.present = step.present
-        weights = self.weights(step.losses)
-        step.note(step.present, weights)
-        step.descend(backward, weights, weight_heads=True)
-        if step.last:
-            self.state.present = step.window.tasks
-            measured = norms(step.window.reduce_measured()) / step.window.normalisers()
-            self.update(step.window.losses, measured)
+        self.place.accumulate(micro_batch, backward)
+        with self.memory.of(micro_batch.present):
+            weights = self.weights(micro_batch.losses)
+        micro_batch.record_weights(micro_batch.present, weights)
+        micro_batch.backward_weighted(backward, weights, weight_heads=True)
+        if micro_batch.last:
+            window = micro_batch.window
+            measured = norms(self.place.rows(window)) / window.normalisers()
+            with self.memory.of(window.tasks):
+                self.update(window.losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """L_k(0) of the tasks present; remembers the first losses."""
         if self.theoretical_losses is not None:
             given = self.theoretical_losses
             tasks = self.tasks or tuple(given)
             if set(tasks) != set(given) or min(given.values()) <= 0:
                 raise ValueError(
                     "`GradNorm(theoretical_losses=)` should give a positive number for each of"
-                    f" {sorted(tasks)}. Found {given}."
+                    f" {sorted(tasks)}. Found {given}. log(C) is that of C classes."
                 )
-            present = range(len(tasks)) if self.state.present is None else self.state.present
-            return losses.new_tensor([given[tasks[index]] for index in present])
-        initial = self.state.read("initial", losses, math.nan)
+            return losses.new_tensor([given[tasks[k]] for k in self.memory.present(len(losses))])
+        initial = self._first.read(losses)
         # A loss of zero, of a batch without a valid label, is nothing to compare with.
         initial = torch.where(torch.isnan(initial) & (losses > 0), losses, initial)
-        self.state.write("initial", initial)
+        self._first.write(initial)
         return initial

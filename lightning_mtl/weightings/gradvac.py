@@ -3,10 +3,11 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import unit_rows
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
-from lightning_mtl.weightings.memory.random_stream import drawing
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 LARGEST = 1 - 1e-6
 """Of a target cosine: reaching 1 would take infinitely much of the other gradient."""
@@ -40,26 +41,22 @@ class GradVac(GramianWeighting):
         beta: β, the share of the newest cosine in the average; 0.5 in LibMTL and TorchJD.
         seed: of the random order, which is alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         beta: float = 0.5,
         seed: int | None = None,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if not 0 <= beta <= 1:
             raise ValueError(f"`GradVac(beta=)` should be in [0, 1]. Found {beta}.")
         self.beta = beta
         self.seed = seed
+        self._stream = RandomStream(self.memory, seed)
+        self._targets = self.memory.per_pair("targets")
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -67,11 +64,11 @@ class GradVac(GramianWeighting):
         """How often each gradient occurs in the sum of the changed ones; moves the targets."""
         cosines, norms = unit_rows(gramian)
         own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
-        with drawing(self.state, self.seed) as generator:
+        with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
         orders = draws.argsort(1).to(cosines.device)
         # Every pair meets once a step, so targets are known at once. A zero gradient meets none.
-        targets = self._targets(cosines)
+        targets = self._targets.read(cosines)
         there = cosines.diagonal() > 0
         meets = (own == 0) & there & there.unsqueeze(1)
         cotangents = targets / (1 - targets.square()).clamp(min=1e-12).sqrt()
@@ -95,21 +92,5 @@ class GradVac(GramianWeighting):
         met = (torch.cat(found, 1) / lengths).clamp_(-1, 1)
         met = torch.empty_like(cosines).scatter_(1, orders, met)
         moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
-        self._remember(torch.where(meets, moved, targets))
+        self._targets.write(torch.where(meets, moved, targets))
         return (norms @ changed / norms).to(gramian)
-
-    def _targets(self, like: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
-        """φ̂ among the present tasks."""
-        present = self.state.present
-        count = len(like) if present is None else len(self.tasks)
-        saved = self.state.tensors.get("targets")
-        saved = like.new_zeros(count, count) if saved is None else saved.to(like)
-        self.state.tensors["targets"] = saved
-        return saved if present is None else saved[list(present)][:, list(present)]
-
-    def _remember(self, targets: Float[Tensor, "k k"]) -> None:
-        present = list(range(len(targets)) if self.state.present is None else self.state.present)
-        saved = self.state.tensors["targets"].clone()
-        index = torch.tensor(present, device=saved.device)
-        saved[index[:, None], index] = targets
-        self.state.tensors["targets"] = saved

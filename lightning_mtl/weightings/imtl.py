@@ -3,10 +3,11 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import impartial_weights
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
-from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.memory.adam import Adam
 
 
 class IMTL(GramianWeighting):
@@ -27,22 +28,19 @@ class IMTL(GramianWeighting):
 
     Args:
         lr: learning rate of s.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`; s moves when weights are solved for.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`; s moves
+            when weights are solved for.
     """
 
     def __init__(
         self,
         lr: float = 0.025,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         self.lr = lr
+        self._log_scale = self.memory.per_task("log_scale")
+        self._adam = Adam(self.memory)
         self._regulariser = torch.zeros(())
 
     def weights(
@@ -50,10 +48,10 @@ class IMTL(GramianWeighting):
     ) -> Float[Tensor, " K"]:
         """The weights α e^s; moves s."""
         wide = losses.double()
-        log_scale = self.state.read("log_scale", wide)
+        log_scale = self._log_scale.read(wide)
         self._regulariser = -log_scale.sum()
         scale = torch.exp(log_scale)
-        self.state.write("log_scale", log_scale - adam(self.state, scale * wide - 1, self.lr))
+        self._log_scale.write(log_scale - self._adam.step(scale * wide - 1, self.lr))
         factor = scale.to(gramian)
         scaled = gramian * torch.outer(factor, factor)
         return impartial_weights(scaled) * factor

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
-from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.memory.adam import Adam
 
 
 class IMTLL(LossWeighting):
@@ -32,18 +32,20 @@ class IMTLL(LossWeighting):
     def __init__(self, lr: float = 0.025) -> None:
         super().__init__()
         self.lr = lr
+        self._log_scale = self.memory.per_task("log_scale")
+        self._adam = Adam(self.memory)
         self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """e^s."""
-        return torch.exp(self.state.read("log_scale", losses))
+        return torch.exp(self._log_scale.read(losses))
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """One Adam step on s."""
         gradient = self.weights(losses) * losses - 1
-        log_scale = self.state.read("log_scale", losses)
+        log_scale = self._log_scale.read(losses)
         self._regulariser = -log_scale.sum()
-        self.state.write("log_scale", log_scale - adam(self.state, gradient, self.lr))
+        self._log_scale.write(log_scale - self._adam.step(gradient, self.lr))
 
     def logs(self) -> dict[str, Tensor]:
         """The part of the last step's objective that is not a loss."""

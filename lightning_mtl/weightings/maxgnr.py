@@ -6,9 +6,12 @@ from typing import ClassVar, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
-from lightning_mtl.engine.gradients import Gradients, wide
+from lightning_mtl.checks import check_choice
+from lightning_mtl.engine.gradients import Gradients, accumulation_dtype
 from lightning_mtl.engine.gradients import gramian as gramian_of
+from lightning_mtl.engine.places import ChannelSums, Place, RowPlace
 from lightning_mtl.linalg.gradient_noise import (
     average_overlap,
     gradient_to_noise,
@@ -17,7 +20,7 @@ from lightning_mtl.linalg.gradient_noise import (
     signal_gramian,
 )
 from lightning_mtl.linalg.noise_ratio import Objective, max_noise_ratio
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 
 class MaxGNR(GramianWeighting):
@@ -51,55 +54,49 @@ class MaxGNR(GramianWeighting):
         beta1: decay of the averaged gradients.
         beta2: decay of the averaged Gramian.
         objective: "product": every task's GNR counts in proportion; "min": the worst one only.
-        gradients: see `GramianWeighting`; with "features" the gradient of a bias added to each
-            channel of the shared features, since features themselves belong to one batch.
         warmup_steps: optimizer steps with equal weights; by default 1 / (1 - beta2), when the
             averages begin to mean something.
-        every_n_steps: see `GramianWeighting`; the averages see only the steps that solve.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`. With
+            `gradients="features"` it is the gradient of a bias added to each channel of the shared
+            features, since features themselves belong to one batch. With `every_n_steps` the
+            averages see only the steps that solve.
     """
 
     needs_rows: ClassVar[bool] = True
-    measured: ClassVar[tuple[str, ...]] = (
-        "mean",
-        "mean_steps",
-        "second_moment",
-        "second_weight",
-        "solved",
-    )
+    places: ClassVar[dict[str, type[Place]]] = GramianWeighting.places | {"features": ChannelSums}
 
     def __init__(
         self,
         beta1: float = 0.9,
         beta2: float = 0.99,
         objective: Objective = "product",
-        gradients: Place = "shared",
         warmup_steps: int | None = None,
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         # Without an average of gradients there is no telling their mean from their noise.
         if not 0 < beta1 < 1:
             raise ValueError(f"`MaxGNR(beta1=)` should lie in (0, 1). Found {beta1}.")
         if not 0 <= beta2 < 1:
             raise ValueError(f"`MaxGNR(beta2=)` should lie in [0, 1). Found {beta2}.")
-        if objective not in get_args(Objective):
-            raise ValueError(
-                f"`MaxGNR(objective=)` should be one of {get_args(Objective)}. Found {objective!r}."
-            )
+        check_choice(type(self).__name__, "objective", objective, get_args(Objective))
         self.beta1 = beta1
         self.beta2 = beta2
         self.objective: Objective = objective
         self.warmup_steps = math.ceil(1 / (1 - beta2)) if warmup_steps is None else warmup_steps
+        self._mean = self.memory.per_parameter("mean")
+        self._mean_steps = self.memory.per_task("mean_steps", measured=True)
+        self._second_moment = self.memory.per_pair("second_moment", measured=True)
+        self._second_weight = self.memory.per_pair("second_weight", measured=True)
+        self._solved = self.memory.per_task("solved", measured=True)
+        self._solution = self.memory.per_task("solution", initial=1.0)
         self._logs: dict[str, Tensor] = {}
 
     def price_of(self, accumulate: int) -> str:
-        """As every Gramian rule; the averages take memory."""
-        size = {"shared": "K P", "last_layer": "K P_last", "features": "K C"}[self.gradients]
-        return f"{super().price_of(accumulate)}, and {size} numbers of averaged gradients"
+        """The price of every Gramian rule, and the memory of the averages."""
+        assert isinstance(self.place, RowPlace)
+        price = super().price_of(accumulate)
+        return f"{price}, and K {self.place.size} numbers of averaged gradients"
 
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
         """Average the gradients of the tasks present.
@@ -108,39 +105,32 @@ class MaxGNR(GramianWeighting):
             rows: the gradients times `scale`.
             scale: on the host.
         """
-        tensors = self.state.tensors
-        present = range(len(rows)) if self.state.present is None else self.state.present
-        tasks = len(self.state.tasks) or len(rows)
         first = rows[0]
         sizes = [part.numel() for part in first]
-        if "mean" not in tensors:
-            dtype = wide(first[0])
-            tensors["mean"] = torch.zeros(tasks, sum(sizes), dtype=dtype, device=first[0].device)
-            tensors["mean_steps"] = torch.zeros(tasks, dtype=torch.float64)
-        mean = tensors["mean"] = tensors["mean"].to(first[0].device)
-        steps = tensors["mean_steps"] = tensors["mean_steps"].clone()
-        for row, divisor, task in zip(rows, scale.tolist(), present, strict=True):
+        like = first[0].new_empty((), dtype=accumulation_dtype(first[0]))
+        means = self._mean.rows(len(rows), sum(sizes), like)
+        for mean, row, divisor in zip(means, rows, scale.tolist(), strict=True):
             # In place and part by part: this is as large as the trunk, for every task.
-            kept = list(mean[task].split(sizes))
+            parts = list(mean.split(sizes))
             new = [part.flatten().to(mean.dtype) for part in row]
-            torch._foreach_mul_(kept, self.beta1)
-            torch._foreach_add_(kept, new, alpha=(1 - self.beta1) / divisor)
-            steps[task] += 1
+            torch._foreach_mul_(parts, self.beta1)
+            torch._foreach_add_(parts, new, alpha=(1 - self.beta1) / divisor)
+        self._mean_steps.write(self._mean_steps.read(torch.zeros_like(scale)) + 1)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The argmax over w; `observe` has seen the gradients of the same step."""
         second_moment = self._average(gramian.double())
-        steps = self.state.read("solved", losses) + 1
-        self.state.write("solved", steps)
-        start = self.state.read("solution", losses.double(), 1.0).to(second_moment)
+        steps = self._solved.read(losses) + 1
+        self._solved.write(steps)
+        start = self._solution.read(losses.double()).to(second_moment)
         signal, covariance = self.moments(second_moment)
         weights = torch.ones_like(start)
         if float(steps.min()) > self.warmup_steps:
             weights = max_noise_ratio(signal, covariance, start, self.objective)
-            self.state.write("solution", weights)
-        self._note(weights, signal, covariance, gramian.double())
+            self._solution.write(weights)
+        self._record(weights, signal, covariance, gramian.double())
         return weights.to(gramian)
 
     def moments(
@@ -151,13 +141,14 @@ class MaxGNR(GramianWeighting):
         Args:
             second_moment: S.
         """
-        tensors = self.state.tensors
-        present = self._present(len(second_moment))
+        tasks = len(second_moment)
+        steps = self._mean_steps.read(second_moment.diagonal())
         # Bias-corrected: an average that started at zero holds 1 - beta^t of the weight.
-        filled = 1 - self.beta1 ** tensors["mean_steps"][present]
-        rows = [[tensors["mean"][task]] for task in present]
+        filled = 1 - self.beta1**steps
+        assert self._mean.values is not None
+        size = self._mean.values.shape[1]
+        rows = [[row] for row in self._mean.rows(tasks, size, self._mean.values)]
         average = gramian_of(rows).to("cpu").double() / torch.outer(filled, filled)
-        steps = tensors["mean_steps"][present]
         overlap = average_overlap(self.beta1, torch.minimum(steps[:, None], steps))
         # After one step the average is that step, and nothing can be told apart yet.
         overlap = torch.as_tensor(overlap).clamp(max=1 - 1e-3)
@@ -170,25 +161,18 @@ class MaxGNR(GramianWeighting):
 
     def _average(self, gramian: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
         """S: the average over the steps in which both tasks of a pair were present."""
-        tensors = self.state.tensors
-        tasks = len(self.state.tasks) or len(gramian)
-        present = torch.tensor(self._present(len(gramian)))
-        pair = (present[:, None], present)
-        for name in ("second_moment", "second_weight"):
-            tensors[name] = tensors.get(name, gramian.new_zeros(tasks, tasks)).clone()
-        moment, weight = tensors["second_moment"], tensors["second_weight"]
-        moment[pair] = self.beta2 * moment[pair] + (1 - self.beta2) * gramian
-        weight[pair] = self.beta2 * weight[pair] + (1 - self.beta2)
-        return moment[pair] / weight[pair]
+        moment = self._second_moment.read(gramian)
+        weight = self._second_weight.read(gramian)
+        moment = self.beta2 * moment + (1 - self.beta2) * gramian
+        weight = self.beta2 * weight + (1 - self.beta2)
+        self._second_moment.write(moment)
+        self._second_weight.write(weight)
+        return moment / weight
 
-    def _present(self, tasks: int) -> list[int]:
-        return list(range(tasks) if self.state.present is None else self.state.present)
-
-    def _note(self, weights: Tensor, signal: Tensor, covariance: Tensor, gramian: Tensor) -> None:
+    def _record(self, weights: Tensor, signal: Tensor, covariance: Tensor, gramian: Tensor) -> None:
         ratio = gradient_to_noise(weights, signal, covariance)
         itgn = itgn_ratio(gramian, weights)
-        names = self.tasks or tuple(str(index) for index in range(len(weights)))
         self._logs = {}
-        for index, task in enumerate(self._present(len(weights))):
-            self._logs[f"gnr/{names[task]}"] = ratio[index]
-            self._logs[f"itgn/{names[task]}"] = itgn[index]
+        for index, task in enumerate(self.memory.names(len(weights))):
+            self._logs[f"gnr/{task}"] = ratio[index]
+            self._logs[f"itgn/{task}"] = itgn[index]

@@ -5,9 +5,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.linalg import simplex_min_norm
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 Normalisation = Literal["none", "l2", "loss", "loss+"]
 
@@ -33,26 +35,16 @@ class MGDA(GramianWeighting):
         normalize: divide each task gradient before solving by its norm ("l2"), by its loss ("loss")
             or by both ("loss+"). It affects the weights only: they are applied to the gradients as
             they are.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         normalize: Normalisation = "none",
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
-        if normalize not in get_args(Normalisation):
-            raise ValueError(
-                f"`MGDA(normalize=)` should be one of {get_args(Normalisation)}. Found"
-                f" {normalize!r}."
-            )
+        super().__init__(**measurement)
+        check_choice(type(self).__name__, "normalize", normalize, get_args(Normalisation))
         self.normalize = normalize
 
     def weights(

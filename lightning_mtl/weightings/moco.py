@@ -9,7 +9,6 @@ from torch import Tensor
 from lightning_mtl.engine.gradients import gramian, weighted_sum
 from lightning_mtl.linalg import project_to_simplex
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
-from lightning_mtl.weightings.memory.task_vectors import kept_rows
 
 
 class MoCo(JacobianWeighting):
@@ -37,7 +36,6 @@ class MoCo(JacobianWeighting):
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
-    measured: ClassVar[tuple[str, ...]] = ("average", "average_written", "steps")
 
     def __init__(
         self,
@@ -59,21 +57,24 @@ class MoCo(JacobianWeighting):
         self.gamma = gamma
         self.gamma_sigma = gamma_sigma
         self.rho = rho
+        self._average = self.memory.per_parameter("average")
+        self._steps = self.memory.per_task("steps", measured=True)
+        self._simplex = self.memory.per_task("simplex", initial=1.0)
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """The moved λᵀY."""
-        steps = self.state.read("steps", losses) + 1
-        self.state.write("steps", steps)
-        average, new = kept_rows(self.state, "average", jacobian)
-        rate = torch.where(new, 1.0, self.beta / steps**self.beta_sigma).to(jacobian)
+        steps = self._steps.read(losses) + 1
+        self._steps.write(steps)
+        average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)
+        rate = torch.where(steps == 1, 1.0, self.beta / steps**self.beta_sigma).to(jacobian)
         for row, gradient, share in zip(average, jacobian, rate, strict=True):
             row.lerp_(gradient, share)
-        weights = project_to_simplex(self.state.read("simplex", jacobian[:, 0], 1.0))
+        weights = project_to_simplex(self._simplex.read(jacobian[:, 0]))
         products = gramian([[row] for row in average]).to(weights)
         gradient = products @ weights + self.rho * weights
         stride = self.gamma / steps.max() ** self.gamma_sigma
         moved = project_to_simplex(weights - stride.to(gradient) * gradient)
-        self.state.write("simplex", moved)
+        self._simplex.write(moved)
         return weighted_sum(moved, average)

@@ -1,15 +1,15 @@
 """MoDo."""
 
-from typing import ClassVar
-
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import project_to_simplex
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
+from lightning_mtl.weightings.bases.gramian_weighting import Measurement
 
 
-class MoDo(GramianWeighting):
+class MoDo(CrossGramianWeighting):
     r"""Multi-objective gradient with double sampling: one unbiased step of the weights per update.
 
     λ ← Π(λ - γ (J_1 J_2ᵀ λ + ρ λ)), with Π the projection onto the simplex and J_1, J_2 of
@@ -29,24 +29,17 @@ class MoDo(GramianWeighting):
     Args:
         gamma: γ, the step size of the weights; 0.001 in LibMTL.
         rho: ρ, the pull to equal weights; 0.1 in LibMTL.
-        gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`; not at the
+            features, where samples share nothing.
     """
-
-    cross_parts: ClassVar[bool] = True
 
     def __init__(
         self,
         gamma: float = 1e-3,
         rho: float = 0.1,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if gamma <= 0 or rho < 0:
             raise ValueError(
                 "`MoDo` needs a positive step size gamma and rho >= 0. Found"
@@ -54,6 +47,7 @@ class MoDo(GramianWeighting):
             )
         self.gamma = gamma
         self.rho = rho
+        self._simplex = self.memory.per_task("simplex", initial=1.0)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -65,8 +59,8 @@ class MoDo(GramianWeighting):
             gramian: the mean of J_r J_sᵀ over independent parts r ≠ s; need not be a Gramian.
         """
         matrix = gramian.double()
-        weights = project_to_simplex(self.state.read("simplex", matrix.diagonal(), 1.0))
+        weights = project_to_simplex(self._simplex.read(matrix.diagonal()))
         gradient = matrix @ weights + self.rho * weights
         weights = project_to_simplex(weights - self.gamma * gradient)
-        self.state.write("simplex", weights)
+        self._simplex.write(weights)
         return weights.to(gramian)

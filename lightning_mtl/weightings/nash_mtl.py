@@ -2,9 +2,10 @@
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import fair_weights
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 
 class NashMTL(GramianWeighting):
@@ -28,26 +29,21 @@ class NashMTL(GramianWeighting):
 
     Args:
         max_norm: the largest ||d||; `None` does not clip.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         max_norm: float | None = 1.0,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if max_norm is not None and max_norm <= 0:
             raise ValueError(
                 f"`NashMTL(max_norm=)` should be positive, or `None` not to clip. Found {max_norm}."
             )
         self.max_norm = max_norm
+        self._lifted_steps = self.memory.single("lifted_steps")
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -55,7 +51,7 @@ class NashMTL(GramianWeighting):
         """The solution of G w = 1/w, clipped."""
         matrix = gramian.double()
         weights, lifted = fair_weights(matrix)
-        self.state.count("lifted_steps", lifted)
+        self._lifted_steps.count(lifted)
         if self.max_norm is not None:
             length = (weights @ matrix @ weights).clamp(min=0).sqrt()
             weights = weights * (self.max_norm / length).clamp(max=1.0)
@@ -63,4 +59,4 @@ class NashMTL(GramianWeighting):
 
     def logs(self) -> dict[str, Tensor]:
         """In how many steps the problem had no solution and an eigenvalue was lifted."""
-        return self.state.known("lifted_steps")
+        return self._lifted_steps.logs()

@@ -3,10 +3,11 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import unit_rows
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
-from lightning_mtl.weightings.memory.random_stream import drawing
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 
 class PCGrad(GramianWeighting):
@@ -27,22 +28,17 @@ class PCGrad(GramianWeighting):
     Args:
         seed: of the random order, which is alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
-        gradients: see `GramianWeighting`.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     def __init__(
         self,
         seed: int | None = None,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         self.seed = seed
+        self._stream = RandomStream(self.memory, seed)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -50,7 +46,7 @@ class PCGrad(GramianWeighting):
         """How often each gradient occurs in the sum of the projected ones."""
         cosines, norms = unit_rows(gramian)
         own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
-        with drawing(self.state, self.seed) as generator:
+        with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
         orders = draws.argsort(1).to(cosines.device)
         other = (1 - own).gather(1, orders)

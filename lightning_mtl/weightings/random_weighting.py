@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
-from lightning_mtl.weightings.memory.random_stream import drawing, peek
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 
 class RandomWeighting(LossWeighting):
@@ -27,19 +27,18 @@ class RandomWeighting(LossWeighting):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.seed = seed
+        self._stream = RandomStream(self.memory, seed)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The softmax of this step's draw."""
-        return torch.softmax(self._draw(losses, peek(self.state, self.seed)), 0)
+        return torch.softmax(self._draw(losses, self._stream.peek()), 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Move on to the next draw."""
-        with drawing(self.state, self.seed) as generator:
+        with self._stream.drawing() as generator:
             self._draw(losses, generator)
 
     def _draw(self, losses: Float[Tensor, " K"], generator: torch.Generator) -> Float[Tensor, " K"]:
-        present = self.state.present
-        count = len(losses) if present is None else len(self.tasks)
-        draw = torch.randn(count, generator=generator)
-        chosen = draw if present is None else draw[list(present)]
+        draw = torch.randn(self.memory.num_tasks(len(losses)), generator=generator)
+        chosen = draw[self.memory.present(len(losses))]
         return chosen.to(losses.device, losses.dtype, non_blocking=True)

@@ -1,16 +1,16 @@
 """SDMGrad."""
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_mtl.linalg import project_to_simplex
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
+from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
+from lightning_mtl.weightings.bases.gramian_weighting import Measurement
 
 
-class SDMGrad(GramianWeighting):
+class SDMGrad(CrossGramianWeighting):
     r"""Stochastic direction-oriented gradients: the common descent near a preferred direction.
 
     w minimises E ||(w + λ w̃)ᵀ J||² over the simplex by stochastic gradient steps, w̃ = 1/K being the
@@ -36,13 +36,9 @@ class SDMGrad(GramianWeighting):
             and do not converge: 20 of them multiply a rounding of the gradients by up to 1e6.
         momentum: of the steps in w.
         steps: in w, per optimizer step.
-        gradients: see `GramianWeighting`; not `"features"`, where samples share nothing.
-        every_n_steps: see `GramianWeighting`.
-        layer: see `GramianWeighting`.
-        weight_heads: see `GramianWeighting`.
+        measurement: where and how often gradients are measured, see `GramianWeighting`; not at the
+            features, where samples share nothing.
     """
-
-    cross_parts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -50,12 +46,9 @@ class SDMGrad(GramianWeighting):
         lr: float = 10.0,
         momentum: float = 0.5,
         steps: int = 20,
-        gradients: Place = "shared",
-        every_n_steps: int = 1,
-        layer: str | None = None,
-        weight_heads: bool = False,
+        **measurement: Unpack[Measurement],
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(**measurement)
         if lambda_ < 0 or lr <= 0 or not 0 <= momentum < 1 or steps < 1:
             raise ValueError(
                 "`SDMGrad` needs lambda_ >= 0, lr > 0, momentum in [0, 1) and steps >= 1. Found"
@@ -65,6 +58,7 @@ class SDMGrad(GramianWeighting):
         self.lr = lr
         self.momentum = momentum
         self.steps = steps
+        self._simplex = self.memory.per_task("simplex", initial=1.0)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -81,12 +75,12 @@ class SDMGrad(GramianWeighting):
         scale = torch.maximum(scale, 1e-6 * matrix.abs().max())
         matrix = matrix / scale.clamp(min=torch.finfo(scale.dtype).tiny)
         preferred = torch.full_like(matrix.diagonal(), self.lambda_ / len(matrix))
-        w = project_to_simplex(self.state.read("simplex", preferred, 1.0))
+        w = project_to_simplex(self._simplex.read(preferred))
         # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
         matrix = matrix + (matrix @ preferred).unsqueeze(1)
         velocity, shares = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
             velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)
             w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), shares)
-        self.state.write("simplex", w)
+        self._simplex.write(w)
         return ((w + preferred) / (1 + self.lambda_)).to(gramian)

@@ -46,6 +46,9 @@ class STCH(LossWeighting):
             )
         self.mu = mu
         self.warmup_epochs = warmup_epochs
+        self._nadir_sum = self.memory.per_task("nadir_sum")
+        self._nadir_count = self.memory.per_task("nadir_count")
+        self._epochs = self.memory.single("epoch")
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """1 / L in the warm-up, then K softmax(log(L / n) / μ) / L; 0 for a loss of zero."""
@@ -53,8 +56,8 @@ class STCH(LossWeighting):
         positive = losses.clamp(min=torch.finfo(losses.dtype).tiny)
         if self._epoch() < self.warmup_epochs:
             return torch.where(there, 1 / positive, 0.0)
-        count = self.state.read("nadir_count", losses)
-        mean = self.state.read("nadir_sum", losses) / count.clamp(min=1)
+        count = self._nadir_count.read(losses)
+        mean = self._nadir_sum.read(losses) / count.clamp(min=1)
         nadir = torch.where(count > 0, mean, torch.ones_like(mean))
         excess = (positive.log() - nadir.log()) / self.mu
         # Not a number where all losses are zero, and replaced there.
@@ -64,17 +67,17 @@ class STCH(LossWeighting):
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add to the nadir, in the last epoch of the warm-up."""
         if self._epoch() == self.warmup_epochs - 1:
-            self.state.write("nadir_sum", self.state.read("nadir_sum", losses) + losses)
-            self.state.write("nadir_count", self.state.read("nadir_count", losses) + (losses > 0))
+            self._nadir_sum.write(self._nadir_sum.read(losses) + losses)
+            self._nadir_count.write(self._nadir_count.read(losses) + (losses > 0))
 
     def end_epoch(self) -> None:
         """Count the epoch."""
-        self.state.tensors["epoch"] = torch.tensor(self._epoch() + 1)
+        self._epochs.count()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count the epoch."""
         self.end_epoch()
 
     def _epoch(self) -> int:
-        # Kept on the host: reading it waits for no device.
-        return int(self.state.tensors.get("epoch", torch.tensor(0)))
+        # On the host: reading it waits for no device.
+        return 0 if self._epochs.values is None else int(self._epochs.values)

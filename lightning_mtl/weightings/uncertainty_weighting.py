@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
-from lightning_mtl.weightings.memory.adam import adam
+from lightning_mtl.weightings.memory.adam import Adam
 
 
 class UncertaintyWeighting(LossWeighting):
@@ -38,18 +38,20 @@ class UncertaintyWeighting(LossWeighting):
         super().__init__()
         self.lr = lr
         self.classification = tuple(classification)
+        self._log_variance = self.memory.per_task("log_variance")
+        self._adam = Adam(self.memory)
         self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """One for each task, c e^{-s}."""
-        return self._scale(losses) * torch.exp(-self.state.read("log_variance", losses))
+        return self._scale(losses) * torch.exp(-self._log_variance.read(losses))
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """One Adam step on s."""
         gradient = 0.5 - self.weights(losses) * losses
-        log_variance = self.state.read("log_variance", losses)
+        log_variance = self._log_variance.read(losses)
         self._regulariser = log_variance.sum() / 2
-        self.state.write("log_variance", log_variance - adam(self.state, gradient, self.lr))
+        self._log_variance.write(log_variance - self._adam.step(gradient, self.lr))
 
     def logs(self) -> dict[str, Tensor]:
         """The part of the last step's objective that is not a loss."""
@@ -60,8 +62,7 @@ class UncertaintyWeighting(LossWeighting):
         if self.tasks and unknown:
             raise ValueError(
                 f"`UncertaintyWeighting(classification=)` should name tasks among {self.tasks}."
-                f" Found {sorted(unknown)}."
+                f" Found {sorted(unknown)}. Correct the names, or those of the tasks."
             )
-        tasks = self.tasks or ("",) * len(losses)
-        present = range(len(tasks)) if self.state.present is None else self.state.present
-        return losses.new_tensor([1.0 if tasks[k] in self.classification else 0.5 for k in present])
+        names = self.memory.names(len(losses))
+        return losses.new_tensor([1.0 if name in self.classification else 0.5 for name in names])

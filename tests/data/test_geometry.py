@@ -67,9 +67,10 @@ def test_normals_of_a_sphere_point_from_its_centre():
     depth = torch.where(discriminant > 0, (b - discriminant.clamp_min(0).sqrt()) / a, 0)[None]
     expected = (backproject(depth, INTRINSICS) - centre[:, None, None]) / radius
     found = normals_from_depth(depth, INTRINSICS, window=5, max_jump=0.1)
-    central = (depth[0] > 0) & (expected[2] < -0.6)
+    # Nearer to the outline, a window of 5 pixels sees too much of the curve.
+    central = (depth[0] > 0) & (expected[2] < -0.85)
     assert central.sum() > 400
-    assert angles(found, expected)[central].max() < 4
+    assert angles(found, expected)[central].max() < 3
     assert angles(found, expected)[central].mean() < 1
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.callbacks import JacobianWeighting
+from lightning_mtl.engine.jacobian import columns
 from tests.support.networks import OneByOne, Thaws, Tied
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
 
@@ -115,3 +116,15 @@ def test_the_matrix_is_as_wide_as_what_is_shared(network: type[Toy]) -> None:
     quiet_trainer(callbacks=[rule]).fit(module, toy_loader())
     width = sum(p.numel() for p in module.trunk.parameters() if p.requires_grad)
     assert rule.jacobians[-1].shape == (len(TASKS), width)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 9])
+def test_columns_are_views_that_cover_everything_once(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_mtl.engine.jacobian.CACHE", 2 * size)
+    matrix, vector = torch.arange(16.0).view(2, 8), torch.zeros(8)
+    for part, into in columns(matrix, vector):
+        assert part.shape[1] <= size
+        into += part.sum(0)
+    assert torch.equal(vector, matrix.sum(0))

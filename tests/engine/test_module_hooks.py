@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_mtl.callbacks import AlternatingUpdates, GradNorm
 from lightning_mtl.engine.errors import NonFiniteParameterError
-from lightning_mtl.engine.module_hooks import Bookkeeping
+from lightning_mtl.engine.module_hooks import ModuleHooks
 from tests.support.toy import TASKS, Toy, logged, parameters, quiet_trainer, toy_loader
 
 
@@ -88,7 +88,7 @@ def test_a_trainer_has_it_once() -> None:
     trainer.fit(Toy(), toy_loader())
     trainer.fit_loop.epoch_loop.max_steps = 2
     trainer.fit(Toy(), toy_loader())
-    assert [type(callback) for callback in trainer.callbacks].count(Bookkeeping) == 1
+    assert [type(callback) for callback in trainer.callbacks].count(ModuleHooks) == 1
 
 
 def test_an_optimizer_that_evaluates_a_batch_again_logs_one_evaluation() -> None:

@@ -88,7 +88,7 @@ def test_a_loss_scale_that_overflows_skips_steps_and_spoils_nothing(name: str) -
     assert plugin.scaler.get_scale() < 2.0**34
     assert torch.isfinite(parameters(module)).all()
     assert not torch.equal(parameters(module), parameters(Toy()))
-    assert all(torch.isfinite(value).all() for value in chosen.state.tensors.values())
+    assert all(torch.isfinite(value).all() for value in chosen.memory.tensors.values())
 
 
 class Steep(Toy):

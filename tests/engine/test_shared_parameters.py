@@ -22,7 +22,7 @@ class Net(nn.Module):
 
 
 def learned(net: Net, *batches: str, given: Sequence[nn.Parameter] | None = None) -> Partition:
-    partition = Partition(net, "abc", given)
+    partition = Partition(net, "abc", None if given is None else lambda: given)
     for tasks in batches:
         roots = [root_edge(loss) for loss in net.losses(tasks)]
         partition.learn(reach(roots), ["abc".index(task) for task in tasks], torch.device("cpu"))
@@ -35,7 +35,7 @@ def test_the_order_in_which_tasks_come_does_not_matter(batches):
     partition = learned(net, *batches)
     assert partition.complete
     assert partition.shared == list(net.encoder.parameters())
-    assert partition.own == [list(net.heads[task].parameters()) for task in "abc"]
+    assert partition.task_specific == [list(net.heads[task].parameters()) for task in "abc"]
 
 
 def test_it_is_incomplete_until_every_task_has_come():
@@ -47,14 +47,14 @@ def test_given_shared_parameters_may_be_fewer():
     partition = learned(net, "abc", given=list(net.encoder[2].parameters()))
     below = list(net.encoder[:2].parameters())
     assert partition.shared == list(net.encoder[2].parameters())
-    assert partition.own == [[*below, *net.heads[task].parameters()] for task in "abc"]
+    assert partition.task_specific == [[*below, *net.heads[task].parameters()] for task in "abc"]
 
 
 def test_given_shared_parameters_may_be_more():
     net = Net()
     partition = learned(net, "abc", given=list(net.parameters()))
     assert partition.shared == list(net.parameters())
-    assert partition.own == [[], [], []]
+    assert partition.task_specific == [[], [], []]
 
 
 def test_frozen_parameters_among_the_given_ones_are_skipped():
@@ -66,7 +66,7 @@ def test_frozen_parameters_among_the_given_ones_are_skipped():
 
 def test_a_given_parameter_of_another_module_is_an_error():
     with pytest.raises(ValueError, match=r"`shared_parameters\(\)`.*of shape \(7,\)"):
-        Partition(Net(), "abc", [nn.Parameter(torch.zeros(7))])
+        learned(Net(), "abc", given=[nn.Parameter(torch.zeros(7))])
 
 
 def test_the_default_layer_is_the_last_shared_one_with_a_matrix():
@@ -95,7 +95,7 @@ def test_a_layer_that_is_not_shared_is_an_error_that_lists_what_is(name):
 def test_no_shared_parameter_at_all_is_an_error_that_says_so():
     net = Net()
     net.encoder.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"No shared parameters were found.*loss-level"):
+    with pytest.raises(ValueError, match=r"Found no shared parameters.*loss-level"):
         _ = learned(net, "abc").undecided
 
 
@@ -142,16 +142,59 @@ def test_numbers_of_parameters_are_scaled(count, shown):
     assert partition.describe() == f"shared: {shown}; heads: a 0, b 0"
 
 
-def test_idle_parameters_are_those_of_absent_tasks():
+def test_unused_parameters_are_those_of_absent_tasks():
     net = Net()
     partition = learned(net, "abc")
-    assert partition.idle([0, 2]) == list(net.heads["b"].parameters())
-    assert partition.idle([0, 1, 2]) == []
+    assert partition.unused_by([0, 2]) == list(net.heads["b"].parameters())
+    assert partition.unused_by([0, 1, 2]) == []
 
 
-def test_untouched_parameters_are_those_the_graph_does_not_reach():
+def test_parameters_without_gradient_are_those_the_graph_does_not_reach():
     net = Net()
     partition = learned(net, "abc")
     roots = [root_edge(loss) for loss in net.losses("a")]
     expected = [*net.heads["b"].parameters(), *net.heads["c"].parameters()]
-    assert partition.untouched(roots, [0]) == expected
+    assert partition.without_gradient(reach(roots)) == expected
+
+
+def news(partition: Partition, losses: list[Tensor], present: Sequence[int]) -> bool:
+    return partition.is_news(reach([root_edge(loss) for loss in losses]), present)
+
+
+def test_a_graph_that_was_learned_is_no_news_and_another_one_is():
+    net = Net()
+    partition = learned(net, "abc", "ab")
+    assert not news(partition, net.losses("abc"), [0, 1, 2])
+    assert not news(partition, net.losses("ab"), [0, 1])
+    assert news(partition, net.losses("bc"), [1, 2])
+
+
+def test_inputs_that_require_gradients_are_no_news():
+    net = Net()
+    partition = learned(net, "abc")
+    extra = torch.ones((), requires_grad=True)
+    assert not news(partition, [loss * extra for loss in net.losses("abc")], [0, 1, 2])
+
+
+def test_a_layer_that_is_frozen_thawed_or_added_is_news_and_finds_its_place():
+    net = Net()
+    partition = learned(net, "abc")
+    roots = lambda: [root_edge(loss) for loss in net.losses("abc")]  # noqa: E731
+    net.encoder[0].requires_grad_(False)
+    assert partition.is_news(reach(roots()), [0, 1, 2])
+    partition.learn(reach(roots()), [0, 1, 2], torch.device("cpu"))
+    assert partition.shared == list(net.encoder[1:].parameters())
+    net.encoder[0].requires_grad_(True)
+    assert partition.is_news(reach(roots()), [0, 1, 2])
+    partition.learn(reach(roots()), [0, 1, 2], torch.device("cpu"))
+    assert partition.shared == list(net.encoder.parameters())
+    net.encoder.append(nn.Linear(3, 3))
+    assert partition.is_news(reach(roots()), [0, 1, 2])
+    partition.learn(reach(roots()), [0, 1, 2], torch.device("cpu"))
+    assert set(net.encoder[3].parameters()) < set(partition.shared)
+
+
+def test_once_two_tasks_have_used_a_parameter_it_stays_shared():
+    net = Net()
+    partition = learned(net, "abc", "a")
+    assert partition.shared == list(net.encoder.parameters())

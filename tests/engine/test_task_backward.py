@@ -68,11 +68,11 @@ def test_the_cotangent_scales_rows_and_heads():
         torch.testing.assert_close(tuple(row), tuple(0.25 * part for part in expected))
 
 
-def test_descend_accumulates_the_weighted_sum_in_the_trunk_only():
+def test_backward_weighted_accumulates_the_weighted_sum_in_the_trunk_only():
     module = Toy()
     backward, shared = taken_apart(toy_losses(module))
     weights = [0.5, -2.0, 3.0]
-    backward.descend([torch.tensor(weight) for weight in weights])
+    backward.backward_weighted([torch.tensor(weight) for weight in weights])
     rows = literal_rows(toy_losses(module), shared)
     for index, parameter in enumerate(shared):
         expected = sum(w * row[index] for w, row in zip(weights, rows, strict=True))
@@ -80,7 +80,7 @@ def test_descend_accumulates_the_weighted_sum_in_the_trunk_only():
     assert all(parameter.grad is None for parameter in module.heads.parameters())
 
 
-def test_rows_at_an_inner_layer_leave_the_graph_for_the_descent():
+def test_rows_at_an_inner_layer_leave_the_graph_for_the_weighted_pass():
     module = Toy()
     backward, shared = taken_apart(toy_losses(module))
     layer = list(module.trunk[3].parameters())
@@ -88,7 +88,7 @@ def test_rows_at_an_inner_layer_leave_the_graph_for_the_descent():
     torch.testing.assert_close(
         [tuple(row) for row in rows], literal_rows(toy_losses(module), layer)
     )
-    backward.descend([torch.tensor(1.0)] * 3)
+    backward.backward_weighted([torch.tensor(1.0)] * 3)
     assert all(parameter.grad is not None for parameter in shared)
 
 
@@ -124,7 +124,7 @@ def test_any_graph_gives_the_literal_rows_and_their_weighted_sum(joined, tied):
     (own,) = (head for head in backward.heads if head)
     expected = torch.autograd.grad(module.losses()[1], list(module.heads[1].parameters()))
     torch.testing.assert_close(tuple(own), expected)
-    backward.descend([torch.tensor(2.0), torch.tensor(-1.0)])
+    backward.backward_weighted([torch.tensor(2.0), torch.tensor(-1.0)])
     for index, parameter in enumerate(shared):
         torch.testing.assert_close(parameter.grad, 2.0 * rows[0][index] - rows[1][index])
     assert all(parameter.grad is None for parameter in module.heads[1].parameters())
@@ -152,7 +152,7 @@ class Ticking(torch.autograd.Function):
         return gradient, None, None
 
 
-@pytest.mark.parametrize("passes", ["rows", "descend", "layer and descend"])
+@pytest.mark.parametrize("passes", ["rows", "weighted", "layer and weighted"])
 def test_each_head_is_differentiated_once_and_the_trunk_as_often_as_asked(passes):
     counts = {"trunk": 0, "head": 0}
     low, high, one, two = (nn.Linear(4, 4) for _ in range(4))
@@ -166,10 +166,10 @@ def test_each_head_is_differentiated_once_and_the_trunk_as_often_as_asked(passes
         backward.rows(shared)
         assert counts == {"trunk": 2, "head": 2}
         return
-    if passes == "layer and descend":
+    if passes == "layer and weighted":
         backward.rows(list(high.parameters()), keep_graph=True)
         backward.feature_rows()
-    backward.descend([torch.tensor(1.0)] * 2)
+    backward.backward_weighted([torch.tensor(1.0)] * 2)
     assert counts == {"trunk": 1, "head": 2}
 
 

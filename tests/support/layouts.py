@@ -45,7 +45,8 @@ def save(path: Path, array: np.ndarray) -> None:
     if path.suffix == ".npy":
         np.save(path, array)
     else:
-        Image.fromarray(array).save(path)
+        # As good as JPEG can be, for pictures that are compared afterwards; PNG takes no notice.
+        Image.fromarray(array).save(path, quality=100, subsampling=0)
 
 
 def write(path: Path, text: str) -> None:

@@ -73,7 +73,9 @@ def test_indicators_come_from_the_logged_metrics() -> None:
     trainer = quiet_trainer(callbacks=[weighting], max_epochs=2)
     trainer.fit(module, toy_loader(), toy_loader())
     expected = {"one": -0.7 * math.log(0.3), "two": -0.2 * math.log(0.8), "three": 1.0}
-    assert {k: float(v) for k, v in module.task_weights.items()} == pytest.approx(expected)
+    found = {k: float(v) for k, v in module.task_weights.items()}
+    # Logged in float32: of 0.8, both 1 - 0.8 and log 0.8 lose a digit.
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_validation_apart_from_the_training_moves_nothing() -> None:
@@ -81,10 +83,10 @@ def test_a_validation_apart_from_the_training_moves_nothing() -> None:
     module = Validated()
     trainer = quiet_trainer(callbacks=[weighting])
     trainer.fit(module, toy_loader(), toy_loader())
-    before = weighting.state.tensors["indicator"]
+    before = weighting.memory.tensors["indicator"]
     module.seen = 0.9
     trainer.validate(module, toy_loader(), verbose=False)
-    torch.testing.assert_close(weighting.state.tensors["indicator"], before, equal_nan=True)
+    torch.testing.assert_close(weighting.memory.tensors["indicator"], before, equal_nan=True)
 
 
 def test_a_metric_that_nobody_logs_is_named() -> None:
@@ -130,7 +132,9 @@ def test_ready_made_tasks_are_followed_by_their_primary_metrics() -> None:
         "three": first["three"] / (first["three"] + last["three"]),
     }
     expected = {task: -(1 - k) * math.log(k) for task, k in kappa.items()}
-    assert {k: float(v) for k, v in module.task_weights.items()} == pytest.approx(expected)
+    found = {k: float(v) for k, v in module.task_weights.items()}
+    # Logged in float32: of 0.8, both 1 - 0.8 and log 0.8 lose a digit.
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("observed", [{"one": 1.5}, {"one": float("nan")}, {"four": 0.5}])

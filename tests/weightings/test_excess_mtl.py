@@ -9,7 +9,7 @@ from tests.support.jacobians import random_jacobian
 def test_the_weights_are_those_of_the_paper_over_many_steps(warmup: int) -> None:
     weighting = ExcessMTL(eta=0.7, warmup_steps=warmup)
     squares = torch.zeros(3, 9).double()
-    weights = torch.full((3,), 1 / 3).double()
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
     seen = []
     for step in range(1, 12):
         rows = random_jacobian(3, 9, step)

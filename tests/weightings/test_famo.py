@@ -134,4 +134,4 @@ def test_no_graph_is_kept() -> None:
     weighting = FAMO()
     quiet_trainer(callbacks=[weighting], limit_train_batches=2).fit(Toy(), toy_loader())
     assert weighting._window == []
-    assert not any(tensor.requires_grad for tensor in weighting.state.tensors.values())
+    assert not any(tensor.requires_grad for tensor in weighting.memory.tensors.values())

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_mtl.callbacks import FixedWeighting
+from tests.support.presence import set_present
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
 
 GIVEN = {"three": 3.0, "one": 1.0, "two": 2.0}
@@ -18,7 +19,7 @@ def test_weights_come_in_the_order_of_the_modules_tasks():
 def test_only_the_weights_of_present_tasks_are_given():
     weighting = FixedWeighting(GIVEN)
     weighting.tasks = TASKS
-    weighting.state.present = [0, 2]
+    set_present(weighting, [0, 2])
     assert weighting.weights(torch.ones(2)).tolist() == [1.0, 3.0]
 
 

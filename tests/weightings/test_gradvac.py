@@ -4,6 +4,7 @@ from torch import Tensor
 
 from lightning_mtl.callbacks import GradVac
 from tests.support.jacobians import random_jacobian
+from tests.support.presence import set_present
 
 
 def literal(rows: Tensor, orders: list[list[int]], targets: Tensor, beta: float) -> Tensor:
@@ -43,7 +44,7 @@ def test_two_tasks_reach_their_target_cosine() -> None:
     weighting = GradVac(beta=0.5)
     agreeing = torch.tensor([[1.0, 0.2], [1.0, -0.2]], dtype=torch.float64)
     weighting.weights(torch.ones(2), agreeing @ agreeing.T)
-    target = weighting.state.tensors["targets"][0, 1]
+    target = weighting.memory.tensors["targets"][0, 1]
     rows = torch.eye(2, dtype=torch.float64)
     weights = weighting.weights(torch.ones(2), rows @ rows.T)
     # By symmetry each takes weights - 1 of the other.
@@ -55,12 +56,12 @@ def test_targets_of_absent_tasks_stay() -> None:
     weighting = GradVac()
     weighting.tasks = ("a", "b", "c")
     rows = random_jacobian(3, 5)
-    weighting.state.present = [0, 1, 2]
+    set_present(weighting, [0, 1, 2])
     weighting.weights(torch.ones(3), rows @ rows.T)
-    before = weighting.state.tensors["targets"].clone()
-    weighting.state.present = [0, 1]
+    before = weighting.memory.tensors["targets"].clone()
+    set_present(weighting, [0, 1])
     weighting.weights(torch.ones(2), (rows @ rows.T)[:2, :2])
-    after = weighting.state.tensors["targets"]
+    after = weighting.memory.tensors["targets"]
     assert torch.equal(after[2], before[2]) and torch.equal(after[:, 2], before[:, 2])
     assert not torch.equal(after[0, 1], before[0, 1])
 

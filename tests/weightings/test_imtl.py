@@ -26,13 +26,13 @@ def test_scaled_losses_approach_one() -> None:
     gramian = torch.eye(3, dtype=torch.float64)
     for _ in range(600):
         weighting.weights(losses, gramian)
-    scaled = weighting.state.tensors["log_scale"].exp() * losses
+    scaled = weighting.memory.tensors["log_scale"].exp() * losses
     torch.testing.assert_close(scaled, torch.ones(3, dtype=torch.float64), atol=1e-2, rtol=0)
 
 
 def test_the_regulariser_of_the_step_is_logged_apart() -> None:
     weighting = IMTL()
     for _ in range(3):
-        expected = -weighting.state.tensors.get("log_scale", torch.zeros(2)).sum()
+        expected = -weighting.memory.tensors.get("log_scale", torch.zeros(2)).sum()
         weighting.weights(torch.tensor([1.0, 5.0]), torch.eye(2))
         assert float(weighting.logs()["regulariser"]) == float(expected)

@@ -17,6 +17,7 @@ from tests.support.jacobians import (
     random_jacobian,
     spread_jacobian,
 )
+from tests.support.presence import set_present
 
 RULES: dict[str, Callable[[], JacobianWeighting]] = {
     "DBMTL": DBMTL,
@@ -126,10 +127,10 @@ def test_an_absent_task_equals_a_removed_one(name: str) -> None:
     with_absent, without = RULES[name](), RULES[name]()
     with_absent.tasks = ("a", "b", "c")
     for rows in given:
-        with_absent.state.present = [0, 2]
+        set_present(with_absent, [0, 2])
         found = direction(with_absent, rows[[0, 2]])
         torch.testing.assert_close(found, direction(without, rows[[0, 2]]))
-    with_absent.state.present = [0, 1, 2]
+    set_present(with_absent, [0, 1, 2])
     assert torch.isfinite(direction(with_absent, given[0])).all()
 
 

@@ -18,6 +18,7 @@ from tests.support.jacobians import (
     permutation,
     random_jacobian,
 )
+from tests.support.presence import set_present
 
 # All that need the Gramian alone; those that look at the rows too have properties of their own.
 DEFAULTS = {
@@ -177,7 +178,7 @@ def test_an_absent_task_equals_a_removed_one(name: str) -> None:
     with_absent.tasks = ("a", "b", "c")
     for index in range(4):
         part = rows[[0, 2]] * (1 + index)
-        with_absent.state.present = [0, 2]
+        set_present(with_absent, [0, 2])
         torch.testing.assert_close(step(with_absent, part), step(without, part))
 
 

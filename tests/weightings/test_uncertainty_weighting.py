@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.callbacks import UncertaintyWeighting
+from tests.support.presence import set_present
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
 
 
@@ -82,12 +83,12 @@ def test_the_networks_optimizer_neither_sees_nor_decays_the_variances():
 
 def test_absent_tasks_keep_their_variance():
     weighting = of_tasks(lr=0.1)
-    weighting.state.present = [0, 1, 2]
+    set_present(weighting, [0, 1, 2])
     weighting.update(torch.tensor([1.0, 5.0, 9.0]))
-    before = weighting.state.tensors["log_variance"].clone()
-    weighting.state.present = [2]
+    before = weighting.memory.tensors["log_variance"].clone()
+    set_present(weighting, [2])
     assert weighting.weights(torch.ones(1)).shape == (1,)
     weighting.update(torch.tensor([9.0]))
-    after = weighting.state.tensors["log_variance"]
+    after = weighting.memory.tensors["log_variance"]
     assert torch.equal(after[:2], before[:2])
     assert after[2] > before[2]

@@ -1,5 +1,6 @@
 """Alternating independent updates with random task grouping."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
@@ -8,8 +9,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.engine.gradients import norms
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
 from lightning_mtl.weightings.bases.weighting import Weighting
@@ -65,16 +67,17 @@ class AlternatingUpdates(Weighting):
         track_path: bool = True,
     ) -> None:
         super().__init__()
-        if optimizer_state not in get_args(OptimizerState):
-            raise ValueError(
-                "`AlternatingUpdates(optimizer_state=)` should be one of"
-                f" {get_args(OptimizerState)}. Found {optimizer_state!r}."
-            )
-        self.grouping = Grouping(group_size, regroup, order, seed)
+        choices = get_args(OptimizerState)
+        check_choice("AlternatingUpdates", "optimizer_state", optimizer_state, choices)
+        self.grouping = Grouping(self.memory, group_size, regroup, order, seed)
         self.optimizer_state = optimizer_state
         self.track_path = track_path
         # By group, then by the name of the shared parameter.
         self._states: list[dict[str, Any]] = []
+        self._path_length = self.memory.single("path_length")
+        self._displacement = self.memory.single("displacement")
+        # Where the shared parameters set out from, by their names.
+        self._origin: dict[str, Tensor] = {}
         self._module: MultiTaskModule | None = None
         self._turns: list[int] = []
         self._turn = 0
@@ -96,10 +99,10 @@ class AlternatingUpdates(Weighting):
         """Draw new groups in this epoch, if they change by the epoch."""
         # A run that resumes within an epoch keeps the epoch's groups.
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
-            self.grouping.start_epoch(self.state)
+            self.grouping.start_epoch()
 
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """One step for every group."""
+    def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        """One optimizer step for every group, each with a forward pass of its own."""
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
         self._stepping = True
@@ -108,7 +111,7 @@ class AlternatingUpdates(Weighting):
             if self._turns:
                 self._swap_in(optimizer.optimizer, self._turns[self._turn])
             before = self._snapshot()
-            optimizer.step(closure=closure)
+            step()
             self._track(before)
             self._keep(optimizer.optimizer, self._turns[self._turn])
             self._turn += 1
@@ -129,48 +132,48 @@ class AlternatingUpdates(Weighting):
             )
         if not self._turns:
             self._turns = self._draw(tasks)
-        group = self.grouping.groups(self.state)[self._turns[self._turn]]
+        group = self.grouping.groups()[self._turns[self._turn]]
         return {tasks[index] for index in group}
 
-    def total(self, step: Step) -> Tensor:
+    def total(self, micro_batch: MicroBatch) -> Tensor:
         """The sum of the active group's losses."""
-        weights = torch.ones_like(step.losses)
-        step.note(step.present, weights)
-        return step.total(weights)
+        weights = torch.ones_like(micro_batch.losses)
+        micro_batch.record_weights(micro_batch.present, weights)
+        return micro_batch.total(weights)
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does."""
-        step.backward(loss)
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Run one plain backward pass, as Lightning does."""
+        micro_batch.backward(loss)
 
     def logs(self) -> dict[str, Tensor]:
-        """Groups, and how far the shared parameters have gone."""
-        groups = self.grouping.groups(self.state)
+        """The group of each task, and how far the shared parameters have gone."""
+        groups = self.grouping.groups()
         logs = {
             f"group/{self.tasks[task]}": torch.tensor(float(place))
             for place, group in enumerate(groups)
             for task in group
         }
-        tensors = self.state.tensors
-        if "path_length" in tensors:
-            path, displacement = tensors["path_length"], tensors["displacement"]
+        path, displacement = self._path_length.values, self._displacement.values
+        if path is not None and displacement is not None:
             logs |= {"path_length": path, "displacement": displacement}
             logs["exploration"] = path / displacement.clamp(min=1e-12)
         return logs
 
     def state_dict(self) -> dict[str, Any]:
-        """Groups and path, and the optimizer states of every group."""
-        return super().state_dict() | {"optimizer_states": self._states}
+        """Groups, path and origin, and the optimizer states of every group."""
+        return super().state_dict() | {"optimizer_states": self._states, "origin": self._origin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the Trainer's checkpoint."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._states = state_dict["optimizer_states"]
+        self._origin = dict(state_dict["origin"])
 
     def _draw(self, tasks: tuple[str, ...]) -> list[int]:
-        before = self.state.tensors.get("group")
-        turns = self.grouping.turns(self.state, len(tasks))
-        if before is None:
-            groups = self.grouping.groups(self.state)
+        drawn = self.grouping.drawn
+        turns = self.grouping.turns(len(tasks))
+        if not drawn:
+            groups = self.grouping.groups()
             named = " | ".join(", ".join(tasks[index] for index in group) for group in groups)
             rank_zero_info(f"AlternatingUpdates: groups {named}")
         return turns
@@ -223,19 +226,18 @@ class AlternatingUpdates(Weighting):
         shared = self._shared()
         if not self.track_path or not shared:
             return
-        tensors = self.state.tensors
-        now = [parameter.detach() for parameter in shared.values()]
+        after = [parameter.detach() for parameter in shared.values()]
         # A task that comes late may show more parameters to be shared: they set out from here.
-        last = [before.get(name, value) for name, value in zip(shared, now, strict=True)]
+        last = [before.get(name, value) for name, value in zip(shared, after, strict=True)]
         for name, value in zip(shared, last, strict=True):
-            start = tensors.get(f"start/{name}", value).to(value.device)
-            tensors[f"start/{name}"] = start.clone() if start is value else start
-        origin = [tensors[f"start/{name}"] for name in shared]
-        moves = [list(torch._foreach_sub(now, last)), list(torch._foreach_sub(now, origin))]
+            start = self._origin.get(name, value).to(value.device)
+            self._origin[name] = start.clone() if start is value else start
+        origin = [self._origin[name] for name in shared]
+        moves = [list(torch._foreach_sub(after, last)), list(torch._foreach_sub(after, origin))]
         step, displacement = norms(moves)
-        path = tensors.get("path_length", torch.zeros_like(step))
-        tensors["path_length"] = path.to(step.device) + step
-        tensors["displacement"] = displacement
+        path = self._path_length.values
+        self._path_length.values = step if path is None else path.to(step.device) + step
+        self._displacement.values = displacement
 
 
 def _moved(value: Any, parameter: Tensor) -> Any:

@@ -1,33 +1,34 @@
 """The base of the weightings that need no more of the task gradients than their inner products."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import Parameter
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.distributed import world_size
-from lightning_mtl.engine.gradients import Gradients, gramian
-from lightning_mtl.engine.micro_batch import Step
-from lightning_mtl.engine.places import add_part, measure, measure_feature_sums, measure_features
+from lightning_mtl.engine.gradients import Gradients
+from lightning_mtl.engine.gradients import gramian as gramian_of
+from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.places import AllShared, Features, Place, RowPlace, SharedLayer
 from lightning_mtl.engine.task_backward import TaskBackward
+from lightning_mtl.engine.window import Window
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
-from lightning_mtl.weightings.memory.weight_cache import KeptWeights
+from lightning_mtl.weightings.memory.weight_cache import WeightCache
 
-Place = Literal["shared", "last_layer", "features"]
+PlaceName = Literal["shared", "last_layer", "features"]
 
-PRICES: dict[Place, str] = {
-    "shared": "F + H + K B",
-    "last_layer": "F + H + B + K B_last",
-    "features": "F + H + B",
-}
-"""Of a step that solves."""
 
-EXTRA: dict[Place, str] = {"shared": "(K - 1) B", "last_layer": "K B_last", "features": ""}
-"""What that is more than F + H + B, which a step costs that keeps the weights."""
+class Measurement(TypedDict, total=False):
+    """Where and how often a `GramianWeighting` measures; the keyword arguments of its rules."""
+
+    gradients: PlaceName
+    every_n_steps: int
+    layer: str | None
+    weight_heads: bool
 
 
 class Solution(NamedTuple):
@@ -50,61 +51,58 @@ class GramianWeighting(GradientWeighting):
             about as much as equal weighting; with gradient accumulation they too need K passes,
             because the weights are known only at the end of the window.
         every_n_steps: solve at every n-th optimizer step, and where other tasks are present than
-            at the last solution; keep the weights in between. With gradient accumulation, once a
-            task has been absent from a micro-batch, steps that keep the weights need K passes too.
+            at the last solution; reuse the weights in between. With gradient accumulation, once a
+            task has been absent from a micro-batch, steps that reuse weights need K passes too.
         layer: name of the shared layer for `"last_layer"`; by default the last one.
         weight_heads: whether the gradients of the heads are weighted too.
+
+    Attributes:
+        places: the classes of the places that `gradients` may name.
+        place: where G is measured.
+        needs_rows: whether `observe` receives the gradients themselves, beside their products.
     """
+
+    places: ClassVar[dict[str, type[Place]]] = {
+        "shared": AllShared,
+        "last_layer": SharedLayer,
+        "features": Features,
+    }
+    needs_rows: ClassVar[bool] = False
 
     def __init__(
         self,
-        gradients: Place = "shared",
+        gradients: PlaceName = "shared",
         every_n_steps: int = 1,
         layer: str | None = None,
         weight_heads: bool = False,
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if gradients not in get_args(Place):
-            raise ValueError(
-                f"`{name}(gradients=)` should be one of {get_args(Place)}. Found {gradients!r}."
-            )
+        check_choice(name, "gradients", gradients, list(self.places))
         if every_n_steps < 1:
             raise ValueError(
-                f"`{name}(every_n_steps=)` should be at least 1. Found {every_n_steps}."
-            )
-        if self.cross_parts and gradients == "features":
-            raise ValueError(
-                f"`{name}` needs products of gradients of different parts of a batch. Found"
-                ' `gradients="features"`, where every sample has a gradient of its own, so that'
-                ' there is nothing to multiply. Use `"shared"` or `"last_layer"`.'
+                f"`{name}(every_n_steps=)` should be at least 1. Found {every_n_steps}. 1 solves at"
+                " every step."
             )
         self.gradients = gradients
         self.every_n_steps = every_n_steps
-        self._last = KeptWeights(self.state, every_n_steps)
         self.layer = layer
         self.weight_heads = weight_heads
-
-    cross_parts: ClassVar[bool] = False
-    """Whether G is to be the mean of J_r J_sᵀ over different parts of the data, ranks and
-    micro-batches, where there are several: unbiased by noise, but not positive semi-definite. Not
-    with `gradients="features"`."""
-
-    needs_rows: ClassVar[bool] = False
-    """Whether `observe` wants the gradients themselves, beside their inner products."""
+        self.place = self._make_place()
+        self._cache = WeightCache(self.memory, every_n_steps)
+        self._reuses: bool | None = None
 
     @property
     def price(self) -> str:  # type: ignore[override]
-        """By where the gradients are measured, and how often."""
+        """The price of a step, by where the gradients are measured and how often."""
         return self.price_of(1)
 
     def price_of(self, accumulate: int) -> str:
         """As of `"shared"`, where the weights come after the last of several batches."""
-        place = self.gradients if accumulate == 1 else "shared"
-        if self.every_n_steps == 1:
-            return PRICES[place]
-        extra = EXTRA[place]
-        return f"F + H + B + {extra} / {self.every_n_steps}" if extra else PRICES[place]
+        place = self.place if accumulate == 1 else AllShared()
+        if self.every_n_steps == 1 or not place.extra:
+            return place.price
+        return f"F + H + B + {place.extra} / {self.every_n_steps}"
 
     @abstractmethod
     def weights(
@@ -119,135 +117,109 @@ class GramianWeighting(GradientWeighting):
         """
 
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
-        """Look at the measured gradients, before `weights`; only with `needs_rows`.
+        """Learn from the measured gradients. Called before `weights`; only with `needs_rows`.
 
         Args:
             rows: of the tasks present, times `scale`.
             scale: what to divide them by, on the host.
         """
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """Measure G, solve, combine; or apply the weights that are kept."""
-        backward = step.differentiate_shared(loss)
+    def begin_window(self) -> None:
+        """Forget what was measured in the window before."""
+        self._reuses = None
+        self.place.begin()
+
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Measure G, solve and combine the gradients, or reuse the last weights."""
+        backward = micro_batch.differentiate_shared(loss)
         if backward is not None:
-            self._balance(step, backward)
-        if step.last:
-            self._last.count()
+            self._balance(micro_batch, backward)
+        if micro_batch.last:
+            self._cache.advance()
 
-    def _balance(self, step: Step, backward: TaskBackward) -> None:
-        if step.window.keeps is None:
-            step.window.keeps = self._keeps(step)
-        if step.window.keeps:
-            step.descend(backward, self._last.read(step.present), self.weight_heads)
-            if step.last:
-                self._note_kept(step)
-        elif step.alone and self.gradients != "shared":
-            self._measure(step, backward)
-            weights = self._solve(step, *self._measured(step)).weights
-            step.descend(backward, weights, self.weight_heads)
-            step.note(step.present, weights)
+    def _make_place(self) -> Place:
+        kind = self.places[self.gradients]
+        return kind(self.layer) if issubclass(kind, SharedLayer) else kind()
+
+    def _balance(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
+        if self._reuses is None:
+            self._reuses = self._may_reuse(micro_batch)
+        if self._reuses:
+            weights = self._cache.read(micro_batch.present)
+            micro_batch.backward_weighted(backward, weights, self.weight_heads)
+            if micro_batch.last:
+                self._record_reused(micro_batch)
+        elif micro_batch.alone and not self.place.takes_whole_trunk:
+            self.place.accumulate(micro_batch, backward)
+            weights = self._solve(micro_batch).weights
+            micro_batch.backward_weighted(backward, weights, self.weight_heads)
+            micro_batch.record_weights(micro_batch.present, weights)
         else:
-            if self.gradients == "features":
-                self._measure(step, backward)
-            rows = backward.rows(step.partition.shared) if self.cross_parts else None
-            step.collect(backward, rows)
-            if rows is not None:
-                add_part(step, self._at_place(step, rows))
-            if step.last:
-                self._release(step)
+            self.place.accumulate_collected(micro_batch, backward)
+            micro_batch.collect(backward)
+            if micro_batch.last:
+                self._write(micro_batch)
 
-    def _measure(self, step: Step, backward: TaskBackward) -> None:
-        """Add the gradients of one micro-batch to the window, without the full rows."""
-        if self.gradients == "last_layer":
-            rows = measure(step, backward, step.partition.layer(self.layer))
-            if self.cross_parts:
-                add_part(step, rows)
-        elif self.needs_rows:
-            measure_feature_sums(step, backward)
+    def _write(self, micro_batch: MicroBatch) -> None:
+        """Solve for the window, unless weights are reused, and write its gradients."""
+        window = micro_batch.window
+        if self._cache.is_valid_for(window.tasks):
+            solution = Solution(self._cache.read(window.tasks), window.counts.cpu())
         else:
-            measure_features(step, backward)
+            solution = self._solve(micro_batch)
+        micro_batch.write_weighted(
+            window.reduced_rows(), solution.weights.tolist(), solution.counts, self.weight_heads
+        )
+        micro_batch.record_weights(window.tasks, solution.weights)
 
-    def _measured(self, step: Step) -> tuple[Tensor, list[Gradients]]:
-        """G of what `_measure` has added up, and the rows that it is made of, if any."""
-        if self.gradients == "features" and not self.needs_rows:
-            return step.window.reduce_features(), []
-        rows = step.window.reduce_measured()
-        return self._across(step, gramian(rows)), rows
-
-    def _release(self, step: Step) -> None:
-        """Solve for the window, unless its weights are kept, and write its gradients."""
-        rows = step.window.reduce()
-        tasks = step.window.tasks
-        if self._last.hold(tasks):
-            solution = Solution(self._last.read(tasks), step.window.counts.cpu())
-        elif self.gradients == "features":
-            solution = self._solve(step, *self._measured(step))
-        else:
-            seen = self._at_place(step, rows)
-            solution = self._solve(step, self._across(step, gramian(seen)), seen)
-        step.release(rows, solution.weights.tolist(), solution.counts, self.weight_heads)
-        step.note(tasks, solution.weights)
-
-    def _at_place(self, step: Step, rows: list[Gradients]) -> list[Gradients]:
-        """The part of full rows where G is measured."""
-        if self.gradients == "shared":
-            return rows
-        return _columns(rows, step.partition.shared, step.partition.layer(self.layer))
-
-    def _across(self, step: Step, measured: Tensor) -> Tensor:
-        return step.window.across_parts(measured) if self.cross_parts else measured
-
-    def _solve(self, step: Step, measured: Tensor, rows: list[Gradients]) -> Solution:
+    def _solve(self, micro_batch: MicroBatch) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
-        losses, normalised, counts, scale = step.window.host_statistics(measured)
-        self.state.present = step.window.tasks
-        self._last.see(counts / (step.window.length * world_size()))
-        finite = bool(torch.isfinite(normalised).all())
-        if not self._finite(step, normalised.diagonal(), finite):
+        window = micro_batch.window
+        rows = self._rows(window)
+        measured = self.place.gramian(window) if rows is None else gramian_of(rows)
+        losses, gramian, counts, scale = window.host_statistics(measured)
+        self._cache.record_presence(counts / (window.length * world_size()))
+        finite = bool(torch.isfinite(gramian).all())
+        if not self._finite(micro_batch, gramian.diagonal(), finite):
             return Solution(torch.ones_like(losses), counts)
-        if self.needs_rows:
-            self._begin_anew_elsewhere(step, rows)
-            self.observe(rows, scale)
-        # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
-        weights = self.weights(losses, normalised.to(measured.dtype))
+        with self.memory.of(window.tasks):
+            if rows is not None:
+                self.observe(rows, scale)
+            # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
+            weights = self.weights(losses, gramian.to(measured.dtype))
         name = f"{type(self).__name__}.weights"
         check_weights(name, weights, len(losses))
         check_finite_weights(name, weights)
         weights = weights.double()
-        self._last.write(step.window.tasks, weights)
+        self._cache.write(window.tasks, weights)
         return Solution(weights, counts)
 
-    def _begin_anew_elsewhere(self, step: Step, rows: list[Gradients]) -> None:
-        if self.gradients == "features":
-            place = [f"features {tuple(part.shape)}" for part in rows[0]]
-            self.state.measure_at(place, self.measured)
-        elif self.gradients == "last_layer":
-            self._measured_at(step, step.partition.layer(self.layer))
-        else:
-            self._measured_at(step, step.partition.shared)
+    def _rows(self, window: Window) -> list[Gradients] | None:
+        """The measured gradients, for a rule that asks for them."""
+        if not self.needs_rows:
+            return None
+        assert isinstance(self.place, RowPlace)
+        self.memory.measured_at(self.place.identity())
+        return self.place.rows(window)
 
-    def _keeps(self, step: Step) -> bool:
-        """Whether the kept weights are applied to each micro-batch of this window as it comes.
+    def _may_reuse(self, micro_batch: MicroBatch) -> bool:
+        """Whether cached weights are applied to each micro-batch of this window as it comes.
 
         Not if its micro-batches may have different tasks: a task's mean runs over those that have
-        it, and how many these are is known at the end only.
+        it, and how many these are is known only at the end.
         """
-        return self._last.hold(step.present) and (step.alone or not self._last.uneven)
+        return self._cache.is_valid_for(micro_batch.present) and (
+            micro_batch.alone or not self._cache.saw_partial_presence
+        )
 
-    def _note_kept(self, step: Step) -> None:
-        """Note the kept weights as they were applied.
+    def _record_reused(self, micro_batch: MicroBatch) -> None:
+        """Record the cached weights as they were applied.
 
         Where, for the first time, a task is missing in the midst of a window, what was applied is
         the sum over the micro-batches that have it.
         """
-        window = step.window
+        window = micro_batch.window
         shares = torch.tensor([window.batches[task] / window.length for task in window.tasks])
-        step.note(window.tasks, self._last.read(window.tasks) * shares.double())
-        self._last.see(shares)
-
-
-def _columns(
-    rows: list[Gradients], shared: list[Parameter], layer: list[Parameter]
-) -> list[Gradients]:
-    place = {parameter: index for index, parameter in enumerate(shared)}
-    return [[row[place[parameter]] for parameter in layer] for row in rows]
+        weights = self._cache.read(window.tasks) * shares.double()
+        micro_batch.record_weights(window.tasks, weights)
+        self._cache.record_presence(shares)

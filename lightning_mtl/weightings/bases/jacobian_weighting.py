@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.jacobian import collect_matrix, take_matrix
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.jacobian import JacobianSum
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.weightings.bases.answers import check_direction, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 
@@ -22,7 +22,7 @@ class JacobianWeighting(GradientWeighting):
 
     There is no `gradients=` and no `every_n_steps=` as Gramian rules have them: the combined
     gradient is made of J at all shared parameters, and of that of this very step, so that there is
-    neither a cheaper place to measure at nor a weight to keep.
+    neither a cheaper place to measure at nor a weight to reuse.
 
     Attributes:
         applied: the w of a rule whose `combine` is w @ J, which sets it there; it is logged.
@@ -33,6 +33,7 @@ class JacobianWeighting(GradientWeighting):
     def __init__(self) -> None:
         super().__init__()
         self.applied: Float[Tensor, " K"] | None = None
+        self._jacobian = JacobianSum()
 
     @abstractmethod
     def combine(
@@ -46,33 +47,38 @@ class JacobianWeighting(GradientWeighting):
                 finite.
         """
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """Collect J, combine, write."""
-        backward = step.differentiate_shared(loss)
+    def begin_window(self) -> None:
+        """Forget what was collected in the window before."""
+        self._jacobian = JacobianSum()
+
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Collect J; at the end of the window, combine its rows and write the gradients."""
+        backward = micro_batch.differentiate_shared(loss)
         if backward is None:
             return
-        collect_matrix(step, backward)
-        if not step.last:
+        self._jacobian.accumulate(micro_batch, backward)
+        if not micro_batch.last:
             return
-        shared = step.partition.shared
-        direction = self._direction(step)
-        pieces = direction.split([p.numel() for p in shared])
-        scale = step.window.scale()
+        window, shared = micro_batch.window, micro_batch.partition.shared
+        pieces = self._direction(micro_batch).split([p.numel() for p in shared])
+        scale = window.scale()
         trunk = [(piece * scale).view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
-        step.apply(trunk, list(step.window.length / step.window.counts))
+        micro_batch.write_combined(trunk, list(window.length / window.counts))
 
-    def _direction(self, step: Step) -> Float[Tensor, " P"]:
+    def _direction(self, micro_batch: MicroBatch) -> Float[Tensor, " P"]:
         """What the rule makes of J, which is let go of here."""
-        jacobian = take_matrix(step)
-        self.state.present = step.window.tasks
-        self._measured_at(step, step.partition.shared)
-        if not self._finite(step, torch.linalg.vector_norm(jacobian, torch.inf, dim=1).cpu()):
+        window, partition = micro_batch.window, micro_batch.partition
+        jacobian = self._jacobian.take(window)
+        sizes = torch.linalg.vector_norm(jacobian, torch.inf, dim=1)
+        self.memory.measured_at(partition.identity(partition.shared))
+        if not self._finite(micro_batch, sizes.cpu()):
             return jacobian.sum(0)
         self.applied = None
-        direction = self.combine(step.window.losses, jacobian)
+        with self.memory.of(window.tasks):
+            direction = self.combine(window.losses, jacobian)
         name = type(self).__name__
         check_direction(f"{name}.combine", direction, jacobian.shape[1])
         if self.applied is not None:
             check_weights(f"{name}.applied", self.applied, len(jacobian))
-            step.note(step.window.tasks, self.applied)
+            micro_batch.record_weights(window.tasks, self.applied)
         return direction

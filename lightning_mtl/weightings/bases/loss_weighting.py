@@ -1,12 +1,13 @@
 """The base of the weightings that need the losses only."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import shards
 from lightning_mtl.weightings.bases.weighting import Weighting
 
@@ -29,69 +30,73 @@ class LossWeighting(Weighting):
 
     def __init__(self) -> None:
         super().__init__()
+        self.follows_graph = self.depends_on_losses
         self._sharding = ""
 
     def price_of(self, accumulate: int) -> str:
-        """With a pass for every task, where the weights come after the last batch."""
+        """With a trunk pass for every task, where the weights come after the last batch."""
         gathers = self.depends_on_losses and accumulate > 1
         return f"{self.price} + (K - 1) B" if gathers else self.price
 
     @abstractmethod
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """The weights of this step. Changes no state: it is called for every micro-batch.
+        """The weights of this step. Called for every micro-batch: it writes no memory.
 
         Args:
             losses: of the tasks present, detached, means over the ranks.
         """
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Learn from the losses of one optimizer step, after its backward pass.
+        """Learn from the losses of one optimizer step. Called after its backward pass.
 
         Args:
             losses: of the tasks present, detached, means over micro-batches and ranks.
         """
 
-    def total(self, step: Step) -> Tensor:
+    def total(self, micro_batch: MicroBatch) -> Tensor:
         """Σ w_k L_k, or Σ L_k where the weights come later."""
-        if self._gathers(step):
-            return step.total()
-        self.state.present = step.present
-        weights = self.weights(step.losses)
-        step.note(step.present, weights)
-        return step.total(weights)
+        if self._gathers(micro_batch):
+            return micro_batch.total()
+        weights = self._weights_of(micro_batch.present, micro_batch.losses)
+        micro_batch.record_weights(micro_batch.present, weights)
+        return micro_batch.total(weights)
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As Lightning does, or with the weights of the whole window."""
-        if self._gathers(step):
-            step.collect(step.differentiate(loss))
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Run one plain backward pass, or gather the gradients until the weights are known."""
+        if self._gathers(micro_batch):
+            micro_batch.collect(micro_batch.differentiate(loss))
         else:
-            step.backward(loss)
-        if step.last:
-            self._conclude(step)
+            micro_batch.backward(loss)
+        if micro_batch.last:
+            self._conclude(micro_batch)
 
-    def catch_up(self, step: Step) -> None:
+    def catch_up(self, micro_batch: MicroBatch) -> None:
         """Learn from the losses after a backward pass that was not run by `backward`.
 
         Raises:
             RuntimeError: if the weights of an accumulated window were still to come.
         """
-        if self._gathers(step):
-            super().catch_up(step)
-        if step.last:
-            self._conclude(step)
+        if self._gathers(micro_batch):
+            super().catch_up(micro_batch)
+        if micro_batch.last:
+            self._conclude(micro_batch)
 
-    def _conclude(self, step: Step) -> None:
-        self.state.present = step.window.tasks
-        losses = step.window.losses
-        if self._gathers(step):
-            weights = self.weights(losses)
-            counts = step.window.counts.cpu()
-            step.release(step.window.reduce(), weights.tolist(), counts, weight_heads=True)
-            step.note(step.window.tasks, weights)
-        self.update(losses)
+    def _conclude(self, micro_batch: MicroBatch) -> None:
+        window = micro_batch.window
+        if self._gathers(micro_batch):
+            weights = self._weights_of(window.tasks, window.losses)
+            rows, counts = window.reduced_rows(), window.counts.cpu()
+            micro_batch.write_weighted(rows, weights.tolist(), counts, weight_heads=True)
+            micro_batch.record_weights(window.tasks, weights)
+        with self.memory.of(window.tasks):
+            self.update(window.losses)
 
-    def _gathers(self, step: Step) -> bool:
-        gathers = self.depends_on_losses and not step.alone
+    def _weights_of(self, tasks: Sequence[int], losses: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        with self.memory.of(tasks):
+            return self.weights(losses)
+
+    def _gathers(self, micro_batch: MicroBatch) -> bool:
+        gathers = self.depends_on_losses and not micro_batch.alone
         if gathers and self._sharding:
             # Lightning's scheduler of accumulation sets its factor after the setup.
             self._refuse_gathering()
@@ -104,9 +109,9 @@ class LossWeighting(Weighting):
 
     def _refuse_gathering(self) -> None:
         raise ValueError(
-            f"`{type(self).__name__}` under gradient accumulation needs the gradient of each task,"
-            f" since its weights depend on all losses of a step, and `{self._sharding}` shards the"
-            " parameters. Set `accumulate_grad_batches=1`, use a weighting whose weights come from"
-            " earlier steps (learned ones, say), or a strategy that keeps whole parameters, such as"
-            ' `"ddp"`.'
+            f"`{type(self).__name__}` under gradient accumulation should have whole parameters: its"
+            " weights depend on all losses of a step, so that it needs the gradient of each task."
+            f" Found `{self._sharding}`, which shards them. Set `accumulate_grad_batches=1`, use a"
+            " weighting whose weights come from earlier steps (learned ones, say), or a strategy"
+            ' that keeps whole parameters, such as `"ddp"`.'
         )

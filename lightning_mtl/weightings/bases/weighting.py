@@ -1,10 +1,11 @@
-"""What every weighting is: a callback with one method of mathematics.
+"""The base of all weightings: a callback with one method of mathematics.
 
-Here is the base of all. That of the weightings that need only the losses is in `loss_weighting.py`,
-that of those that need the gradients of the tasks in `gradient_weighting.py`.
+The base of the weightings that need only the losses is in `loss_weighting.py`, that of those that
+need the gradients of the tasks in `gradient_weighting.py`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import lightning as L
@@ -14,53 +15,58 @@ from torch import Tensor
 
 from lightning_mtl.engine.balancer import PlainSum
 from lightning_mtl.engine.loss_guard import check_automatic
-from lightning_mtl.engine.micro_batch import Step
+from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import check_whole_parameters
 from lightning_mtl.module import MultiTaskModule
-from lightning_mtl.weightings.memory.task_memory import TaskState
+from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
 
 class Weighting(L.Callback, ABC):
     """Turns statistics of the tasks into weights; at most one per Trainer.
 
-    Its state is saved with the Trainer's checkpoints, and a resumed run continues bit for bit.
+    Its memory is saved with the Trainer's checkpoints, and a resumed run continues bit for bit.
 
     Attributes:
         price: the cost of a step, with F a forward pass, H all heads, B one trunk backward pass and
             K tasks; equal weighting costs F + H + B.
         positive_losses: whether its formula holds for positive losses only. A negative one is then
             an error, and one of exactly zero, of a batch without a valid label, an absent task.
-        state: what it remembers from step to step.
+        follows_graph: whether it asks which parameters are shared.
+        memory: what it remembers from step to step; entries are declared in the constructor.
     """
 
     price: ClassVar[str] = "F + H + B"
     positive_losses: ClassVar[bool] = False
+    follows_graph: bool = True
 
     def __init__(self) -> None:
-        self.state = TaskState()
+        self.memory = TaskMemory()
 
     @abstractmethod
-    def total(self, step: Step) -> Tensor:
+    def total(self, micro_batch: MicroBatch) -> Tensor:
         """The loss that `training_step` returns."""
 
     @abstractmethod
-    def backward(self, step: Step, loss: Tensor) -> None:
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Write the gradients, given the total as Lightning has scaled it."""
 
     def price_of(self, accumulate: int) -> str:
-        """The price of each of `accumulate` batches that make one optimizer step: as of one."""
+        """The price of each of `accumulate` batches that make one optimizer step."""
         return self.price
+
+    def begin_window(self) -> None:
+        """Called before the first micro-batch of each optimizer step."""
 
     def prepare(self, device: torch.device) -> None:
         """Called just before the losses of a micro-batch are computed."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """Which tasks the next backward pass trains: all."""
+        """Which tasks the next backward pass trains: by default all."""
         return set(tasks)
 
-    def optimizer_step(self, optimizer: Any, closure: Any) -> None:
-        """Run the closure and step: once."""
-        optimizer.step(closure=closure)
+    def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        """Called in place of the optimizer's step: by default one for each batch."""
+        step()
 
     def logs(self) -> dict[str, Tensor]:
         """What to log under `train/` beside losses and weights; regularisers, say."""
@@ -68,65 +74,68 @@ class Weighting(L.Callback, ABC):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of all tasks, known from the first step or from a checkpoint."""
-        return self.state.tasks
+        """The names of all tasks; empty before the first step, unless a checkpoint has them."""
+        return self.memory.tasks
 
     @tasks.setter
     def tasks(self, names: tuple[str, ...]) -> None:
-        self.state.tasks = names
+        self.memory.tasks = names
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check the company, and take over the module's backward pass."""
+        """Check module, Trainer and strategy, and take over the module's backward pass."""
         name = type(self).__name__
         if not isinstance(pl_module, MultiTaskModule):
             raise TypeError(
-                f"`{name}` needs a `MultiTaskModule`. Found `{type(pl_module).__name__}`. Derive it"
-                " from `lightning_mtl.MultiTaskModule` and move its losses to `task_losses`."
+                f"`{name}` should be attached to a `MultiTaskModule`. Found"
+                f" `{type(pl_module).__name__}`. Derive it from `lightning_mtl.MultiTaskModule` and"
+                " move its losses to `task_losses`."
             )
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         weightings = [callback for callback in callbacks if isinstance(callback, Weighting)]
         if len(weightings) > 1:
             found = " and ".join(f"`{type(weighting).__name__}`" for weighting in weightings)
-            raise ValueError(f"A Trainer takes one weighting. Found {found}. Remove all but one.")
+            raise ValueError(
+                f"A Trainer should have one weighting. Found {found}. Remove all but one."
+            )
         if stage == "fit":
             check_automatic(pl_module)
         accumulate = trainer.accumulate_grad_batches
         self._check_strategy(trainer.strategy, accumulate)
-        pl_module.balancer = self
+        pl_module._multi_task.balancer = self
         if stage == "fit":
-            what = "a step" if accumulate == 1 else f"each of {accumulate} batches of a step"
+            batch = "a step" if accumulate == 1 else f"each of {accumulate} batches of a step"
             price = self.price_of(accumulate)
-            rank_zero_info(f"{name}: {what} costs {price} (equal weighting: F + H + B)")
+            rank_zero_info(f"{name}: {batch} costs {price} (equal weighting: F + H + B)")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the module its plain sum back."""
+        """Give the module its plain sum back. Called at the end of each stage."""
         if isinstance(pl_module, MultiTaskModule):
-            pl_module.balancer = PlainSum()
+            pl_module._multi_task.balancer = PlainSum()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """As at the end of a run, which Lightning skips after an exception."""
+        """Give the module its plain sum back: Lightning skips `teardown` after an exception."""
         self.teardown(trainer, pl_module, "fit")
 
     def state_dict(self) -> dict[str, Any]:
-        """For the Trainer's checkpoint."""
-        return self.state.state_dict()
+        """The memory, for the Trainer's checkpoint."""
+        return self.memory.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the Trainer's checkpoint."""
-        self.state.load_state_dict(state_dict)
+        """Restore the memory from the Trainer's checkpoint."""
+        self.memory.load_state_dict(state_dict)
 
-    def catch_up(self, step: Step) -> None:
-        """Refused.
+    def catch_up(self, micro_batch: MicroBatch) -> None:
+        """Refuse a backward pass that the strategy has run on its own.
 
         Raises:
-            RuntimeError: always; a weighting of losses only has more to say.
+            RuntimeError: always, unless a weighting needs the losses only.
         """
         raise RuntimeError(
-            f"`{type(self).__name__}` needs the backward pass of the module, and the strategy or"
-            " the precision plugin has run its own. Use a loss-level weighting, or another one of"
-            ' these, such as `strategy="ddp"`.'
+            f"`{type(self).__name__}` should write the gradients in the module's own backward pass."
+            " Found that the strategy or the precision plugin has run another one. Use a loss-level"
+            ' weighting, or another one of these, such as `strategy="ddp"`.'
         )
 
     def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:

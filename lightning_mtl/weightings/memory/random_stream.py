@@ -1,8 +1,4 @@
-"""Random numbers of a weighting: its own stream, alike on every rank, saved with its state.
-
-A seed of `None` stands for the seed of torch's global generator, which `seed_everything` sets, as
-the first rank has it when the first number is drawn.
-"""
+"""Random numbers of a weighting: its own stream, alike on every rank, saved with its memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,32 +6,41 @@ from contextlib import contextmanager
 import torch
 
 from lightning_mtl.distributed import from_first_rank
-from lightning_mtl.weightings.memory.task_memory import TaskState
-
-NAME = "generator"
+from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
 
-def peek(state: TaskState, seed: int | None) -> torch.Generator:
-    """A CPU generator where `state` has left it, or fresh from `seed`; nothing moves on."""
-    generator = torch.Generator()
-    saved = state.tensors.get(NAME)
-    if saved is not None:
-        return generator.set_state(saved.cpu())
-    generator.manual_seed(from_first_rank(torch.initial_seed()) if seed is None else seed)
-    # Kept at once: the ranks agree on a seed once, and a checkpoint has it.
-    state.tensors[NAME] = generator.get_state()
-    return generator
+class RandomStream:
+    """A stream of random numbers that a resumed run continues.
 
+    Args:
+        memory: of the weighting.
+        seed: of the stream; `None` stands for the seed of torch's global generator, which
+            `seed_everything` sets, as the first rank has it when the first number is drawn.
+    """
 
-@contextmanager
-def drawing(state: TaskState, seed: int | None) -> Iterator[torch.Generator]:
-    """As `peek`; what is drawn inside moves `state` on."""
-    generator = peek(state, seed)
-    yield generator
-    state.tensors[NAME] = generator.get_state()
+    def __init__(self, memory: TaskMemory, seed: int | None) -> None:
+        self._saved = memory.single("generator")
+        self._seed = seed
 
+    def peek(self) -> torch.Generator:
+        """A CPU generator at the present place in the stream, which does not move on."""
+        generator = torch.Generator()
+        if self._saved.values is not None:
+            return generator.set_state(self._saved.values.cpu())
+        seed = from_first_rank(torch.initial_seed()) if self._seed is None else self._seed
+        generator.manual_seed(seed)
+        # Saved at once: the ranks agree on a seed once, and a checkpoint has it.
+        self._saved.values = generator.get_state()
+        return generator
 
-def draw_seed(state: TaskState, seed: int | None) -> int:
-    """The next number of the stream, to seed another generator with: one on the device, say."""
-    with drawing(state, seed) as generator:
-        return int(torch.randint(2**31, (), generator=generator))
+    @contextmanager
+    def drawing(self) -> Iterator[torch.Generator]:
+        """As `peek`; the stream moves on by what is drawn inside."""
+        generator = self.peek()
+        yield generator
+        self._saved.values = generator.get_state()
+
+    def draw_seed(self) -> int:
+        """Draw a number to seed another generator with, such as one on the device."""
+        with self.drawing() as generator:
+            return int(torch.randint(2**31, (), generator=generator))

@@ -1,4 +1,4 @@
-"""Weights that are solved for now and then, and kept in between."""
+"""Weights that are solved for now and then, and reused in between."""
 
 from collections.abc import Sequence
 
@@ -6,57 +6,60 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.weightings.memory.task_memory import TaskState
+from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
 
-class KeptWeights:
-    """The weights of the last solution, and when to solve again; all of it in a `TaskState`.
+class WeightCache:
+    """The weights of the last solution, and when to solve again; all of it in a `TaskMemory`.
 
     Args:
-        state: of the weighting.
+        memory: of the weighting.
         every_n_steps: how many optimizer steps there are from one solution to the next.
     """
 
-    def __init__(self, state: TaskState, every_n_steps: int) -> None:
-        self._state = state
-        self._every = every_n_steps
+    def __init__(self, memory: TaskMemory, every_n_steps: int) -> None:
+        self._memory = memory
+        self._every_n_steps = every_n_steps
+        self._steps = memory.single("cache_steps")
+        self._weights = memory.per_task("cached_weights", initial=1.0)
+        self._tasks = memory.single("cached_tasks")
+        self._partial_presence = memory.single("partial_presence")
 
-    def count(self) -> None:
-        """One more optimizer step."""
-        tensors = self._state.tensors
-        tensors["steps"] = tensors.get("steps", torch.tensor(0)) + 1
+    def advance(self) -> None:
+        """Count one more optimizer step. Called at the end of each."""
+        self._steps.count()
 
-    def hold(self, tasks: Sequence[int]) -> bool:
-        """Whether no solution is due, and the last one was for these tasks: it mixes with no other.
+    def is_valid_for(self, tasks: Sequence[int]) -> bool:
+        """Whether the cached weights may be reused: recent enough, and solved for these tasks.
 
-        The same for all micro-batches of one optimizer step.
+        The answer is the same for all micro-batches of one optimizer step.
         """
-        tensors = self._state.tensors
-        if int(tensors.get("steps", 0)) % self._every == 0 or "kept_tasks" not in tensors:
+        steps = 0 if self._steps.values is None else int(self._steps.values)
+        if steps % self._every_n_steps == 0 or self._tasks.values is None:
             return False
-        return bool(tensors["kept_tasks"].tolist() == list(tasks))
+        return bool(self._tasks.values.tolist() == list(tasks))
 
     def read(self, tasks: Sequence[int]) -> Float[Tensor, " k"]:
         """The last weights of these tasks, on the host; 1 for one that never had any."""
-        self._state.present = tasks
-        return self._state.read("kept", torch.ones(len(tasks), dtype=torch.float64), 1.0)
+        with self._memory.of(tasks):
+            return self._weights.read(torch.ones(len(tasks), dtype=torch.float64))
 
     def write(self, tasks: Sequence[int], weights: Float[Tensor, " k"]) -> None:
-        """Keep the solution for these tasks."""
-        self.read(tasks)
-        self._state.write("kept", weights)
-        self._state.tensors["kept_tasks"] = torch.tensor(tasks)
+        """Cache the solution for these tasks."""
+        with self._memory.of(tasks):
+            self._weights.write(weights)
+        self._tasks.values = torch.tensor(tasks)
 
     @property
-    def uneven(self) -> bool:
+    def saw_partial_presence(self) -> bool:
         """Whether a task was ever absent from some micro-batches of an optimizer step."""
-        return "uneven" in self._state.tensors
+        return self._partial_presence.values is not None
 
-    def see(self, shares: Float[Tensor, " k"]) -> None:
+    def record_presence(self, shares: Float[Tensor, " k"]) -> None:
         """Learn from one optimizer step whether tasks are absent from some of its micro-batches.
 
         Args:
-            shares: of the micro-batches, which have each of the tasks; on the host.
+            shares: for each task the share of micro-batches that have it; on the host.
         """
         if bool((shares < 1).any()):
-            self._state.tensors["uneven"] = torch.tensor(True)
+            self._partial_presence.values = torch.tensor(True)

@@ -1,25 +1,27 @@
 """Any weighting or aggregator of TorchJD."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mtl.engine.gradients import gramian
-from lightning_mtl.engine.micro_batch import Step
-from lightning_mtl.engine.places import add_part
+from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
+from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
-from lightning_mtl.weightings.memory.random_stream import draw_seed
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 from lightning_mtl.weightings.torchjd.torchjd_memory import forget, move, recall, remember
 from lightning_mtl.weightings.torchjd.torchjd_statistic import Statistic, rule_of
 
 Saved = dict[str, Any]
 
 
-class TorchJDWeighting(JacobianWeighting):
+class TorchJDWeighting(GradientWeighting):
     """A Weighting or an Aggregator of `torchjd.aggregation`, used as a callback of the Trainer.
 
     A Weighting gives w, with d = wᵀJ. It receives what its class is declared for, the Gramian or
@@ -60,7 +62,10 @@ class TorchJDWeighting(JacobianWeighting):
         self.weighting = weighting
         self.seed = seed
         self._rule = rule_of(weighting, statistic)
-        self._last_present: Sequence[int] | None = None
+        self._adapter = ADAPTERS[self._rule.statistic](self)
+        self.memory = self._adapter.memory
+        self._stream = RandomStream(self.memory, seed)
+        self._last_present: list[int] | None = None
 
     @property
     def statistic(self) -> Statistic:
@@ -73,9 +78,7 @@ class TorchJDWeighting(JacobianWeighting):
         """What the object makes of J."""
         if not self._rule.gives_weights:
             return self._ask(jacobian)
-        given = jacobian if self.statistic == "jacobian" else jacobian @ jacobian.T
-        self.applied = self._ask(given).to(jacobian)
-        return self.applied @ jacobian
+        return self._weights_from(jacobian).to(jacobian) @ jacobian
 
     def weights(self, gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
         """The weights of an object that receives the Gramian.
@@ -85,73 +88,57 @@ class TorchJDWeighting(JacobianWeighting):
         """
         return self._ask(gramian)
 
-    def backward(self, step: Step, loss: Tensor) -> None:
-        """As other Jacobian rules; without a joined J where the Gramian is enough."""
-        if self.statistic == "jacobian":
-            super().backward(step, loss)
-            return
-        backward = step.differentiate_shared(loss)
-        if backward is None:
-            return
-        crossed = self.statistic == "cross_gramian"
-        rows = backward.rows(step.partition.shared) if crossed else None
-        step.collect(backward, rows)
-        if rows is not None:
-            add_part(step, rows)
-        if step.last:
-            self._release(step)
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check as every weighting of gradients."""
+        super().setup(trainer, pl_module, stage)
+        self._adapter.loss_is_scaled = self.loss_is_scaled
+
+    def begin_window(self) -> None:
+        """Forget what was measured in the window before."""
+        self._adapter.begin_window()
+
+    def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Write the gradients as a Gramian or a Jacobian rule, by what the object receives."""
+        self._adapter.backward(micro_batch, loss)
 
     def state_dict(self) -> Saved:
-        """That of every weighting, and what the object remembers."""
-        present = None if self._last_present is None else list(self._last_present)
-        saved = {"torchjd": remember(self.weighting), "present": present}
+        """The memory of every weighting, and what the object remembers."""
+        saved = {"torchjd": remember(self.weighting), "present": self._last_present}
         return super().state_dict() | saved
 
     def load_state_dict(self, state_dict: Saved) -> None:
-        """The same, into an object of the same class."""
+        """Restore what `state_dict` returned, into an object of the same class."""
         recall(self.weighting, state_dict["torchjd"])
         super().load_state_dict(state_dict)
         self._last_present = state_dict["present"]
 
-    def _release(self, step: Step) -> None:
-        """Solve for the window, and write its gradients."""
-        rows = step.window.reduce()
-        measured = gramian(rows)
-        if self.statistic == "cross_gramian":
-            measured = step.window.across_parts(measured)
-        losses, normalised, counts, _ = step.window.host_statistics(measured)
-        self.state.present = step.window.tasks
-        weights = torch.ones_like(losses)
-        if self._finite(step, normalised.diagonal(), bool(normalised.isfinite().all())):
-            weights = self.weights(normalised.to(measured.dtype)).double()
-        step.release(rows, weights.tolist(), counts, weight_heads=False)
-        step.note(step.window.tasks, weights)
+    def _weights_from(self, jacobian: Float[Tensor, "K P"]) -> Float[Tensor, " K"]:
+        return self._ask(jacobian if self.statistic == "jacobian" else jacobian @ jacobian.T)
 
     def _ask(self, given: Float[Tensor, "k n"]) -> Tensor:
         """Call the object, with random numbers of its own."""
-        self._start_anew_for_other_tasks()
+        self._start_anew_for_other_tasks(len(given))
         move(self.weighting, given.device)
-        seed = draw_seed(self.state, self.seed)
+        seed = self._stream.draw_seed()
         with torch.no_grad(), _seeded(given.device, seed):
             try:
                 return self._rule.module(given)
             except ValueError as error:
                 raise ValueError(self._complaint(len(given), error)) from error
 
-    def _start_anew_for_other_tasks(self) -> None:
-        present = self.state.present
-        if present is None:
+    def _start_anew_for_other_tasks(self, rows: int) -> None:
+        if not self.tasks:
             return
+        present = self.memory.present(rows)
         if self._last_present not in (None, present):
             forget(self.weighting)
         self._last_present = present
 
     def _complaint(self, rows: int, error: ValueError) -> str:
         name = type(self.weighting).__name__
-        present = self.state.present
-        if present is None:
+        if not self.tasks:
             return f"`{name}` of TorchJD failed on {rows} tasks: {error}"
-        names = ", ".join(f"`{self.tasks[k]}`" for k in present)
+        names = ", ".join(f"`{task}`" for task in self.memory.names(rows))
         advice = (
             f"Check the arguments of `{name}` against this number of tasks."
             if rows == len(self.tasks)
@@ -162,6 +149,58 @@ class TorchJDWeighting(JacobianWeighting):
             f"`{name}` of TorchJD failed on {rows} of {len(self.tasks)} tasks, {names}: {error}"
             f" {advice}"
         )
+
+
+class _OnGramian(GramianWeighting):
+    """Runs an object that receives the Gramian."""
+
+    def __init__(self, owner: TorchJDWeighting) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The object's weights."""
+        return self.owner.weights(gramian)
+
+
+class _OnCrossGramian(CrossGramianWeighting):
+    """Runs an object that receives the mean of J_r J_sᵀ over different sub-batches."""
+
+    def __init__(self, owner: TorchJDWeighting) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def weights(
+        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
+    ) -> Float[Tensor, " K"]:
+        """The object's weights."""
+        return self.owner.weights(gramian)
+
+
+class _OnJacobian(JacobianWeighting):
+    """Runs an object that receives the Jacobian."""
+
+    def __init__(self, owner: TorchJDWeighting) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def combine(
+        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
+    ) -> Float[Tensor, " P"]:
+        """What the object makes of J; its weights, if it gives any, are logged."""
+        if not self.owner._rule.gives_weights:
+            return self.owner._ask(jacobian)
+        self.applied = self.owner._ask(jacobian).to(jacobian)
+        return self.applied @ jacobian
+
+
+ADAPTERS: dict[Statistic, Callable[[TorchJDWeighting], GradientWeighting]] = {
+    "gramian": _OnGramian,
+    "cross_gramian": _OnCrossGramian,
+    "jacobian": _OnJacobian,
+}
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_depth_normals_and_intrinsics_still_describe_one_plane(view, direction):
     sample = change_view(plane_sample(direction), view, MODALITIES)
     points = backproject(sample["depth"], sample["intrinsics"])
     offsets = (sample["normals"] * points).sum(0)[covered(view)]
-    assert offsets.std() < 0.013 * offsets.mean().abs()
+    assert offsets.std() < 0.015 * offsets.mean().abs()
 
 
 @each_view

@@ -69,7 +69,7 @@ def test_it_is_the_loop_of_the_paper_to_the_bit(
     build = OPTIMIZERS[optimizer]
     weighting = AlternatingUpdates(group_size=size, optimizer_state=state)
     found = fitted(weighting, built_by(build, kind))
-    groups = [[TASKS[k] for k in group] for group in weighting.grouping.groups(weighting.state)]
+    groups = [[TASKS[k] for k in group] for group in weighting.grouping.groups()]
     twin = kind()
     literal(twin, groups, build, epochs=2, shared=state == "shared")
     assert torch.equal(found, parameters(twin))
@@ -79,7 +79,7 @@ def test_it_is_the_loop_of_the_paper_to_the_bit(
 def test_path_length_displacement_and_exploration_are_those_of_the_loop(state: str) -> None:
     weighting = AlternatingUpdates(optimizer_state=state)
     fitted(weighting, built_by(OPTIMIZERS["Adam"]))
-    groups = [[TASKS[k] for k in group] for group in weighting.grouping.groups(weighting.state)]
+    groups = [[TASKS[k] for k in group] for group in weighting.grouping.groups()]
     path = literal(Toy(), groups, OPTIMIZERS["Adam"], epochs=2, shared=state == "shared")
     length = sum(float((b - a).double().norm()) for a, b in pairwise(path))
     displacement = float((path[-1] - path[0]).norm())
@@ -151,7 +151,7 @@ def test_a_sub_step_moves_the_trunk_and_its_own_head_only(state: str) -> None:
     recorder = Recorder(weighting)
     module = built_by(OPTIMIZERS["AdamW"])
     quiet_trainer(callbacks=[weighting, recorder]).fit(module, toy_loader())
-    order = [TASKS[k] for (k,) in weighting.grouping.groups(weighting.state)]
+    order = [TASKS[k] for (k,) in weighting.grouping.groups()]
     assert recorder.moved == [{"trunk", task} for task in order] * 20
 
 
@@ -303,7 +303,7 @@ def test_a_task_that_comes_late_may_show_more_to_be_shared(state: str) -> None:
     module = built_by(OPTIMIZERS["Adam"], TwoTrunks)
     weighting = AlternatingUpdates(optimizer_state=state)
     assert torch.isfinite(fitted(weighting, module)).all()
-    places = {name for name in weighting.state.tensors if name.startswith("start/side")}
+    places = {name for name in weighting.memory.tensors if name.startswith("start/side")}
     assert places == {"start/side.0.weight", "start/side.0.bias"}
 
 

@@ -52,7 +52,7 @@ class Exchanges(Toy):
 def remembered(rule: Weighting, network: type[Toy], steps: int) -> dict[str, Tensor]:
     trainer = quiet_trainer(callbacks=[rule], max_steps=steps)
     trainer.fit(network(), toy_loader())
-    return rule.state.tensors
+    return rule.memory.tensors
 
 
 class Recorded(MoCo):

@@ -14,6 +14,7 @@ from lightning_mtl.callbacks import DWA, FAMO, IMTLL, STCH, GeometricLoss, LossW
 from lightning_mtl.catalogue import weightings
 from lightning_mtl.weightings.bases import loss_weighting
 from tests.support.ddp_sharded import RUNS, settings
+from tests.support.presence import set_present
 from tests.support.ranks import results_of
 from tests.support.toy import TASKS, Toy, ToyData, parameters, quiet_trainer, toy_loader
 from tests.support.weightings import EXAMPLES
@@ -150,7 +151,7 @@ def test_a_loss_of_zero_is_an_absent_task(name: str) -> None:
     """U16: a batch without a valid label."""
     with_zero, without = trained(WITH_LOGARITHMS[name]()), trained(WITH_LOGARITHMS[name]())
     without.tasks = ("a", "b", "c")
-    without.state.present = [0, 2]
+    set_present(without, [0, 2])
     losses = torch.tensor([0.5, 0.0, 0.7])
     weights = with_zero.weights(losses)
     assert weights[1] == 0
@@ -160,8 +161,8 @@ def test_a_loss_of_zero_is_an_absent_task(name: str) -> None:
     if isinstance(with_zero, FAMO):
         with_zero.learn(losses, losses * 0.9)
         without.learn(losses[[0, 2]], losses[[0, 2]] * 0.9)
-    for entry, value in without.state.tensors.items():
-        assert torch.equal(with_zero.state.tensors[entry], value), entry
+    for entry, value in without.memory.tensors.items():
+        assert torch.equal(with_zero.memory.tensors[entry], value), entry
 
 
 @with_logarithms
@@ -174,7 +175,7 @@ def test_a_mean_of_dwa_runs_over_valid_batches() -> None:
     for losses in ([1.0, 4.0], [3.0, 0.0], [2.0, 6.0]):
         weighting.update(torch.tensor(losses))
     weighting.end_epoch()
-    assert weighting.state.tensors["last"].tolist() == [2.0, 5.0]
+    assert weighting.memory.tensors["last"].tolist() == [2.0, 5.0]
 
 
 class NowAndThen(Toy):
@@ -209,7 +210,7 @@ def test_batches_without_a_valid_label_train_as_if_the_task_were_absent(
         trainer.fit(module, toy_loader())
         trained.append(parameters(module))
     torch.testing.assert_close(trained[0], trained[1])
-    assert float((trained[0] - parameters(Toy())).norm()) > 0.1
+    assert float((trained[0] - parameters(Toy())).norm()) > 0.03
 
 
 # Multiplied by the losses' scale, these are what they were; those of the others do not change.

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_mtl.callbacks import TorchJDWeighting
 from lightning_mtl.weightings.torchjd.torchjd_memory import move
 from tests.support.jacobians import random_jacobian
+from tests.support.presence import set_present
 from tests.support.torchjd_objects import OBJECTS, STATEFUL, build, jd, not_dpp
 from tests.support.toy import ResumableLoader, Toy, parameters, quiet_trainer
 
@@ -21,8 +22,8 @@ torchjd = pytest.importorskip("torchjd")
 def steps(weighting: TorchJDWeighting, seeds: range, present: list[int] | None = None) -> Tensor:
     """The directions of several steps, of all tasks or of some of `a`, `b`, `c`."""
     weighting.tasks = ("a", "b", "c")
-    weighting.state.present = present or [0, 1, 2]
-    k = len(weighting.state.present)
+    set_present(weighting, present or [0, 1, 2])
+    k = len(present or [0, 1, 2])
     return torch.stack(
         [weighting.combine(torch.ones(k), random_jacobian(k, 9, seed).float()) for seed in seeds]
     )
@@ -160,7 +161,7 @@ def test_another_set_of_tasks_starts_anew(name: str) -> None:
     """Not only another number: the sums of `b` are nothing to `c`."""
     changed, fresh = TorchJDWeighting(build(name)), TorchJDWeighting(build(name))
     steps(changed, range(5), present=[0, 1])
-    fresh.state.load_state_dict(changed.state.state_dict())  # the same random numbers
+    fresh.memory.load_state_dict(changed.memory.state_dict())  # the same random numbers
     found = steps(changed, range(5, 8), present=[0, 2])
     assert torch.equal(found, steps(fresh, range(5, 8), present=[0, 2]))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.ddp_cross_parts import KINDS, Witness
+from tests.support.ddp_cross_gramian import KINDS, Witness
 from tests.support.ranks import results_of
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_data, toy_loader
 
@@ -39,7 +39,7 @@ def test_a_single_part_gives_its_own_gramian() -> None:
 @pytest.fixture(scope="module")
 def of_two_ranks() -> dict[str, Tensor]:
     """The matrices that a rule is given on two gloo ranks."""
-    return results_of("ddp_cross_parts")
+    return results_of("ddp_cross_gramian")
 
 
 def literal(kind: str, place: str, accumulate: int) -> Tensor:

@@ -2,22 +2,19 @@
 
 import sys
 import warnings
-from typing import ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_mtl.callbacks import GramianWeighting
+from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
 from tests.support.toy import PartlyLabelled, Toy, ToyData, quiet_trainer
 
 KINDS: dict[str, type[Toy]] = {"toy": Toy, "partly": PartlyLabelled}
 
 
-class Witness(GramianWeighting):
+class Witness(CrossGramianWeighting):
     """Keeps what it is given, and answers with ones."""
-
-    cross_parts: ClassVar[bool] = True
 
     def weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         self.seen = gramian

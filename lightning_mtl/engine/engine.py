@@ -1,0 +1,218 @@
+"""What stands behind a `MultiTaskModule`: from the losses of its tasks to `.grad`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, stack, tensor
+
+from lightning_mtl.distributed import max_over_ranks, union_over_ranks, world_size
+from lightning_mtl.engine.balancer import Balancer, Observer, PlainSum
+from lightning_mtl.engine.graph import Reach, reach, root_edge
+from lightning_mtl.engine.loss_guard import (
+    LossGuard,
+    check_automatic,
+    check_finite,
+    check_losses,
+)
+from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.module_hooks import ModuleHooks
+from lightning_mtl.engine.shared_parameters import Partition
+from lightning_mtl.engine.step_log import StepLog
+from lightning_mtl.engine.trainer_facts import steps_after_this_batch, waits_for_all_gradients
+from lightning_mtl.engine.window import Window
+
+
+class Engine:
+    """Runs the training steps of one `MultiTaskModule`, which holds it in a single attribute.
+
+    What it learns belongs to one run: a run that starts, or that starts anew as after a search for
+    a learning rate, finds nothing of an earlier one.
+
+    Args:
+        module: the `MultiTaskModule`.
+        names_shared: whether it names its shared parameters, by overriding `shared_parameters`.
+
+    Attributes:
+        balancer: the weighting of the Trainer; the plain sum without one.
+        observers: callbacks that look at gradients.
+        partition: of the module's parameters; `None` before the first step of a run.
+        log: what is logged of each step.
+    """
+
+    def __init__(self, module: Any, names_shared: bool) -> None:
+        self.module = module
+        self._names_shared = names_shared
+        self.balancer: Balancer = PlainSum()
+        self.observers: list[Observer] = []
+        self.log = StepLog()
+        self.begin_run()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Engine":
+        """A new engine for the copy of the module, which takes no part in the run."""
+        return Engine(memo.get(id(self.module), self.module), self._names_shared)
+
+    def begin_run(self) -> None:
+        """Forget what belongs to the run before. Called at the start and at the end of each."""
+        self.partition: Partition | None = None
+        self._guard = LossGuard()
+        self._micro_batch: MicroBatch | None = None
+        self.begin_window()
+
+    def begin_window(self) -> None:
+        """Start a new window: Lightning drops what an interrupted epoch had accumulated."""
+        self._window = Window()
+        self.log.clear()
+
+    def training_step(self, batch: Any) -> Tensor:
+        """Compute the task losses, and the total that Lightning differentiates."""
+        module = self.module
+        check_automatic(module)
+        if ModuleHooks.attach(module.trainer, self):
+            self.begin_run()
+        if self._window.length == 0:
+            self.balancer.begin_window()
+        self.balancer.prepare(module.device)
+        losses = module.task_losses(batch)
+        check_losses(type(module).__name__, losses)
+        partition = self._partition_for(losses)
+        present = [task for task in partition.tasks if task in losses]
+        step = module.trainer.global_step
+        positive_for = type(self.balancer).__name__ if self.balancer.positive_losses else None
+        values = stack([losses[task].detach() for task in present])
+        self._guard.watch(present, values, step, positive_for)
+        reached = self._follow_graph(partition, losses)
+        active = self.balancer.active(partition.tasks)
+        trained = {task: losses[task] for task in present if task in active}
+        self._micro_batch = MicroBatch(
+            trained,
+            partition,
+            self._window,
+            last=steps_after_this_batch(module.trainer),
+            number=step,
+            features=self._features,
+            anchored=waits_for_all_gradients(module.trainer),
+            reached=reached if len(trained) == len(present) else None,
+        )
+        return self.balancer.total(self._micro_batch)
+
+    def backward(self, loss: Tensor) -> None:
+        """Write the gradients, given the total as Lightning has scaled it.
+
+        Raises:
+            RuntimeError: if the total is not that of `training_step`.
+        """
+        micro_batch = self._take_micro_batch()
+        if micro_batch is None:
+            name = type(self.module).__name__
+            raise RuntimeError(
+                f"`{name}.training_step` should be the one of `MultiTaskModule`, which sets up the"
+                f" backward pass. Found one of `{name}` that does not call it. Put the work of a"
+                " step into `task_losses`, or call `super().training_step(batch, batch_idx)`."
+            )
+        for observer in self.observers:
+            observer.observe(micro_batch)
+        self.balancer.backward(micro_batch, loss)
+        if micro_batch.last:
+            reports = [observer.conclude(micro_batch) for observer in self.observers]
+            self._finish(micro_batch)
+            for report in reports:
+                self.log.add(report)
+
+    def conclude_backward(self) -> None:
+        """Catch up where a strategy, such as DeepSpeed's, has run a backward pass of its own."""
+        micro_batch = self._take_micro_batch()
+        if micro_batch is not None:
+            self.balancer.catch_up(micro_batch)
+            if micro_batch.last:
+                self._finish(micro_batch)
+
+    def check_state(self) -> None:
+        """Refuse to save what a NaN may have spoiled. Called before each checkpoint is written."""
+        self._guard.check()
+        check_finite(self.module.named_parameters())
+
+    def end_run(self) -> None:
+        """Look at the last losses, and forget the run."""
+        self._guard.check()
+        self.begin_run()
+
+    def _take_micro_batch(self) -> MicroBatch | None:
+        """The current micro-batch; its graph is let go of before the optimizer runs."""
+        micro_batch, self._micro_batch = self._micro_batch, None
+        return micro_batch
+
+    def _finish(self, micro_batch: MicroBatch) -> None:
+        self.log.add_window(micro_batch.window, micro_batch.partition.tasks)
+        self.log.add(self.balancer.logs())
+        self._window = Window()
+
+    def _partition_for(self, losses: dict[str, Tensor]) -> Partition:
+        """The partition of this run, for the names of its tasks."""
+        names = self.partition.tasks if self.partition is not None else self._names(losses)
+        if self.balancer.tasks and self.balancer.tasks != names:
+            raise ValueError(
+                "A weighting should go on with the tasks that it was trained on, in an earlier run"
+                f" or in that of its checkpoint: {self.balancer.tasks}. Found the tasks {names}."
+                " Keep the tasks, or build a new weighting."
+            )
+        self.balancer.tasks = names
+        if self.partition is None:
+            given = self.module.shared_parameters if self._names_shared else None
+            self.partition = Partition(self.module, names, given)
+        unknown = [task for task in losses if task not in names]
+        if unknown:
+            raise ValueError(
+                f"`{type(self.module).__name__}.task_losses` should return losses of the tasks"
+                f" {list(names)} only. Found {unknown} besides. Tasks are taken from `task_names`,"
+                " or from the first batch: set `task_names` if some are absent from it."
+            )
+        return self.partition
+
+    def _names(self, losses: dict[str, Tensor]) -> tuple[str, ...]:
+        named = tuple(self.module.task_names) or self.balancer.tasks
+        return named or tuple(union_over_ranks(list(losses)))
+
+    def _follow_graph(self, partition: Partition, losses: dict[str, Tensor]) -> Reach | None:
+        """Walk this step's graph, and keep the partition up to date.
+
+        Returns:
+            Which parameters each loss reaches; `None` where nobody needs to know.
+        """
+        learns = not partition.complete
+        follows = self.balancer.follows_graph or bool(self.observers)
+        if not learns and not follows and world_size() == 1:
+            return None
+        present = [index for index, task in enumerate(partition.tasks) if task in losses]
+        reached = reach([root_edge(losses[partition.tasks[index]]) for index in present])
+        if learns or (follows and self._any_rank_has_news(partition, reached, present)):
+            self._learn(partition, reached, present)
+        return reached
+
+    def _any_rank_has_news(
+        self, partition: Partition, reached: Reach, present: Sequence[int]
+    ) -> bool:
+        """One number from rank to rank: with several ranks, it waits for the device."""
+        news = partition.is_news(reached, present)
+        if world_size() == 1:
+            return news
+        return bool(max_over_ranks(tensor(float(news), device=self.module.device)))
+
+    def _learn(self, partition: Partition, reached: Reach, present: Sequence[int]) -> None:
+        """Learn from this step's graph, and sort the window's gradients accordingly."""
+        before, was_complete = partition.groups(), partition.complete
+        partition.learn(reached, present, self.module.device)
+        if partition.groups() != before:
+            self._window.repartition(before, partition.groups())
+        if reached.fused and len(present) > 1:
+            rank_zero_warn(
+                "One node of the autograd graph holds all parameters, as in a network that was"
+                " compiled as a whole: every parameter looks shared, and the backward pass of every"
+                " task runs everything. Compile the encoder and each head on its own."
+            )
+        if partition.complete and not was_complete:
+            rank_zero_info(partition.describe())
+
+    def _features(self) -> Sequence[Tensor] | None:
+        features = self.module.shared_features()
+        return [features] if isinstance(features, Tensor) else features

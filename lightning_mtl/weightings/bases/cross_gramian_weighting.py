@@ -1,0 +1,25 @@
+"""The base of the rules on products of gradients of different sub-batches."""
+
+from typing import ClassVar
+
+from lightning_mtl.engine.places import AllShared, CrossGramian, Place, RowPlace, SharedLayer
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+
+
+class CrossGramianWeighting(GramianWeighting):
+    """A weighting whose G is the mean of J_r J_sᵀ over different sub-batches r ≠ s.
+
+    Sub-batches are the micro-batches of an accumulation window and the shares of the ranks. Their
+    noise is independent, so that G has no bias from it; but it need not be positive semi-definite.
+    With a single sub-batch, G is its Gramian.
+
+    Not with `gradients="features"`: there every sample has a gradient of its own, so that gradients
+    of different sub-batches have no products.
+    """
+
+    places: ClassVar[dict[str, type[Place]]] = {"shared": AllShared, "last_layer": SharedLayer}
+
+    def _make_place(self) -> Place:
+        place = super()._make_place()
+        assert isinstance(place, RowPlace)
+        return CrossGramian(place)
