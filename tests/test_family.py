@@ -7,9 +7,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
@@ -19,11 +17,12 @@ from tests.support.toy import (
     TASKS,
     Graded,
     PartlyGraded,
-    ResumableLoader,
     Toy,
     parameters,
     quiet_trainer,
+    straight_and_resumed,
     toy_loader,
+    validation,
 )
 from tests.support.weightings import EXAMPLES, ROUTES
 
@@ -40,10 +39,6 @@ every_route = pytest.mark.parametrize("name", ROUTES.values())
 
 EPOCHS = {"max_epochs": 3}
 """Short ones: some rules move with an epoch or a validation only."""
-
-
-def validation() -> DataLoader:
-    return toy_loader(batch_size=16, samples=16)
 
 
 def fitted(name: str, module: Toy | None = None, batch_size: int = 4, **settings) -> Tensor:
@@ -89,21 +84,10 @@ def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
 @pytest.mark.peer("L13", "T9", "O5", "O17")
 @every_weighting
 def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
-    def train(ckpt_path: Path | None = None) -> Tensor:
-        module = Graded(torch.optim.Adam, lr=0.01)
-        saver = ModelCheckpoint(
-            tmp_path, filename="middle", every_n_train_steps=10, enable_version_counter=False
-        )
-        trainer = quiet_trainer(
-            callbacks=[EXAMPLES[name](), saver], max_epochs=4, enable_checkpointing=True
-        )
-        batches = ResumableLoader(toy_loader(samples=16))
-        trainer.fit(module, batches, validation(), ckpt_path=ckpt_path)
-        assert has_moved(name, weights(module))
-        return parameters(module)
-
-    straight = train()
-    assert torch.equal(train(tmp_path / "middle.ckpt"), straight)
+    straight, resumed = straight_and_resumed(EXAMPLES[name], tmp_path)
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert has_moved(name, weights(straight))
+    assert has_moved(name, weights(resumed))
 
 
 class Witness(L.Callback):
