@@ -21,9 +21,9 @@ class NegativeLossError(ValueError):
     def __init__(self, weighting: str, losses: dict[str, float], step: int) -> None:
         found = ", ".join(f"`{task}` = {loss}" for task, loss in losses.items())
         super().__init__(
-            f"`{weighting}` needs positive losses: it looks at their logarithms or ratios. Found"
-            f" {found} in step {step}. Add a constant to such a loss, or use a weighting that takes"
-            " losses of any sign."
+            f"`{weighting}` should have positive losses, as it takes their logarithms or ratios."
+            f" Found {found} in step {step}. Add a constant to such a loss, or use a weighting that"
+            " takes losses of any sign."
         )
 
 

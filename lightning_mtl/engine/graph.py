@@ -24,12 +24,12 @@ class Reach:
 
     Attributes:
         shared: leaves that at least two losses reach.
-        own: for each loss, the leaves that it alone reaches.
+        task_specific: for each loss, the leaves that only it reaches.
         owners: the walk of the graph that they were found by.
     """
 
     shared: list[Tensor]
-    own: list[list[Tensor]]
+    task_specific: list[list[Tensor]]
     owners: Owners
 
     @property
@@ -116,12 +116,12 @@ def reach(roots: Sequence[GradientEdge], owners: Owners | None = None) -> Reach:
     """
     owners = find_owners(roots) if owners is None else owners
     shared: list[Tensor] = []
-    own: list[list[Tensor]] = [[] for _ in roots]
+    task_specific: list[list[Tensor]] = [[] for _ in roots]
     for node, task in owners.items():
         leaf = _leaf(node)
         if leaf is not None:
-            (shared if task == SHARED else own[task]).append(leaf)
-    return Reach(shared, own, owners)
+            (shared if task == SHARED else task_specific[task]).append(leaf)
+    return Reach(shared, task_specific, owners)
 
 
 def cut(

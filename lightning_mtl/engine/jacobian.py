@@ -38,10 +38,10 @@ class JacobianSum:
         self._matrix = None
         window.rows.clear()
         # Absent tasks have no row. Tasks are in order: none is written over before it has moved.
-        for place, task in enumerate(window.tasks):
+        for place, task in enumerate(window.present):
             if place != task:
                 matrix[place].copy_(matrix[task])
-        jacobian = sum_in_place_over_ranks(matrix[: len(window.tasks)])
+        jacobian = sum_in_place_over_ranks(matrix[: len(window.present)])
         return jacobian.div_(window.normalisers()[:, None])
 
     def _matrix_for(self, micro_batch: MicroBatch) -> Float[Tensor, "K P"]:

@@ -1,4 +1,4 @@
-"""Refusing losses that cannot be trained by, without making the host wait for the device."""
+"""Refusing bad losses without making the host wait for the device."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from lightning_mtl.engine.errors import (
 
 
 class Watched(NamedTuple):
-    """The losses of one micro-batch.
+    """The losses of one micro-batch, until they have been checked.
 
     Attributes:
         tasks: their names.
@@ -31,26 +31,26 @@ class Watched(NamedTuple):
     positive_for: str | None
 
     def check(self) -> None:
-        """Raise if they cannot be trained by."""
+        """Raise if the module should not be trained by these losses."""
         if not bool(torch.isfinite(self.losses).all()):
             raise NonFiniteLossError(self._where(~torch.isfinite(self.losses)), self.step)
         if self.positive_for is not None and bool((self.losses < 0).any()):
             raise NegativeLossError(self.positive_for, self._where(self.losses < 0), self.step)
 
     def _where(self, bad: Bool[Tensor, " K"]) -> dict[str, float]:
-        found = zip(self.tasks, self.losses.tolist(), bad.tolist(), strict=True)
-        return {task: loss for task, loss, is_bad in found if is_bad}
+        losses = zip(self.tasks, self.losses.tolist(), bad.tolist(), strict=True)
+        return {task: loss for task, loss, is_bad in losses if is_bad}
 
 
 class LossGuard:
-    """Raises for a step whose losses cannot be trained by, as soon as that is known on the host.
+    """Raises for a step with a bad loss, as soon as the host knows it.
 
-    They have to be finite, and under some weightings positive; zero is the loss of a batch without
-    a valid label.
+    Losses have to be finite, and under some weightings positive; zero is the loss of a batch
+    without a valid label.
 
-    On the CPU that is at once, before the backward pass. On an accelerator the losses travel to the
-    host behind the step, and are looked at when they have arrived: at the latest before a
-    checkpoint is written, so that none is ever saved after a bad step.
+    On the CPU the host knows them at once, before the backward pass. On an accelerator they are
+    copied to the host behind the step and checked when they have arrived, at the latest before a
+    checkpoint is written: none is ever saved after a bad step.
     """
 
     def __init__(self) -> None:
@@ -118,8 +118,8 @@ def check_losses(module: str, losses: Any) -> None:
     if not isinstance(losses, dict) or not losses:
         raise TypeError(
             f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
-            " Leave out tasks without labels only; a batch without any label teaches nothing: drop"
-            " it in the data loader."
+            " Leave out only the tasks without labels. A batch without any label teaches nothing:"
+            " drop it in the data loader."
         )
     for task, loss in losses.items():
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
@@ -130,8 +130,8 @@ def check_losses(module: str, losses: Any) -> None:
             )
         if not loss.requires_grad:
             raise ValueError(
-                f"The loss of the task `{task}` has no graph, so it trains nothing. Expected a"
-                " tensor computed from the module's parameters. Found one that does not require"
-                " gradients. Leave a task without labels out of the dict, and check for"
-                " `detach`, `item` and `no_grad`."
+                f"{name} should return losses that are computed from the module's parameters. Found"
+                f" one of the task `{task}` that has no graph, so that it would train nothing. Leave"
+                " a task without labels out of the dict, and check for `detach`, `item` and"
+                " `no_grad`."
             )

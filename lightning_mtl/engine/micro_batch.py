@@ -226,7 +226,7 @@ class MicroBatch:
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
             task: torch.as_tensor(scale) * world_size()
-            for task, scale in zip(self.window.tasks, head_scales, strict=True)
+            for task, scale in zip(self.window.present, head_scales, strict=True)
         }
         heads = self.window.heads
         self._write_heads(heads, [scales[task] for task in heads])

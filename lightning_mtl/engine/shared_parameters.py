@@ -82,7 +82,7 @@ class Partition:
         """
         self._read_parameters()
         self._learned.add(self._signature(reached, present))
-        for task, leaves in zip(present, reached.own, strict=True):
+        for task, leaves in zip(present, reached.task_specific, strict=True):
             self._mark(task, leaves)
             self._traced[task] = True
         self._mark(-1, reached.shared)
@@ -123,7 +123,7 @@ class Partition:
 
     def used(self, reached: Reach) -> set[Parameter]:
         """The parameters that a step's graph reaches."""
-        leaves = set(reached.shared).union(*reached.own)
+        leaves = set(reached.shared).union(*reached.task_specific)
         return {parameter for parameter in self.parameters if parameter in leaves}
 
     def without_gradient(self, reached: Reach) -> list[Parameter]:
@@ -208,7 +208,7 @@ class Partition:
 
     def _signature(self, reached: Reach, present: Sequence[int]) -> Signature:
         """The tasks and the identities of the parameters that each of them reaches."""
-        groups = (reached.shared, *reached.own)
+        groups = (reached.shared, *reached.task_specific)
         # Inputs that require gradients are leaves too, and new ones in every batch.
         leaves = (tuple(id(p) for p in group if isinstance(p, Parameter)) for group in groups)
         return (tuple(present), *leaves)

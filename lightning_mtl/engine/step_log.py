@@ -30,7 +30,7 @@ class StepLog:
             window: of micro-batches.
             tasks: the names of all tasks.
         """
-        losses = dict(zip(window.tasks, window.losses, strict=True))
+        losses = dict(zip(window.present, window.losses, strict=True))
         applied = {tasks[k]: weight for k, weight in sorted(window.applied.items())}
         # Groups of tasks that take turns add up; of tasks evaluated again, the last time counts.
         self.weights = self.weights | applied if self._losses else applied

@@ -19,7 +19,7 @@ def check_whole_parameters(name: str, strategy: Any) -> None:
     """
     if shards(strategy):
         raise ValueError(
-            f"`{name}` needs the gradient of each task, and `{type(strategy).__name__}` shards the"
-            " parameters. Use a weighting of the losses (the README has a table), or a strategy"
-            ' that keeps whole parameters, such as `"ddp"`.'
+            f"`{name}` should have whole parameters, as it needs the gradient of each task. Found"
+            f" `{type(strategy).__name__}`, which shards them. Use a weighting of the losses (the"
+            ' README has a table), or a strategy that keeps whole parameters, such as `"ddp"`.'
         )

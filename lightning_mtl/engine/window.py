@@ -101,21 +101,21 @@ class Window:
         return [parameter for parameter in candidates if not used[parameter]]
 
     @property
-    def tasks(self) -> list[int]:
+    def present(self) -> list[int]:
         """Indices of the tasks that were present anywhere in the window."""
         return sorted(self.batches)
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
-        """The losses of `tasks`: means over micro-batches and ranks, detached."""
+        """The losses of the tasks in `present`: means over micro-batches and ranks, detached."""
         assert self._loss_sums is not None and self._counts is not None
-        return select(self._loss_sums / self._counts.clamp(min=1), self.tasks)
+        return select(self._loss_sums / self._counts.clamp(min=1), self.present)
 
     @property
     def counts(self) -> Float[Tensor, " k"]:
-        """In how many micro-batches of how many ranks each of `tasks` was present."""
+        """In how many micro-batches of how many ranks each of the tasks in `present` was present."""
         assert self._counts is not None
-        return select(self._counts, self.tasks)
+        return select(self._counts, self.present)
 
     def host_statistics(self, gramian: Float[Tensor, "k k"]) -> Statistics:
         """Bring (k, k) numbers to the host in float64: the one host sync of a gradient-level step.
@@ -130,13 +130,13 @@ class Window:
         return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts, scale)
 
     def reduced_rows(self) -> list[Gradients]:
-        """The trunk's rows of `tasks`, summed over ranks, still times f N_k; summed once."""
+        """The trunk's rows of the tasks in `present`, summed over ranks, still times f N_k; summed once."""
         if self._reduced is None:
             self._reduced = self.sum_over_ranks(self.rows)
         return self._reduced
 
     def sum_over_ranks(self, rows: Mapping[int, Gradients]) -> list[Gradients]:
-        """The rows of `tasks`, summed over ranks; those of tasks that this rank lacks are zero.
+        """The rows of the tasks in `present`, summed over ranks; those of tasks that this rank lacks are zero.
 
         Args:
             rows: sums over this rank's micro-batches, by the index of the task.
@@ -145,11 +145,11 @@ class Window:
         likes = next(iter(rows.values()))
         return [
             sum_gradients_over_ranks(rows.get(task) or [torch.zeros_like(like) for like in likes])
-            for task in self.tasks
+            for task in self.present
         ]
 
     def normalisers(self) -> Float[Tensor, " k"]:
-        """What divides a reduced row of `tasks` to give the task's gradient: f N_k."""
+        """What divides a reduced row of the tasks in `present` to give the task's gradient: f N_k."""
         assert self.factor is not None
         return self.factor * self.counts
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.places import SharedLayer
+from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.weightings.bases.weighting import Weighting
 from lightning_mtl.weightings.memory.adam import Adam
 
@@ -126,7 +126,7 @@ class GradNorm(Weighting):
         if micro_batch.last:
             window = micro_batch.window
             measured = norms(self.place.rows(window)) / window.normalisers()
-            with self.memory.of(window.tasks):
+            with self.memory.of(window.present):
                 self.update(window.losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:

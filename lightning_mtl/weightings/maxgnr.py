@@ -11,7 +11,8 @@ from typing_extensions import Unpack
 from lightning_mtl.checks import check_choice
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype
 from lightning_mtl.engine.gradients import gramian as gramian_of
-from lightning_mtl.engine.places import ChannelSums, Place, RowPlace
+from lightning_mtl.engine.places.channel_sums import ChannelSums
+from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.linalg.gradient_noise import (
     average_overlap,
     gradient_to_noise,

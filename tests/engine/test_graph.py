@@ -39,7 +39,10 @@ def test_what_two_losses_reach_is_shared_and_the_rest_is_their_own(parts):
     features = parts.trunk(parts.x).tanh()
     found = reached(parts.a(features).mean(), parts.b(features).sum())
     assert same(found.shared, parts.trunk)
-    assert [same(found.own[0], parts.a), same(found.own[1], parts.b)] == [True, True]
+    assert [same(found.task_specific[0], parts.a), same(found.task_specific[1], parts.b)] == [
+        True,
+        True,
+    ]
 
 
 def test_a_frozen_parameter_is_nobodys(parts):
@@ -54,8 +57,8 @@ def test_a_loss_that_uses_another_shares_its_head(parts):
     first = parts.a(features).mean()
     found = reached(first, parts.b(features).mean() + first)
     assert same(found.shared, parts.trunk, parts.a)
-    assert found.own[0] == []
-    assert same(found.own[1], parts.b)
+    assert found.task_specific[0] == []
+    assert same(found.task_specific[1], parts.b)
 
 
 def test_the_trunk_is_cut_at_the_features(parts):
@@ -161,8 +164,8 @@ def test_entries_of_stacked_losses_reach_what_the_losses_reach(parts, take):
     assert [root_edge(entry).node for entry in entries] == [loss.grad_fn for loss in losses]
     found = reached(*entries)
     assert same(found.shared, parts.trunk)
-    assert same(found.own[0], parts.a)
-    assert same(found.own[1], parts.b)
+    assert same(found.task_specific[0], parts.a)
+    assert same(found.task_specific[1], parts.b)
 
 
 def test_an_entry_of_something_other_than_a_stack_is_left_alone(parts):

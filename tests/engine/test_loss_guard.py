@@ -65,7 +65,7 @@ def test_a_negative_loss_is_refused_where_losses_have_to_be_positive():
     guard = LossGuard()
     losses = torch.tensor([1.0, -0.5, 0.0])
     guard.watch(["a", "b", "c"], losses, step=4)
-    with pytest.raises(NegativeLossError, match=r"`Rule` needs positive .*`b` = -0.5 in step 4"):
+    with pytest.raises(NegativeLossError, match=r"`Rule` should have .*`b` = -0.5 in step 4"):
         guard.watch(["a", "b", "c"], losses, step=4, positive_for="Rule")
 
 

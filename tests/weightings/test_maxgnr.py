@@ -75,21 +75,23 @@ def test_moments_are_those_of_the_formulas_in_a_plain_loop() -> None:
 
 
 def test_the_signal_is_found_within_3_percent_and_overestimated_without_the_correction() -> None:
+    """Noise of either sign, so that its products with the signal, the larger part, cancel."""
     corrected, uncorrected = torch.zeros(2, K, K).double()
-    seeds, steps = 200, 40
-    for seed in range(seeds):
+    runs, steps = 100, 40
+    for run in range(runs):
         jacobians, signal, covariance = stream(steps, noise=1.5)
-        generator = torch.Generator().manual_seed(seed)
-        noise = jacobians - random_jacobian(K, P)
+        generator = torch.Generator().manual_seed(run // 2)
+        noise = (jacobians - random_jacobian(K, P)) * (-1) ** run
         signs = torch.randint(0, 2, (steps, 1, P), generator=generator) * 2 - 1
         rule = MaxGNR(warmup_steps=steps)
         for jacobian in random_jacobian(K, P) + noise * signs:
             weigh(rule, jacobian)
         mean = rule.memory.tensors["mean"] / (1 - 0.9**steps)
-        uncorrected += mean @ mean.T / seeds
-        corrected += rule.moments(signal + covariance)[0] / seeds
+        uncorrected += mean @ mean.T / runs
+        corrected += rule.moments(signal + covariance)[0] / runs
     assert float((corrected - signal).norm() / signal.norm()) < 0.03
-    assert bool(((uncorrected - signal).diagonal() > 0.04 * covariance.diagonal()).all())
+    # By (1 - 0.9) / (1 + 0.9) = 0.053 of the noise, of which 0.044 to 0.058 are seen.
+    assert bool(((uncorrected - signal).diagonal() > 0.02 * covariance.diagonal()).all())
 
 
 @pytest.mark.parametrize("objective", ["product", "min"])

@@ -1,4 +1,4 @@
-"""Whether a rule, perhaps a user's own, has answered with what was asked of it."""
+"""Checks of what a rule, perhaps a user's own, has returned."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 
-def check_weights(name: str, weights: Any, tasks: int) -> None:
+def check_weights(name: str, weights: Any, num_tasks: int) -> None:
     """Refuse weights that are not one number for each task present.
 
     Args:
-        name: of the method that answered.
-        weights: its answer.
-        tasks: how many are present.
+        name: of the method that returned it.
+        weights: what it returned.
+        num_tasks: how many are present.
     """
-    _check_shape(name, weights, tasks, f"one weight for each of the {tasks} tasks present")
+    _check_shape(name, weights, num_tasks, f"one weight for each of the {num_tasks} tasks present")
 
 
 def check_finite_weights(name: str, weights: Tensor) -> None:
@@ -31,8 +31,8 @@ def check_direction(name: str, direction: Any, size: int) -> None:
     """Refuse a combined gradient that is not one number for each shared parameter.
 
     Args:
-        name: of the method that answered.
-        direction: its answer.
+        name: of the method that returned it.
+        direction: what it returned.
         size: how many numbers the shared parameters have.
     """
     _check_shape(name, direction, size, "one number for each column of the Jacobian")

@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
-from lightning_mtl.engine.places import AllShared, CrossGramian, Place, RowPlace, SharedLayer
+from lightning_mtl.engine.places.all_shared import AllShared
+from lightning_mtl.engine.places.cross_gramian import CrossGramian
+from lightning_mtl.engine.places.place import Place, RowPlace
+from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 
 

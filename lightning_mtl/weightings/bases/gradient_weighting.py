@@ -52,6 +52,6 @@ class GradientWeighting(Weighting):
             return True
         if self.loss_is_scaled:
             return False
-        tasks = micro_batch.window.tasks
-        bad = [self.tasks[tasks[k]] for k in (~finite).nonzero().flatten().tolist()]
+        present = micro_batch.window.present
+        bad = [self.tasks[present[k]] for k in (~finite).nonzero().flatten().tolist()]
         raise NonFiniteGradientError(bad, micro_batch.number)

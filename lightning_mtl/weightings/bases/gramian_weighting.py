@@ -1,7 +1,7 @@
 """The base of the weightings that need no more of the task gradients than their inner products."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -12,20 +12,28 @@ from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.gradients import Gradients
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.places import AllShared, Features, Place, RowPlace, SharedLayer
+from lightning_mtl.engine.places.all_shared import AllShared
+from lightning_mtl.engine.places.features import Features
+from lightning_mtl.engine.places.place import Place, RowPlace
+from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.window import Window
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.memory.weight_cache import WeightCache
 
-PlaceName = Literal["shared", "last_layer", "features"]
-
 
 class Measurement(TypedDict, total=False):
-    """Where and how often a `GramianWeighting` measures; the keyword arguments of its rules."""
+    """Where and how often a `GramianWeighting` measures; it has the details.
 
-    gradients: PlaceName
+    Args:
+        gradients: where: `"shared"` (exact), `"last_layer"` or `"features"`.
+        every_n_steps: solve at every n-th optimizer step, and reuse the weights in between.
+        layer: name of the shared layer for `"last_layer"`; by default the last one.
+        weight_heads: whether the gradients of the heads are weighted too.
+    """
+
+    gradients: str
     every_n_steps: int
     layer: str | None
     weight_heads: bool
@@ -71,7 +79,7 @@ class GramianWeighting(GradientWeighting):
 
     def __init__(
         self,
-        gradients: PlaceName = "shared",
+        gradients: str = "shared",
         every_n_steps: int = 1,
         layer: str | None = None,
         weight_heads: bool = False,
@@ -163,14 +171,14 @@ class GramianWeighting(GradientWeighting):
     def _write(self, micro_batch: MicroBatch) -> None:
         """Solve for the window, unless weights are reused, and write its gradients."""
         window = micro_batch.window
-        if self._cache.is_valid_for(window.tasks):
-            solution = Solution(self._cache.read(window.tasks), window.counts.cpu())
+        if self._cache.is_valid_for(window.present):
+            solution = Solution(self._cache.read(window.present), window.counts.cpu())
         else:
             solution = self._solve(micro_batch)
         micro_batch.write_weighted(
             window.reduced_rows(), solution.weights.tolist(), solution.counts, self.weight_heads
         )
-        micro_batch.record_weights(window.tasks, solution.weights)
+        micro_batch.record_weights(window.present, solution.weights)
 
     def _solve(self, micro_batch: MicroBatch) -> Solution:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
@@ -182,7 +190,7 @@ class GramianWeighting(GradientWeighting):
         finite = bool(torch.isfinite(gramian).all())
         if not self._finite(micro_batch, gramian.diagonal(), finite):
             return Solution(torch.ones_like(losses), counts)
-        with self.memory.of(window.tasks):
+        with self.memory.of(window.present):
             if rows is not None:
                 self.observe(rows, scale)
             # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
@@ -191,7 +199,7 @@ class GramianWeighting(GradientWeighting):
         check_weights(name, weights, len(losses))
         check_finite_weights(name, weights)
         weights = weights.double()
-        self._cache.write(window.tasks, weights)
+        self._cache.write(window.present, weights)
         return Solution(weights, counts)
 
     def _rows(self, window: Window) -> list[Gradients] | None:
@@ -219,7 +227,7 @@ class GramianWeighting(GradientWeighting):
         the sum over the micro-batches that have it.
         """
         window = micro_batch.window
-        shares = torch.tensor([window.batches[task] / window.length for task in window.tasks])
-        weights = self._cache.read(window.tasks) * shares.double()
-        micro_batch.record_weights(window.tasks, weights)
+        shares = torch.tensor([window.batches[task] / window.length for task in window.present])
+        weights = self._cache.read(window.present) * shares.double()
+        micro_batch.record_weights(window.present, weights)
         self._cache.record_presence(shares)

@@ -74,11 +74,11 @@ class JacobianWeighting(GradientWeighting):
         if not self._finite(micro_batch, sizes.cpu()):
             return jacobian.sum(0)
         self.applied = None
-        with self.memory.of(window.tasks):
+        with self.memory.of(window.present):
             direction = self.combine(window.losses, jacobian)
         name = type(self).__name__
         check_direction(f"{name}.combine", direction, jacobian.shape[1])
         if self.applied is not None:
             check_weights(f"{name}.applied", self.applied, len(jacobian))
-            micro_batch.record_weights(window.tasks, self.applied)
+            micro_batch.record_weights(window.present, self.applied)
         return direction

@@ -84,15 +84,17 @@ class LossWeighting(Weighting):
     def _conclude(self, micro_batch: MicroBatch) -> None:
         window = micro_batch.window
         if self._gathers(micro_batch):
-            weights = self._weights_of(window.tasks, window.losses)
+            weights = self._weights_of(window.present, window.losses)
             rows, counts = window.reduced_rows(), window.counts.cpu()
             micro_batch.write_weighted(rows, weights.tolist(), counts, weight_heads=True)
-            micro_batch.record_weights(window.tasks, weights)
-        with self.memory.of(window.tasks):
+            micro_batch.record_weights(window.present, weights)
+        with self.memory.of(window.present):
             self.update(window.losses)
 
-    def _weights_of(self, tasks: Sequence[int], losses: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-        with self.memory.of(tasks):
+    def _weights_of(
+        self, present: Sequence[int], losses: Float[Tensor, " k"]
+    ) -> Float[Tensor, " k"]:
+        with self.memory.of(present):
             return self.weights(losses)
 
     def _gathers(self, micro_batch: MicroBatch) -> bool:

@@ -29,7 +29,7 @@ class WeightCache:
         """Count one more optimizer step. Called at the end of each."""
         self._steps.count()
 
-    def is_valid_for(self, tasks: Sequence[int]) -> bool:
+    def is_valid_for(self, present: Sequence[int]) -> bool:
         """Whether the cached weights may be reused: recent enough, and solved for these tasks.
 
         The answer is the same for all micro-batches of one optimizer step.
@@ -37,18 +37,18 @@ class WeightCache:
         steps = 0 if self._steps.values is None else int(self._steps.values)
         if steps % self._every_n_steps == 0 or self._tasks.values is None:
             return False
-        return bool(self._tasks.values.tolist() == list(tasks))
+        return bool(self._tasks.values.tolist() == list(present))
 
-    def read(self, tasks: Sequence[int]) -> Float[Tensor, " k"]:
+    def read(self, present: Sequence[int]) -> Float[Tensor, " k"]:
         """The last weights of these tasks, on the host; 1 for one that never had any."""
-        with self._memory.of(tasks):
-            return self._weights.read(torch.ones(len(tasks), dtype=torch.float64))
+        with self._memory.of(present):
+            return self._weights.read(torch.ones(len(present), dtype=torch.float64))
 
-    def write(self, tasks: Sequence[int], weights: Float[Tensor, " k"]) -> None:
+    def write(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
         """Cache the solution for these tasks."""
-        with self._memory.of(tasks):
+        with self._memory.of(present):
             self._weights.write(weights)
-        self._tasks.values = torch.tensor(tasks)
+        self._tasks.values = torch.tensor(present)
 
     @property
     def saw_partial_presence(self) -> bool:

@@ -1,0 +1,1 @@
+"""Places: where the task gradients of a window are measured, and what that costs."""
