@@ -7,9 +7,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
@@ -19,13 +17,14 @@ from tests.support.toy import (
     TASKS,
     Graded,
     PartlyGraded,
-    ResumableLoader,
     Toy,
     parameters,
     quiet_trainer,
+    straight_and_resumed,
     toy_loader,
+    validation,
 )
-from tests.support.weightings import EXAMPLES
+from tests.support.weightings import EXAMPLES, ROUTES
 
 # Rules on J_r J_sᵀ of different parts see more of them with more ranks or micro-batches.
 OF_ALL_PARTS = [
@@ -35,14 +34,11 @@ OF_ALL_PARTS = [
 CONSTANT = ("EqualWeighting", "FixedWeighting", "UncertaintyWeighting", "IMTLL")
 every_weighting = pytest.mark.parametrize("name", EXAMPLES)
 every_weighting_of_all_parts = pytest.mark.parametrize("name", OF_ALL_PARTS)
+every_route = pytest.mark.parametrize("name", ROUTES.values())
 
 
-SHORT_EPOCHS = {"max_epochs": 4, "limit_train_batches": 5}
-"""Some rules move with an epoch or a validation only."""
-
-
-def validation() -> DataLoader:
-    return toy_loader(batch_size=16, samples=16)
+EPOCHS = {"max_epochs": 3}
+"""Short ones: some rules move with an epoch or a validation only."""
 
 
 def fitted(name: str, module: Toy | None = None, batch_size: int = 4, **settings) -> Tensor:
@@ -67,12 +63,12 @@ def has_moved(name: str, weights: Tensor) -> bool:
 @pytest.mark.peer("O20")
 @every_weighting_of_all_parts
 def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
-    whole = fitted(name, batch_size=16, max_epochs=3)
-    parts = fitted(name, batch_size=4, max_epochs=3, accumulate_grad_batches=4)
+    whole = fitted(name, batch_size=16, limit_train_batches=2, **EPOCHS)
+    parts = fitted(name, batch_size=4, limit_train_batches=8, accumulate_grad_batches=4, **EPOCHS)
     torch.testing.assert_close(parts, whole, atol=2e-5, rtol=1e-4)
 
 
-@every_weighting
+@every_route
 @pytest.mark.parametrize(
     "settings",
     [{"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}],
@@ -80,7 +76,7 @@ def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
 )
 def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
     start = parameters(Toy())
-    trained = fitted(name, **SHORT_EPOCHS, **settings)
+    trained = fitted(name, limit_train_batches=4, **EPOCHS, **settings)
     assert torch.isfinite(trained).all()
     assert not torch.equal(trained, start)
 
@@ -88,34 +84,10 @@ def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
 @pytest.mark.peer("L13", "T9", "O5", "O17")
 @every_weighting
 def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
-    def train(ckpt_path: Path | None = None) -> Tensor:
-        module = Graded(torch.optim.Adam, lr=0.01)
-        saver = ModelCheckpoint(
-            tmp_path, filename="middle", every_n_train_steps=27, enable_version_counter=False
-        )
-        trainer = quiet_trainer(
-            callbacks=[EXAMPLES[name](), saver], max_epochs=4, enable_checkpointing=True
-        )
-        batches = ResumableLoader(toy_loader(samples=40))
-        trainer.fit(module, batches, validation(), ckpt_path=ckpt_path)
-        assert has_moved(name, weights(module))
-        return parameters(module)
-
-    straight = train()
-    assert torch.equal(train(tmp_path / "middle.ckpt"), straight)
-
-
-@every_weighting
-@pytest.mark.parametrize("accumulate", [1, 4])
-def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
-    trained = fitted(
-        name,
-        PartlyGraded(),
-        max_epochs=4,
-        limit_train_batches=8,
-        accumulate_grad_batches=accumulate,
-    )
-    assert torch.isfinite(trained).all()
+    straight, resumed = straight_and_resumed(EXAMPLES[name], tmp_path)
+    assert torch.equal(parameters(resumed), parameters(straight))
+    assert has_moved(name, weights(straight))
+    assert has_moved(name, weights(resumed))
 
 
 class Witness(L.Callback):
@@ -170,35 +142,53 @@ OF_THIS_STEP = [
 ]
 
 
+def windows(accumulate: int) -> dict[str, int]:
+    """Settings of a fit: with tasks that come and go, as early as in the first batches."""
+    return {"limit_train_batches": 2 * max(2, accumulate), "accumulate_grad_batches": accumulate}
+
+
 def has_one_weight_per_step(name: str, network: type[Toy], accumulate: int) -> bool:
     """Weights of losses may differ from micro-batch to micro-batch with the tasks present."""
     apart = network is PartlyGraded and accumulate > 1
-    return name in CONSTANT or not (apart and sums_losses(name))
+    return name in OF_THIS_STEP and (name in CONSTANT or not (apart and sums_losses(name)))
+
+
+# One rule of every route shows that batches with all tasks are no special case.
+CASES = [
+    (name, network, accumulate)
+    for name, network, accumulate in itertools.product(EXAMPLES, (Graded, PartlyGraded), (1, 4))
+    if network is PartlyGraded or name in ROUTES.values() or sums_losses(name)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "accumulate"),
+    [
+        (name, accumulate)
+        for name, network, accumulate in CASES
+        if network is PartlyGraded and not has_one_weight_per_step(name, network, accumulate)
+    ],
+)
+def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
+    """The others of the family lack tasks in the test of the logged weights."""
+    trained = fitted(name, PartlyGraded(), **EPOCHS, **windows(accumulate))
+    assert torch.isfinite(trained).all()
 
 
 @pytest.mark.peer("L10", "L11")
 @pytest.mark.parametrize(
-    ("name", "network", "accumulate"),
-    [
-        case
-        for case in itertools.product(OF_THIS_STEP, (Graded, PartlyGraded), (1, 4))
-        if has_one_weight_per_step(*case)
-    ],
+    ("name", "network", "accumulate"), [case for case in CASES if has_one_weight_per_step(*case)]
 )
 def test_logged_weights_reproduce_the_applied_gradient(
     name: str, network: type[Toy], accumulate: int
 ) -> None:
     witness, module = Witness(sums_losses(name)), network()
-    trainer = quiet_trainer(
-        callbacks=[EXAMPLES[name](), witness],
-        accumulate_grad_batches=accumulate,
-        max_epochs=3,
-        limit_train_batches=8,
-    )
+    trainer = quiet_trainer(callbacks=[EXAMPLES[name](), witness], **EPOCHS, **windows(accumulate))
     trainer.fit(module, toy_loader(), validation())
-    assert witness.steps == 24 // accumulate
+    assert witness.steps == (12 if accumulate == 1 else 6)
     assert witness.worst < 1e-5
     assert has_moved(name, weights(module))
+    assert torch.isfinite(parameters(module)).all()
 
 
 class AlwaysAbsent(Graded):
@@ -222,7 +212,8 @@ TIED_TO_TASKS = ("FixedWeighting", "DynamicTaskPriority", "RandomWeighting")
 def test_an_absent_task_equals_a_removed_one(name: str) -> None:
     """In the statistics of the step, in the state of the weighting, and in what is applied."""
     absent, removed = (
-        fitted(name, module, **SHORT_EPOCHS) for module in (AlwaysAbsent(), Removed())
+        fitted(name, module, limit_train_batches=4, **EPOCHS)
+        for module in (AlwaysAbsent(), Removed())
     )
     torch.testing.assert_close(absent, removed, atol=1e-6, rtol=1e-5)
     assert not torch.allclose(absent, parameters(Toy()), atol=1e-3)

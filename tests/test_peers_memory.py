@@ -22,7 +22,7 @@ from lightning_mtl.callbacks import (
     Weighting,
 )
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
-from tests.support.weightings import EXAMPLES
+from tests.support.weightings import EXAMPLES, ROUTES
 
 OF_TORCHJD = "TorchJDWeighting"
 """A Jacobian rule, but the example's object is one of a Gramian, for which rows are enough."""
@@ -140,7 +140,7 @@ def test_jacobian_rules_hold_what_their_price_says_and_one_row_more(
 
 
 @pytest.mark.peer("O5", "O9")
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", ROUTES.values())
 def test_the_last_pass_frees_the_graph(name: str) -> None:
     """Nash-mtl retains the graph in the last of its passes too."""
 

@@ -19,7 +19,7 @@ def weights(module: MultiTaskModule) -> Tensor:
 
 def train_all(devices: int, batch_size: int) -> dict[str, Tensor]:
     """Parameters and weights after a few short epochs, plain and with accumulation."""
-    settings = {"devices": devices, "max_epochs": 4, "limit_train_batches": 4}
+    settings = {"devices": devices, "max_epochs": 3, "limit_train_batches": 4}
     if devices > 1:
         settings["strategy"] = "ddp"
     results = {}
@@ -41,7 +41,7 @@ def replica_distances() -> dict[str, float]:
     for name, build in EXAMPLES.items():
         module = PartlyGraded()
         trainer = quiet_trainer(
-            callbacks=[build()], devices=2, strategy="ddp", max_epochs=4, limit_train_batches=4
+            callbacks=[build()], devices=2, strategy="ddp", max_epochs=3, limit_train_batches=3
         )
         trainer.fit(module, GradedData(4))
         mine = parameters(module)

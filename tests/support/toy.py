@@ -1,10 +1,12 @@
 """A small network of three regression tasks, and Trainers that train it: shared by many tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
@@ -65,6 +67,10 @@ class ToyData(L.LightningDataModule):
 
 def toy_loader(batch_size: int = 4, samples: int = 80) -> DataLoader:
     return DataLoader(toy_data(samples), batch_size=batch_size)
+
+
+def validation() -> DataLoader:
+    return toy_loader(batch_size=16, samples=16)
 
 
 class GradedData(ToyData):
@@ -164,6 +170,22 @@ class Graded(Toy):
             error = (self.heads[task](features) - target).abs()
             # Without `sync_dist`, as many write it: every rank logs what it has seen.
             self.log(f"val/{task}", torch.exp(-error).mean(), batch_size=len(x))
+
+
+def straight_and_resumed(build: Callable[[], L.Callback], folder: Path) -> tuple[Graded, Graded]:
+    """Two modules that were trained alike, the second resumed in the midst of its third epoch."""
+
+    def train(ckpt_path: Path | None = None) -> Graded:
+        module = Graded(torch.optim.Adam, lr=0.01)
+        saver = ModelCheckpoint(
+            folder, filename="middle", every_n_train_steps=10, enable_version_counter=False
+        )
+        trainer = quiet_trainer(callbacks=[build(), saver], max_epochs=4, enable_checkpointing=True)
+        batches = ResumableLoader(toy_loader(samples=16))
+        trainer.fit(module, batches, validation(), ckpt_path=ckpt_path)
+        return module
+
+    return train(), train(folder / "middle.ckpt")
 
 
 class PartlyGraded(Graded, PartlyLabelled):

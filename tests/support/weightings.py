@@ -39,3 +39,22 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
 EXAMPLES: dict[str, Callable[[], Weighting]] = {
     kind.__name__: kind for kind in weightings() if kind.__name__ != "AlternatingUpdates"
 } | SPECIAL
+
+# Every way from the losses to the gradients, with a weighting that takes it.
+ROUTES: dict[str, str] = {
+    "losses of earlier steps": "DWA",
+    "losses of this step": "GeometricLoss",
+    "losses of validation": "DynamicTaskPriority",
+    "losses evaluated twice": "FAMO",
+    "learned weights": "UncertaintyWeighting",
+    "norms at a layer": "GradNorm",
+    "Gramian": "NashMTL",
+    "Gramian at a layer": "MGDA(last_layer)",
+    "Gramian at the features": "MGDA(features)",
+    "Gramian now and then": "MGDA(every_n_steps)",
+    "Gramian of parts": "SDMGrad",
+    "Gramian and rows": "MaxGNR",
+    "Jacobian": "MoCo",
+    "Jacobian with weights": "ExcessMTL",
+    "TorchJD": "TorchJDWeighting",
+}

@@ -175,7 +175,7 @@ def test_columns_that_are_worked_on_in_turn_give_the_same(
     given = steps(random_jacobian, 3)
     expected = direction(RULES[name](), *given)
     for size in (1, 7, 64):
-        monkeypatch.setattr("lightning_mtl.weightings.memory.task_vectors.CACHE", size)
+        monkeypatch.setattr("lightning_mtl.engine.jacobian.CACHE", size)
         found = direction(RULES[name](), *given)
         if "GradDrop" in name:  # it draws as it goes: other numbers, of one sign per parameter
             found, expected = direction(GradDrop(leak=1.0), *given), given[-1].sum(0)
