@@ -51,6 +51,14 @@ class Classification(Task):
         """One pixel, the colour of the class, black where it is ignored."""
         return self._pixels.draw_target(target[:, None, None])
 
+    def words(self, prediction: Tensor) -> list[str]:
+        """The number of the most likely class."""
+        return [str(label) for label in per_image(prediction).argmax(dim=1).tolist()]
+
+    def target_words(self, target: Int[Tensor, " N"]) -> list[str]:
+        """The number of the class, nothing where it is ignored."""
+        return ["" if label == self.ignore_index else str(label) for label in target.tolist()]
+
     def pixel_sum(self, target: Int[Tensor, " N"]) -> tuple[Tensor, Tensor]:
         """How many images each class has, and how many there are."""
         return self._pixels.pixel_sum(target[:, None, None])

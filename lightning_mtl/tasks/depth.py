@@ -10,6 +10,7 @@ from lightning_mtl.metrics import depth_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.tasks.words import range_words
 
 __all__ = ["Depth"]
 
@@ -54,6 +55,10 @@ class Depth(Task):
     def draw_target(self, target: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Dark is near, bright is far, over the range of the target; black is invalid."""
         return torch.where(target > 0, _colored(target.float(), target), 0)
+
+    def target_words(self, target: Float[Tensor, "N 1 H W"]) -> list[str]:
+        """The range of valid depths in metres, which the colours span."""
+        return [f"{words} m" if words else "" for words in range_words(target)]
 
     def pixel_sum(self, target: Float[Tensor, "N 1 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid depths, and how many there are."""

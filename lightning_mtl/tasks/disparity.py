@@ -1,6 +1,10 @@
 """Disparity as a task."""
 
+from jaxtyping import Float
+from torch import Tensor
+
 from lightning_mtl.tasks.depth import Depth
+from lightning_mtl.tasks.words import range_words
 from lightning_mtl.tasks.wrapped import WrappedTask
 
 __all__ = ["Disparity"]
@@ -31,3 +35,7 @@ class Disparity(WrappedTask):
                 f"{sorted(directions)}."
             )
         self.higher_is_better = directions[self.primary_metric]
+
+    def target_words(self, target: Float[Tensor, "N 1 H W"]) -> list[str]:
+        """The range of valid disparities, which the colours span; their unit is unknown."""
+        return range_words(target)
