@@ -38,6 +38,7 @@ class AttributeMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"error": False, "F": True}
+    primary = ("error",)
     confusion: Int[Tensor, "4 A"]
 
     def __init__(self, num_attributes: int, ignore_index: int = 255) -> None:

@@ -85,6 +85,7 @@ class SaliencyMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"maxF": True, "mIoU": True}
+    primary = ("mIoU", "maxF")
     images: Int[Tensor, ""]
     counts: Int[Tensor, "3 T"]
     shares: Float[Tensor, "3 T"]

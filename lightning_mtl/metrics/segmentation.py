@@ -46,6 +46,7 @@ class SegmentationMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"mIoU": True, "pixel_accuracy": True}
+    primary = ("mIoU",)
     confusion: Int[Tensor, "C C+1"]
     outside: Int[Tensor, ""]
 

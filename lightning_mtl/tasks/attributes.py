@@ -30,8 +30,8 @@ class Attributes(Task):
         ignore_index: Label of an attribute that is not known.
     """
 
-    primary_metric = "error"
-    higher_is_better = AttributeMetrics.directions["error"]
+    (primary_metric,) = AttributeMetrics.primary
+    higher_is_better = AttributeMetrics.directions[primary_metric]
 
     def __init__(
         self, num_attributes: int = 40, name: str = "attributes", ignore_index: int = 255

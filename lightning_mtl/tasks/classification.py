@@ -25,8 +25,8 @@ class Classification(Task):
         ignore_index: Label of images without a class.
     """
 
-    primary_metric = "accuracy"
-    higher_is_better = ClassificationMetrics.directions["accuracy"]
+    (primary_metric,) = ClassificationMetrics.primary
+    higher_is_better = ClassificationMetrics.directions[primary_metric]
 
     def __init__(self, num_classes: int, name: str, ignore_index: int = 255) -> None:
         self.name = name

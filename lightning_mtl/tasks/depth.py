@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_shape, check_values
 from lightning_mtl.losses import masked_l1
-from lightning_mtl.metrics import depth_metrics
+from lightning_mtl.metrics import DepthMetrics, depth_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
@@ -33,7 +33,7 @@ class Depth(Task):
         self.name = name
         self.protocol = protocol
         directions = depth_metrics(protocol).directions
-        self.primary_metric = "RMSE" if "RMSE" in directions else "abs_err"
+        self.primary_metric = next(name for name in DepthMetrics.primary if name in directions)
         self.higher_is_better = directions[self.primary_metric]
 
     def loss(

@@ -29,8 +29,8 @@ class Keypoints(Task):
         decode: How a predicted heatmap becomes a position, as in `KeypointMetrics`.
     """
 
-    primary_metric = "error"
-    higher_is_better = KeypointMetrics.directions["error"]
+    (primary_metric,) = KeypointMetrics.primary
+    higher_is_better = KeypointMetrics.directions[primary_metric]
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ class Regression(Task):
         out_channels: C.
     """
 
-    primary_metric = "RMSE"
-    higher_is_better = RegressionMetrics.directions["RMSE"]
+    (primary_metric,) = RegressionMetrics.primary
+    higher_is_better = RegressionMetrics.directions[primary_metric]
 
     def __init__(self, name: str, out_channels: int = 1) -> None:
         check_number("Regression", "out_channels", out_channels, 1)

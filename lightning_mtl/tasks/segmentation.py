@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
 from lightning_mtl.losses import cross_entropy
-from lightning_mtl.metrics import segmentation_metrics
+from lightning_mtl.metrics import SegmentationMetrics, segmentation_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins
 from lightning_mtl.tasks.colors import Color, class_colors, class_palette
 from lightning_mtl.tasks.task import Task
@@ -26,7 +26,7 @@ class Segmentation(Task):
         protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
-    primary_metric = "mIoU"
+    (primary_metric,) = SegmentationMetrics.primary
 
     def __init__(
         self,

@@ -67,6 +67,7 @@ class EdgeMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"odsF": True, "oisF": True, "AP": True}
+    primary = ("odsF",)
     images: Int[Tensor, ""]
     totals: Int[Tensor, "4 T"]
     best: Int[Tensor, " 4"]
