@@ -23,9 +23,10 @@ def test_blobs_of_any_size_are_thinned_as_scikit_image_does(blur, share):
 
 
 def test_every_small_image_is_thinned_as_scikit_image_does():
-    for number in range(2**12):
-        mask = (number >> np.arange(12) & 1).astype(bool).reshape(3, 4)
-        assert np.array_equal(thin(mask), morphology.thin(mask))
+    masks = (np.arange(2**12)[:, None] >> np.arange(12) & 1).astype(bool).reshape(64, 64, 3, 4)
+    # On one sheet, with a gap around each, as a pixel depends on its neighbours alone.
+    sheet = np.pad(masks, ((0, 0), (0, 0), (0, 1), (0, 1))).transpose(0, 2, 1, 3).reshape(256, 320)
+    assert np.array_equal(thin(sheet), morphology.thin(sheet))
 
 
 def boundaries(labels: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_boundaries_of_real_label_maps_are_thinned_as_scikit_image_does(shared_d
         with Image.open(path.with_suffix(".jpg")) as image:
             parts = read_human_parts(path, image.size[::-1])
         maps += [] if parts is None else [parts.numpy()]
-    assert len(maps) > 10
+    assert len(maps) >= 10
     for labels in maps:
         mask = boundaries(labels)
         assert mask.any()
