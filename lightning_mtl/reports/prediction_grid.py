@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import save_image
 
+from lightning_mtl.checks import check_number
 from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.reports.grid_figure import Column, grid_figure, rendered
 from lightning_mtl.tasks import Task
@@ -43,11 +44,8 @@ class PredictionGrid(L.Callback):
 
     def __init__(self, every_n_epochs: int = 10, frames: int = 4) -> None:
         for name, value in (("every_n_epochs", every_n_epochs), ("frames", frames)):
-            if value < 1:
-                raise ValueError(
-                    f"`PredictionGrid({name}=)` should be at least 1. Found {value}. Leave the"
-                    " callback out to draw nothing."
-                )
+            remedy = "Leave the callback out to draw nothing."
+            check_number("PredictionGrid", name, value, 1, remedy=remedy)
         self.every_n_epochs = every_n_epochs
         self.frames = frames
         self._batch: dict[str, Any] = {}

@@ -31,8 +31,8 @@ class Disparity(WrappedTask):
         directions = self.task.metrics().directions
         if self.primary_metric not in directions:
             raise ValueError(
-                f"`Disparity` expects a protocol with `abs_err`. Found {protocol!r}, which has "
-                f"{sorted(directions)}."
+                f"`Disparity(protocol=)` should be one with `abs_err`. Found {protocol!r}, which"
+                f" has {sorted(directions)}."
             )
         self.higher_is_better = directions[self.primary_metric]
 
