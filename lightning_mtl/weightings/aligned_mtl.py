@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg import resolution, unit_rows
+from lightning_mtl.linalg import cosines_and_norms, resolution
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
 
 Scale = Literal["min", "median", "rmse"]
@@ -55,7 +55,7 @@ class AlignedMTL(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """√λ V Λ^{-1/2} Vᵀ 1/K."""
-        cosines, norms = unit_rows(gramian)
+        cosines, norms = cosines_and_norms(gramian)
         mean = torch.full_like(norms, 1 / len(norms))
         values, vectors = torch.linalg.eigh(cosines)
         kept = values > resolution(gramian)

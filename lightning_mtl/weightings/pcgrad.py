@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg import unit_rows
+from lightning_mtl.linalg import cosines_and_norms
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Place
 from lightning_mtl.weightings.memory.random_stream import drawing
 
@@ -48,7 +48,7 @@ class PCGrad(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """How often each gradient occurs in the sum of the projected ones."""
-        cosines, norms = unit_rows(gramian)
+        cosines, norms = cosines_and_norms(gramian)
         own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with drawing(self.state, self.seed) as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
