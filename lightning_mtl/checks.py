@@ -22,13 +22,13 @@ def check_shape(owner: str, what: str, tensor: Tensor, expected: Sequence[int | 
     """Raise unless a tensor has the expected axes.
 
     Args:
-        owner: Who expects it, for the message.
-        what: What the tensor is, for the message.
-        tensor: The tensor.
-        expected: One entry per axis: its size, or a letter where any size will do.
+        owner: who is given the tensor, for the message.
+        what: what the tensor is, for the message.
+        tensor: the tensor.
+        expected: one entry per axis: its size, or a letter where any size will do.
 
     Raises:
-        ValueError: If the number of axes or one of the sizes differs.
+        ValueError: if the number of axes or one of the sizes differs.
     """
     sizes = zip(tensor.shape, expected, strict=False)
     if tensor.ndim == len(expected) and all(
@@ -36,23 +36,25 @@ def check_shape(owner: str, what: str, tensor: Tensor, expected: Sequence[int | 
     ):
         return
     shape = ", ".join(map(str, expected))
-    raise ValueError(f"`{owner}` expects a {what} of shape ({shape}). Found {tuple(tensor.shape)}.")
+    raise ValueError(
+        f"The {what} of `{owner}` should be of shape ({shape}). Found {tuple(tensor.shape)}."
+    )
 
 
 def check_dtype(owner: str, target: Tensor, *, floating: bool) -> None:
     """Raise unless a target is of a floating type, or of an integer type.
 
     Args:
-        owner: Who expects it, for the message.
-        target: The tensor.
-        floating: Which of the two it has to be.
+        owner: who is given the target, for the message.
+        target: the tensor.
+        floating: whether it should be of a floating type.
 
     Raises:
-        TypeError: If it is of the other kind.
+        TypeError: if it is of the other kind.
     """
     if target.is_floating_point() != floating:
         kind = "a floating" if floating else "an integer"
-        raise TypeError(f"`{owner}` expects a target of {kind} type. Found {target.dtype}.")
+        raise TypeError(f"The target of `{owner}` should be of {kind} type. Found {target.dtype}.")
 
 
 def check_labels(
@@ -61,93 +63,103 @@ def check_labels(
     """Raise unless every label is a class or the ignored one; needs a target on the host.
 
     Args:
-        owner: Who expects it, for the message.
-        target: Labels.
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        ignore_index: Label of pixels without a class.
+        owner: who is given the target, for the message.
+        target: labels.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        ignore_index: label of pixels without a class.
 
     Raises:
-        ValueError: If a label is neither.
+        ValueError: if a label is neither.
     """
     wrong = target[(target != ignore_index) & ((target < 0) | (target >= num_classes))]
     if wrong.numel():
         raise ValueError(
-            f"`{owner}` expects labels from 0 to {num_classes - 1}, or {ignore_index} to ignore a "
-            f"pixel. Found labels outside from {int(wrong.min())} to {int(wrong.max())} in "
-            f"{wrong.numel()} pixels. Raise `num_classes`, or map these labels to {ignore_index}."
+            f"The target of `{owner}` should have labels from 0 to {num_classes - 1}, or"
+            f" {ignore_index} to ignore a pixel. Found labels outside from {int(wrong.min())} to"
+            f" {int(wrong.max())} in {wrong.numel()} pixels. Raise `num_classes`, or map these"
+            f" labels to {ignore_index}."
         )
 
 
 def check_values(
     owner: str, expected: str, wrong: Shaped[Tensor, " W"], remedy: str, what: str = "value"
 ) -> None:
-    """Raise if any value is wrong; needs it on the host.
+    """Raise if a target has any wrong value; needs these on the host.
 
     Args:
-        owner: Who expects others, for the message.
-        expected: Which ones, for the message.
-        wrong: Those that are not.
-        remedy: What to do about them, for the message.
-        what: What they are, for the message.
+        owner: who is given the target, for the message.
+        expected: what it should have, for the message.
+        wrong: the values that are nothing of the kind.
+        remedy: what to do about them, for the message.
+        what: what the values are, for the message.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: if there is one.
     """
     if wrong.numel():
         others = f"{wrong.numel()} other {what}{'s' * (wrong.numel() > 1)}"
         raise ValueError(
-            f"`{owner}` expects {expected}. Found {others}, such as {float(wrong[0]):g}. {remedy}"
+            f"The target of `{owner}` should have {expected}. Found {others}, such as"
+            f" {float(wrong[0]):g}. {remedy}"
         )
 
 
-def check_number(owner: str, name: str, value: float, low: float, high: float = math.inf) -> None:
+def check_number(
+    owner: str, name: str, value: float, low: float, high: float = math.inf, remedy: str = ""
+) -> None:
     """Raise unless an argument is in its range, ends included.
 
     Args:
-        owner: Whose argument it is, for the message.
-        name: Its name, for the message.
-        value: What was given.
-        low: The least that it may be.
-        high: The most that it may be.
+        owner: whose argument it is, for the message.
+        name: its name, for the message.
+        value: what was given.
+        low: the least that it may be.
+        high: the most that it may be.
+        remedy: what to do, for the message.
 
     Raises:
-        ValueError: If it is neither in the range nor finite.
+        ValueError: if it is outside the range or not finite.
     """
     if not (low <= value <= high and math.isfinite(value)):
-        allowed = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"`{owner}` expects `{name}` {allowed}. Found {value}.")
+        allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        message = f"`{owner}({name}=)` should be {allowed}. Found {value}. {remedy}"
+        raise ValueError(message.rstrip())
 
 
-def check_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise unless an argument is one of several words.
+def check_choice(
+    owner: str, name: str, value: Any, choices: Sequence[str | int], remedy: str = ""
+) -> None:
+    """Raise unless an argument is one of several words or numbers.
 
     Args:
-        owner: Whose argument it is, for the message.
-        name: Its name, for the message.
-        value: What was given.
-        choices: The words.
+        owner: whose argument it is, for the message.
+        name: its name, for the message.
+        value: what was given.
+        choices: the words or numbers.
+        remedy: what to do, for the message.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: if it is none of them.
     """
     if value not in choices:
-        words = ", ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(f"`{owner}` expects `{name}` to be one of {words}. Found {value!r}.")
+        words = ", ".join(f'"{word}"' if isinstance(word, str) else str(word) for word in choices)
+        message = f"`{owner}({name}=)` should be one of {words}. Found {value!r}. {remedy}"
+        raise ValueError(message.rstrip())
 
 
 def check_ignored(owner: str, num_classes: int, ignore_index: int) -> None:
     """Raise if the usual ignored label, 255, is a class by accident; another may be one on purpose.
 
     Args:
-        owner: Who has the classes, for the message.
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        ignore_index: Label of what has no class.
+        owner: who has the classes, for the message.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        ignore_index: label of what has no class.
 
     Raises:
-        ValueError: If it is both.
+        ValueError: if it is both.
     """
     if ignore_index == 255 < num_classes:
         raise ValueError(
-            f"`{owner}` expects an `ignore_index` that is no class. Found 255 among "
-            f"{num_classes} classes, where it is one. Choose another, such as -1."
+            f"`{owner}(ignore_index=)` should be no class. Found 255 among {num_classes} classes,"
+            " where it is one. Choose another, such as -1."
         )

@@ -9,13 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lightning_mtl import metrics as known
+from lightning_mtl import metrics as metric_module
 from lightning_mtl.metrics import multi_task_performance
+from lightning_mtl.metrics.pooled import PooledMetric
 
 Results = dict[str, float]
-
-PRIMARY = ("mIoU", "maxF", "odsF", "accuracy", "error", "mean", "RMSE", "abs_err")
-"""Names of primary metrics. Of several that a task has, the first is the one to show."""
 
 
 def read_results(folder: Path) -> Results:
@@ -25,19 +23,19 @@ def read_results(folder: Path) -> Results:
         FileNotFoundError: if there is no such file below the folder.
         ValueError: if there are several: the folder holds more than one run.
     """
-    found = sorted(folder.rglob("metrics.csv"))
-    if not found:
+    files = sorted(folder.rglob("metrics.csv"))
+    if not files:
         raise FileNotFoundError(
             f"`{folder}` should be the folder of a run, with a `metrics.csv` of Lightning's"
             " `CSVLogger` in or below it. Found none."
         )
-    if len(found) > 1:
+    if len(files) > 1:
         raise ValueError(
-            f"`{folder}` should hold one run. Found {len(found)}:"
-            f" {', '.join(str(path) for path in found[:4])}. Name the folder of one version."
+            f"`{folder}` should hold one run. Found {len(files)}:"
+            f" {', '.join(str(path) for path in files[:4])}. Name the folder of one version."
         )
     last: Results = {}
-    with found[0].open(newline="") as file:
+    with files[0].open(newline="") as file:
         for row in csv.DictReader(file):
             for key, value in row.items():
                 if key.startswith(("val/", "test/")) and value:
@@ -55,13 +53,17 @@ def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
     return groups
 
 
+def metric_kinds() -> list[type[PooledMetric]]:
+    """The classes of metrics of the package that have names before there is an object."""
+    kinds = (getattr(metric_module, name) for name in metric_module.__all__)
+    return [kind for kind in kinds if inspect.isclass(kind) and hasattr(kind, "directions")]
+
+
 def known_directions() -> dict[str, bool]:
     """Whether higher is better, for the name of every metric of the package."""
     directions = {"delta_mtl": True}
-    for name in known.__all__:
-        kind = getattr(known, name)
-        if inspect.isclass(kind):
-            directions |= getattr(kind, "directions", {})
+    for kind in metric_kinds():
+        directions |= kind.directions
     return directions
 
 
@@ -76,34 +78,37 @@ def directions_of(
         lower: columns that are better when lower.
 
     Raises:
-        ValueError: if nobody says so of a column, or something is said of no column.
+        ValueError: if a column has no known direction, or a given one is of no column.
     """
     columns = list(columns)
-    said = dict.fromkeys(higher, True) | dict.fromkeys(lower, False)
-    if unused := [column for column in said if column not in columns]:
+    given = dict.fromkeys(higher, True) | dict.fromkeys(lower, False)
+    if unused := [column for column in given if column not in columns]:
         raise ValueError(
             f"`higher_is_better` and `lower_is_better` should name some of {columns}. Found"
             f" {unused}."
         )
     names = known_directions()
-    found = {column: said.get(column, names.get(_metric(column))) for column in columns}
-    if unknown := [column for column, direction in found.items() if direction is None]:
+    directions = {column: given.get(column, names.get(_metric(column))) for column in columns}
+    if unknown := [column for column, direction in directions.items() if direction is None]:
         raise ValueError(
             f"Baselines should have metrics of this package. Found {unknown}. Name each of them in"
             " `higher_is_better` or in `lower_is_better`."
         )
-    return {column: bool(direction) for column, direction in found.items()}
+    return {column: bool(direction) for column, direction in directions.items()}
 
 
 def primary(columns: Iterable[str]) -> list[str]:
-    """One column of each task, and every column of a task with none of the names in `PRIMARY`."""
+    """One column of each task, and every column of a task whose metrics are not of this package."""
     tasks: dict[str, list[str]] = {}
     for column in sorted(columns):
-        tasks.setdefault(column.rpartition("/")[0], []).append(column)
+        task, _, name = column.rpartition("/")
+        tasks.setdefault(task, []).append(name)
     chosen = []
-    for task, own in tasks.items():
-        best = [f"{task}/{name}" for name in PRIMARY if f"{task}/{name}" in own]
-        chosen += best[:1] or own
+    for task, names in tasks.items():
+        # Which metrics a task has is not in the log: those that share the most names with it.
+        kind = max(metric_kinds(), key=lambda kind: len(kind.directions.keys() & set(names)))
+        best = [name for name in kind.primary if name in names][:1]
+        chosen += [f"{task}/{name}" for name in best or names]
     return chosen
 
 

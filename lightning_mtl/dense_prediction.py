@@ -69,15 +69,15 @@ class DensePrediction(MultiTaskModule):
         _check_names([task.name for task in tasks])
         if isinstance(network, nn.Module):
             raise TypeError(
-                "`network` should build a network from the output channels of the tasks. Found a"
-                f" network, `{type(network).__name__}`. Pass the class, or"
+                "`DensePrediction(network=)` should build a network from the output channels of"
+                f" the tasks. Found a network, `{type(network).__name__}`. Pass the class, or"
                 f" `functools.partial({type(network).__name__}, ...)`."
             )
         if baselines is not None:
             if set(baselines) != set(self.tasks):
                 raise ValueError(
-                    f"`baselines` should give one number for each of {sorted(self.tasks)}. Found"
-                    f" {sorted(baselines)}."
+                    "`DensePrediction(baselines=)` should give one number for each of"
+                    f" {sorted(self.tasks)}. Found {sorted(baselines)}."
                 )
             check_baselines("DensePrediction", baselines)
         check_choice(
@@ -173,8 +173,9 @@ class DensePrediction(MultiTaskModule):
         scheduler, monitor = self.scheduler(optimizer), self.scheduler_monitor
         if isinstance(scheduler, ReduceLROnPlateau) and monitor is None:
             raise ValueError(
-                "`ReduceLROnPlateau` needs `scheduler_monitor`, the logged value to look at. Found"
-                ' none. Set it, for instance to "val/total_loss".'
+                "`DensePrediction(scheduler_monitor=)` should name the logged value that"
+                " `ReduceLROnPlateau` looks at. Found none. Set it, for instance to"
+                ' "val/total_loss".'
             )
         schedule: dict[str, Any] = {
             "scheduler": scheduler,

@@ -103,6 +103,12 @@ def test_the_primary_metric_of_a_task_is_shown(task):
     assert primary(columns) == [f"val/{task.name}/{expected}"]
 
 
+def test_a_metric_of_ones_own_beside_those_of_a_task_changes_nothing():
+    names = [*metrics.NormalMetrics.directions, "my_angle", "abs_err"]
+    assert primary(f"val/normals/{name}" for name in names) == ["val/normals/mean"]
+    assert primary(["val/depth/abs_err", "val/depth/rel_err"]) == ["val/depth/abs_err"]
+
+
 def test_metrics_of_ones_own_are_all_shown_and_delta_mtl_too():
     columns = ["val/mine/b", "val/mine/a", "val/delta_mtl", "val/depth/abs_err", "val/depth/RMSE"]
     assert primary(columns) == ["val/delta_mtl", "val/depth/RMSE", "val/mine/a", "val/mine/b"]

@@ -153,7 +153,7 @@ def test_a_schedule_may_look_at_what_is_logged():
 
 
 def test_a_schedule_that_has_nothing_to_look_at_is_an_error_that_says_what_to_set():
-    with pytest.raises(ValueError, match=r"needs `scheduler_monitor`.*val/total_loss"):
+    with pytest.raises(ValueError, match=r"scheduler_monitor=\)` should name .*val/total_loss"):
         quiet_trainer().fit(plateau(), rooms(2), rooms(2))
 
 
@@ -238,7 +238,9 @@ def test_a_network_in_place_of_its_class_is_an_error_that_says_what_to_pass():
 
 
 def test_an_unknown_interval_is_an_error():
-    with pytest.raises(ValueError, match=r'`scheduler_interval` to be one of "epoch", "step"'):
+    with pytest.raises(
+        ValueError, match=r'scheduler_interval=\)` should be one of "epoch", "step"'
+    ):
         three_tasks(scheduler_interval="batch")
 
 
@@ -282,5 +284,7 @@ def test_the_shape_of_a_target_is_checked_on_a_device_too():
     """Depth without its channel would be broadcast into a finite loss of nothing."""
     module = three_tasks()
     batch = {name: value.to("meta") for name, value in next(iter(rooms(2))).items()}
-    with pytest.raises(ValueError, match=r"`Depth depth` expects a target of shape \(N, 1, H, W"):
+    with pytest.raises(
+        ValueError, match=r"target of `Depth depth` should be of shape \(N, 1, H, W"
+    ):
         module.task_losses(batch | {"depth": batch["depth"][:, 0]})

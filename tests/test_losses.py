@@ -215,13 +215,15 @@ def test_dividing_by_pixels_is_three_times_dividing_by_elements():
 
 
 def test_another_divisor_is_an_error_that_lists_those_known():
-    with pytest.raises(ValueError, match=r'`divisor` to be one of "elements", "pixels"\. Found'):
+    with pytest.raises(
+        ValueError, match=r'`normal_l1\(divisor=\)` should be one of "elements", "pixels"\. Found'
+    ):
         losses.normal_l1(torch.randn(SHAPE), normals(), divisor="pixel")
 
 
 @pytest.mark.parametrize("weight", [-1, 3, float("nan")])
 def test_a_weight_that_is_no_share_is_an_error(weight):
-    with pytest.raises(ValueError, match=r"`positive_weight` from 0 to 1\. Found"):
+    with pytest.raises(ValueError, match=r"positive_weight=\)` should be from 0 to 1\. Found"):
         losses.balanced_binary_cross_entropy(torch.zeros(4), torch.ones(4), weight)
 
 
@@ -237,7 +239,7 @@ def test_a_weight_that_is_no_share_is_an_error(weight):
 )
 def test_a_target_that_would_be_broadcast_is_an_error_on_any_device(loss):
     prediction, target = torch.ones(SHAPE, device="meta"), torch.ones(SHAPE, device="meta")
-    with pytest.raises(ValueError, match=r"expects a target of shape .*\. Found"):
+    with pytest.raises(ValueError, match=r"The target of `\w+` should be of shape .*\. Found"):
         loss(prediction, target[:1])
 
 

@@ -2,11 +2,17 @@
 
 from lightning_mtl.linalg.ball import max_min_in_ball
 from lightning_mtl.linalg.cone import dual_cone, nonnegative_qp
-from lightning_mtl.linalg.cosines import impartial_weights, resolution, solve_units, unit_rows
+from lightning_mtl.linalg.cosines import (
+    cosines_and_norms,
+    impartial_weights,
+    resolution,
+    solve_units,
+)
 from lightning_mtl.linalg.fair import fair_weights
 from lightning_mtl.linalg.simplex import project_to_simplex, simplex_min_norm
 
 __all__ = [
+    "cosines_and_norms",
     "dual_cone",
     "fair_weights",
     "impartial_weights",
@@ -16,5 +22,4 @@ __all__ = [
     "resolution",
     "simplex_min_norm",
     "solve_units",
-    "unit_rows",
 ]

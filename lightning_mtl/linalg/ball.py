@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import resolution, unit_rows
+from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
 from lightning_mtl.linalg.pivots import Ridged
 
 QUICK = 8
@@ -36,7 +36,7 @@ def max_min_in_ball(
     Returns:
         v, in float64.
     """
-    cosines, norms = unit_rows(gramian)
+    cosines, norms = cosines_and_norms(gramian)
     if not float(radius):
         return torch.zeros_like(norms)
     need = norms.min() / norms

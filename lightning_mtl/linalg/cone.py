@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import resolution, unit_rows
+from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
 from lightning_mtl.linalg.pivots import Ridged
 
 
@@ -16,7 +16,7 @@ def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> F
     Returns:
         v, in the Gramian's dtype.
     """
-    cosines, norms = unit_rows(gramian)
+    cosines, norms = cosines_and_norms(gramian)
     scaled = targets.double() * norms
     added = nonnegative_qp(cosines, -scaled @ cosines, resolution(gramian))
     return (targets.double() + added / norms).to(gramian)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def unit_rows(
+def cosines_and_norms(
     gramian: Float[Tensor, "K K"],
 ) -> tuple[Float[Tensor, "K K"], Float[Tensor, " K"]]:
     """C and n with G = diag(n) C diag(n): the cosines between the rows, and their norms.
@@ -37,7 +37,7 @@ def solve_units(
 
     float64 both.
     """
-    cosines, norms = unit_rows(gramian)
+    cosines, norms = cosines_and_norms(gramian)
     values, vectors = torch.linalg.eigh(cosines)
     inverse = torch.where(values > resolution(gramian), 1 / values, torch.zeros_like(values))
     return vectors @ (inverse * (right.double() @ vectors)), norms

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import resolution, unit_rows
+from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
 
 STEPS = 100
 """More than ever needed: about 5, and 20 for large α and unequal norms."""
@@ -46,7 +46,7 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeigh
         if bool(kept.any()):
             weights[kept], lifted = fair_weights(gramian[kept][:, kept], alpha)
         return FairWeights(weights, lifted)
-    cosines, norms = unit_rows(gramian)
+    cosines, norms = cosines_and_norms(gramian)
     power = 1 / alpha
     # The common factor of the norms changes w by a power only; taken out, it cannot overflow.
     common = norms.log().mean().exp()

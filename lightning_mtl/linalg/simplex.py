@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import resolution, unit_rows
+from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
 from lightning_mtl.linalg.pivots import Ridged
 
 PROXIMAL_STEPS = 3
@@ -32,7 +32,7 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
     zero = gramian.diagonal() <= 0
     if bool(zero.any()):
         return zero.to(gramian) / zero.sum()
-    cosines, norms = unit_rows(gramian)
+    cosines, norms = cosines_and_norms(gramian)
     ridged = Ridged(cosines, resolution(gramian))
     border = (norms.min() / norms)[None]
     u, passive = ridged.settle(border, torch.ones_like(border, dtype=torch.bool))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from lightning_mtl.checks import check_shape
+from lightning_mtl.checks import check_number, check_shape
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 
@@ -38,15 +38,12 @@ class AttributeMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"error": False, "F": True}
+    primary = ("error",)
     confusion: Int[Tensor, "4 A"]
 
     def __init__(self, num_attributes: int, ignore_index: int = 255) -> None:
         super().__init__()
-        if num_attributes < 1:
-            raise ValueError(
-                "`AttributeMetrics` expects `num_attributes` of at least 1. "
-                f"Found {num_attributes}."
-            )
+        check_number("AttributeMetrics", "num_attributes", num_attributes, 1)
         self.num_attributes = num_attributes
         self.ignore_index = ignore_index
         self.add_count("confusion", 4, num_attributes)

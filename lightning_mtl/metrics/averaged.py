@@ -1,15 +1,18 @@
 """The mean of another metric's values over images or batches."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.metrics.pooled import PooledMetric
 
 __all__ = ["AveragedMetric"]
+
+Group = Literal["images", "batches"]
 
 
 class AveragedMetric(PooledMetric):
@@ -40,20 +43,17 @@ class AveragedMetric(PooledMetric):
     def __init__(
         self,
         metric: PooledMetric,
-        over: Literal["images", "batches"],
+        over: Group,
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if over not in ("images", "batches"):
-            raise ValueError(
-                f'`AveragedMetric` expects `over` to be "images" or "batches". Found {over!r}.'
-            )
+        check_choice("AveragedMetric", "over", over, get_args(Group))
         self.names = tuple(metric.directions if names is None else names)
         unknown = set(self.names) - metric.directions.keys()
         if unknown:
             raise ValueError(
-                f"`AveragedMetric` expects names of {list(metric.directions)}. "
-                f"Found {sorted(unknown)}."
+                f"`AveragedMetric(names=)` should be names of {list(metric.directions)}."
+                f" Found {sorted(unknown)}."
             )
         self.metric = metric
         self.over = over

@@ -32,8 +32,8 @@ def as_probability(
         return torch.sigmoid(values)
     if on_host(values) and ((values < 0) | (values > 1)).any():
         raise ValueError(
-            f"`{owner}` expects probabilities from 0 to 1. Found values from "
-            f"{float(values.min()):g} to {float(values.max()):g}. Set `logits=True` for the raw "
-            "output of a network."
+            f"The prediction of `{owner}` should be probabilities from 0 to 1. Found values from"
+            f" {float(values.min()):g} to {float(values.max()):g}. Set `logits=True` for the raw"
+            " output of a network."
         )
     return values

@@ -29,6 +29,7 @@ class ClassificationMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"accuracy": True}
+    primary = ("accuracy",)
     counts: Int[Tensor, " 2"]
 
     def __init__(self, ignore_index: int = 255) -> None:

@@ -46,6 +46,7 @@ class DepthMetrics(PooledMetric):
         "delta2": True,
         "delta3": True,
     }
+    primary = ("RMSE", "abs_err")
     count: Int[Tensor, ""]
     errors: Float[Tensor, " 4"]
     within: Int[Tensor, " 3"]

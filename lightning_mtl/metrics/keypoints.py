@@ -47,6 +47,7 @@ class KeypointMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"error": False, "relative_error": False, "PCK": True}
+    primary = ("error",)
     count: Int[Tensor, ""]
     distances: Float[Tensor, " 2"]
     correct: Int[Tensor, ""]

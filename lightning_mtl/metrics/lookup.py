@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from lightning_mtl.checks import check_choice
+
 __all__ = ["find_protocol"]
 
 T = TypeVar("T")
@@ -19,9 +21,6 @@ def find_protocol(owner: str, name: str, protocols: Mapping[str, T]) -> T:
     Raises:
         ValueError: If the owner does not know it.
     """
-    if name not in protocols:
-        raise ValueError(
-            f"`{owner}` expects a protocol of {sorted(protocols)}. Found {name!r}. "
-            "`lightning_mtl.metrics` says how they differ."
-        )
+    remedy = "`lightning_mtl.metrics` says how they differ."
+    check_choice(owner, "protocol", name, sorted(protocols), remedy)
     return protocols[name]

@@ -48,6 +48,7 @@ class NormalMetrics(PooledMetric):
         "within_22.5": True,
         "within_30": True,
     }
+    primary = ("mean",)
     count: Int[Tensor, ""]
     angles: Float[Tensor, " 2"]
     within: Int[Tensor, " 3"]

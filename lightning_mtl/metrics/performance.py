@@ -45,9 +45,9 @@ def multi_task_performance(
     """
     if not results or not results.keys() == baselines.keys() == higher_is_better.keys():
         raise ValueError(
-            "`multi_task_performance` expects the same tasks, at least one, in all arguments. "
-            f"Found results of {sorted(results)}, baselines of {sorted(baselines)}, directions of "
-            f"{sorted(higher_is_better)}."
+            "`multi_task_performance` should be given the same tasks, at least one, in all"
+            f" arguments. Found results of {sorted(results)}, baselines of {sorted(baselines)},"
+            f" directions of {sorted(higher_is_better)}."
         )
     check_baselines("multi_task_performance", baselines)
     improvements = [
@@ -70,5 +70,5 @@ def check_baselines(owner: str, baselines: Mapping[str, float]) -> None:
     useless = {task: value for task, value in baselines.items() if not 0 < value < math.inf}
     if useless:
         raise ValueError(
-            f"`{owner}` expects baselines that are positive and finite. Found {useless}."
+            f"The baselines of `{owner}` should be positive and finite. Found {useless}."
         )

@@ -47,10 +47,12 @@ class PooledMetric(Metric, ABC):
 
     Attributes:
         directions: Whether higher is better, for each name.
+        primary: Names by which results are compared: the first of them that a protocol has.
         prefix: What `compute` puts in front of each name; set by `clone(prefix=...)`.
     """
 
     directions: ClassVar[dict[str, bool]]
+    primary: ClassVar[tuple[str, ...]] = ()
     full_state_update = False
     is_differentiable = False
     prefix: str = ""

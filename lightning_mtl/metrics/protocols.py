@@ -105,7 +105,7 @@ def segmentation_metrics(
     Raises:
         ValueError: If the protocol is not known.
     """
-    return find_protocol("segmentation", protocol, SEGMENTATION)(num_classes, ignore_index)
+    return find_protocol("segmentation_metrics", protocol, SEGMENTATION)(num_classes, ignore_index)
 
 
 def depth_metrics(protocol: str = "pooled") -> PooledMetric:
@@ -117,7 +117,7 @@ def depth_metrics(protocol: str = "pooled") -> PooledMetric:
     Raises:
         ValueError: If the protocol is not known.
     """
-    return find_protocol("depth", protocol, DEPTH)()
+    return find_protocol("depth_metrics", protocol, DEPTH)()
 
 
 def normal_metrics(protocol: str = "pooled") -> PooledMetric:
@@ -129,4 +129,4 @@ def normal_metrics(protocol: str = "pooled") -> PooledMetric:
     Raises:
         ValueError: If the protocol is not known.
     """
-    return find_protocol("normals", protocol, NORMALS)()
+    return find_protocol("normal_metrics", protocol, NORMALS)()

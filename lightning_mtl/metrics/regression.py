@@ -26,6 +26,7 @@ class RegressionMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"RMSE": False, "abs_err": False}
+    primary = ("RMSE",)
     count: Int[Tensor, ""]
     errors: Float[Tensor, " 2"]
 

@@ -85,6 +85,7 @@ class SaliencyMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"maxF": True, "mIoU": True}
+    primary = ("mIoU", "maxF")
     images: Int[Tensor, ""]
     counts: Int[Tensor, "3 T"]
     shares: Float[Tensor, "3 T"]
@@ -109,7 +110,9 @@ class SaliencyMetrics(PooledMetric):
         self.logits = logits
         self.ignore_index = ignore_index
         if not self.thresholds:
-            raise ValueError("`SaliencyMetrics` expects at least one threshold. Found none.")
+            raise ValueError(
+                "`SaliencyMetrics(thresholds=)` should have at least one threshold. Found none."
+            )
         for threshold in self.thresholds:
             check_number("SaliencyMetrics", "thresholds", threshold, 0, 1)
         check_number("SaliencyMetrics", "beta_squared", self.beta_squared, 0)

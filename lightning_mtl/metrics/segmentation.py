@@ -1,15 +1,24 @@
 """Metrics of semantic segmentation."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
+from lightning_mtl.checks import (
+    check_choice,
+    check_dtype,
+    check_ignored,
+    check_labels,
+    check_number,
+    check_shape,
+)
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins, on_host
 
 __all__ = ["SegmentationMetrics"]
+
+AbsentClasses = Literal["skip", "zero"]
 
 
 class SegmentationMetrics(PooledMetric):
@@ -46,6 +55,7 @@ class SegmentationMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"mIoU": True, "pixel_accuracy": True}
+    primary = ("mIoU",)
     confusion: Int[Tensor, "C C+1"]
     outside: Int[Tensor, ""]
 
@@ -53,18 +63,13 @@ class SegmentationMetrics(PooledMetric):
         self,
         num_classes: int,
         ignore_index: int = 255,
-        absent_classes: Literal["skip", "zero"] = "skip",
+        absent_classes: AbsentClasses = "skip",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(
-                f"`SegmentationMetrics` expects `num_classes` of at least 1. Found {num_classes}."
-            )
-        if absent_classes not in ("skip", "zero"):
-            raise ValueError(
-                '`SegmentationMetrics` expects `absent_classes` to be "skip" or "zero". '
-                f"Found {absent_classes!r}."
-            )
+        check_number("SegmentationMetrics", "num_classes", num_classes, 1)
+        check_choice(
+            "SegmentationMetrics", "absent_classes", absent_classes, get_args(AbsentClasses)
+        )
         check_ignored("SegmentationMetrics", num_classes, ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -109,10 +114,10 @@ class SegmentationMetrics(PooledMetric):
         """
         if self.outside > 0:
             raise ValueError(
-                f"`SegmentationMetrics` expects labels from 0 to {self.num_classes - 1}, or "
-                f"{self.ignore_index} to ignore a pixel. Found labels outside in "
-                f"{int(self.outside)} pixels. Raise `num_classes`, or map these labels to "
-                f"{self.ignore_index}."
+                "The target of `SegmentationMetrics` should have labels from 0 to"
+                f" {self.num_classes - 1}, or {self.ignore_index} to ignore a pixel. Found labels"
+                f" outside in {int(self.outside)} pixels. Raise `num_classes`, or map these labels"
+                f" to {self.ignore_index}."
             )
         total = self.confusion.sum()
         if total == 0:

@@ -64,8 +64,7 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
 
 def check_stride(output_stride: int) -> None:
     """Raise unless encoders can have the output stride."""
-    if output_stride not in STRIDES:
-        raise ValueError(f"`output_stride` should be one of {STRIDES}. Found {output_stride}.")
+    check_choice("build_encoder", "output_stride", output_stride, STRIDES)
 
 
 def check_decoder(kind: Decoder, output_stride: int) -> None:
@@ -85,20 +84,19 @@ def check_decoder(kind: Decoder, output_stride: int) -> None:
 
 def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
     """A decoder on all five stages; it has `out_channels`, see `decoder_channels`."""
+    check_choice("build_decoder", "kind", kind, get_args(Decoder))
     channels = encoder.out_channels
     if kind == "unet":
         return UnetDecoder(channels, (256, 128, 64, 32, 16), n_blocks=5)
     if kind == "fpn":
         return FPNDecoder(channels, encoder_depth=5, dropout=0.0)
-    if kind == "deeplabv3":
-        return DeepLabV3Decoder(
-            in_channels=channels[-1],
-            out_channels=256,
-            atrous_rates=(12, 24, 36),
-            aspp_separable=False,
-            aspp_dropout=0.5,
-        )
-    raise ValueError(f'The decoder should be "unet", "fpn" or "deeplabv3". Found {kind!r}.')
+    return DeepLabV3Decoder(
+        in_channels=channels[-1],
+        out_channels=256,
+        atrous_rates=(12, 24, 36),
+        aspp_separable=False,
+        aspp_dropout=0.5,
+    )
 
 
 def decoder_channels(kind: Decoder) -> int:

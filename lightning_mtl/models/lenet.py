@@ -28,7 +28,9 @@ class LeNet(DenseNetwork):
 
     def __init__(self, channels: Mapping[str, int], size: int = 28, dropout: float = 0.5) -> None:
         if size % 4 or size < 16:
-            raise ValueError(f"`size` should be a multiple of 4, at least 16. Found {size}.")
+            raise ValueError(
+                f"`LeNet(size=)` should be a multiple of 4, at least 16. Found {size}."
+            )
         check_number("LeNet", "dropout", dropout, 0, 1)
         super().__init__(stride=4)
         self.size = size
@@ -56,7 +58,7 @@ class LeNet(DenseNetwork):
         if image.shape[-2:] != (self.size, self.size):
             height, width = image.shape[-2:]
             raise ValueError(
-                f"`LeNet` was built for images of {self.size} x {self.size}. Found {height} x"
+                f"`LeNet` should be given images of {self.size} x {self.size}. Found {height} x"
                 f" {width}. Give it and the data one `size`."
             )
         features = self.trunk(image)

@@ -1,25 +1,28 @@
 """Pictures of what the network sees, should see and says."""
 
-from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
+from lightning_mtl.checks import check_number
 from lightning_mtl.dense_prediction import DensePrediction
-from lightning_mtl.reports.captions import legend, prediction_words, target_words, written
+from lightning_mtl.reports.grid_figure import Column, grid_figure, rendered
+from lightning_mtl.tasks import Task
 
-PADDING = 2
-SMALLEST_WIDTH = 96
-FONT_SIZES = range(32, 7, -1)
+TASKS = 6
+"""Tasks beside each other, at most; more stand below."""
+
+TITLE = 30
+"""Characters in a line of a title, which is two columns wide."""
 
 
 class PredictionGrid(L.Callback):
@@ -41,11 +44,8 @@ class PredictionGrid(L.Callback):
 
     def __init__(self, every_n_epochs: int = 10, frames: int = 4) -> None:
         for name, value in (("every_n_epochs", every_n_epochs), ("frames", frames)):
-            if value < 1:
-                raise ValueError(
-                    f"`PredictionGrid({name}=)` should be at least 1. Found {value}. Leave the"
-                    " callback out to draw nothing."
-                )
+            remedy = "Leave the callback out to draw nothing."
+            check_number("PredictionGrid", name, value, 1, remedy=remedy)
         self.every_n_epochs = every_n_epochs
         self.frames = frames
         self._batch: dict[str, Any] = {}
@@ -108,30 +108,47 @@ class PredictionGrid(L.Callback):
 
 
 def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 height width"]:
-    """The grid for one batch, RGB in [0, 1], with titles above and a legend of classes below.
+    """The grid for one batch, RGB in [0, 1].
 
-    The module draws in evaluation mode and is left in the mode that it was in. Small images are
-    drawn larger, pixel by pixel, so that the titles fit above them.
+    The module draws in evaluation mode and is left in the mode that it was in.
     """
+    pictures = [rendered(figure) for figure in figures(module, batch)]
+    width = max(picture.shape[-1] for picture in pictures)
+    return torch.cat(
+        [F.pad(picture, (0, width - picture.shape[-1]), value=1.0) for picture in pictures], dim=1
+    )
+
+
+def figures(module: DensePrediction, batch: dict[str, Any]) -> list[Figure]:
+    """The figures to draw below each other, each with the input and up to six tasks."""
     predictions = _predictions(module, batch["image"])
-    image = batch["image"].float().clamp(0, 1)
-    height, width = image.shape[-2:]
-    times = ceil(SMALLEST_WIDTH / width)
-    size = (times * height, times * width)
-    columns = {"input": F.interpolate(image, size)}
-    for name, task in module.tasks.items():
-        if name in batch:
-            target, prediction = batch[name], predictions[name].float()
-            seen = F.interpolate(task.draw_target(target).to(image), size)
-            said = F.interpolate(task.draw(prediction, target).to(image), size)
-            columns[f"{name}: target"] = written(seen, target_words(task, target))
-            columns[f"{name}: predicted"] = written(said, prediction_words(task, prediction))
-    cells = list(columns.values())
-    frames = torch.stack(cells, dim=1).flatten(0, 1).cpu()
-    grid = make_grid(frames, nrow=len(columns), padding=PADDING, pad_value=1.0)
-    titles = _titles(list(columns), grid.shape[-1], size[1] + PADDING)
-    drawn = {name: task for name, task in module.tasks.items() if name in batch}
-    return torch.cat([titles, grid, legend(drawn, grid.shape[-1])], dim=1)
+    image = batch["image"]
+    size = (image.shape[-2], image.shape[-1])
+    first = Column("input", image, [""] * len(image))
+    tasks = [task for name, task in module.tasks.items() if name in batch]
+    return [
+        grid_figure(
+            [
+                first,
+                *(
+                    column
+                    for task in tasks[start : start + TASKS]
+                    for column in _columns(task, predictions[task.name].float(), batch[task.name])
+                ),
+            ],
+            size,
+        )
+        for start in range(0, max(1, len(tasks)), TASKS)
+    ]
+
+
+def _columns(task: Task, prediction: Tensor, target: Tensor) -> tuple[Column, Column]:
+    """The targets and, in the same colours, the predictions of a task."""
+    title = f"{fill(task.name, TITLE)}\n"
+    return (
+        Column(f"{title}target", task.draw_target(target), task.target_words(target), task.palette),
+        Column("predicted", task.draw(prediction, target), task.words(prediction)),
+    )
 
 
 def _predictions(module: DensePrediction, image: Tensor) -> dict[str, Tensor]:
@@ -147,22 +164,3 @@ def _predictions(module: DensePrediction, image: Tensor) -> dict[str, Tensor]:
 def _first(value: Any, count: int) -> Any:
     """A copy of the first entries, so that the batch itself can be freed."""
     return value[:count].clone() if isinstance(value, Tensor) else value[:count]
-
-
-def _titles(names: list[str], width: int, step: int) -> Float[Tensor, "3 height width"]:
-    """The names above their columns, on two lines, black on white, as large as fits."""
-    texts = [name.replace(": ", "\n") for name in names]
-    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    font = ImageFont.load_default(FONT_SIZES[-1])
-    for size in FONT_SIZES:
-        font = ImageFont.load_default(size)
-        if max(pen.textbbox((0, 0), text, font)[2] for text in texts) <= step - 2 * PADDING:
-            break
-    height = ceil(max(pen.textbbox((0, 0), text, font)[3] for text in texts)) + 2 * PADDING
-    strip = Image.new("RGB", (width, height), "white")
-    for index, text in enumerate(texts):
-        # A cell of its own cuts what does not fit even in the smallest letters.
-        cell = Image.new("RGB", (step - PADDING, height), "white")
-        ImageDraw.Draw(cell).text((0, PADDING), text, "black", font)
-        strip.paste(cell, (index * step + PADDING, 0))
-    return to_dtype(pil_to_tensor(strip), torch.float32, scale=True)

@@ -11,6 +11,7 @@ from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.tasks.words import number_words
 
 __all__ = ["Attributes"]
 
@@ -29,8 +30,8 @@ class Attributes(Task):
         ignore_index: Label of an attribute that is not known.
     """
 
-    primary_metric = "error"
-    higher_is_better = AttributeMetrics.directions["error"]
+    (primary_metric,) = AttributeMetrics.primary
+    higher_is_better = AttributeMetrics.directions[primary_metric]
 
     def __init__(
         self, num_attributes: int = 40, name: str = "attributes", ignore_index: int = 255
@@ -59,6 +60,14 @@ class Attributes(Task):
         """One pixel per attribute, bright if true, black if unknown."""
         known = (target != self.ignore_index)[:, None, None]
         return torch.where(known, colorize(target.float()[:, None]), 0)
+
+    def words(self, prediction: Tensor) -> list[str]:
+        """The probabilities, if there are at most three attributes."""
+        return number_words(torch.sigmoid(per_image(prediction)))
+
+    def target_words(self, target: Num[Tensor, "N A"]) -> list[str]:
+        """The labels, if there are at most three attributes; "?" where unknown."""
+        return number_words(torch.where(target == self.ignore_index, torch.nan, target.float()))
 
     def pixel_sum(self, target: Num[Tensor, "N A"]) -> tuple[Tensor, Tensor]:
         """How often each attribute is true, and how often it is known."""

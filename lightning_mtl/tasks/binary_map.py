@@ -92,8 +92,8 @@ class BinaryMap(Task, ABC):
             mixed = (target == 0).flatten(1).any(dim=1) & (target == 255).flatten(1).any(dim=1)
             if mixed.any():
                 warnings.warn(
-                    f"`{self.title}` expects labels of 0 and 1. Found images of 0 and 255 only, "
-                    "and 255 is ignored, so no pixel of the batch is positive. If they are masks "
-                    "of 8 bits, divide them by 255.",
+                    f"The target of `{self.title}` should have labels of 0 and 1. Found images of"
+                    " 0 and 255 only, and 255 is ignored, so no pixel of the batch is positive. If"
+                    " they are masks of 8 bits, divide them by 255.",
                     stacklevel=2,
                 )

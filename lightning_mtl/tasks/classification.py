@@ -25,8 +25,8 @@ class Classification(Task):
         ignore_index: Label of images without a class.
     """
 
-    primary_metric = "accuracy"
-    higher_is_better = ClassificationMetrics.directions["accuracy"]
+    (primary_metric,) = ClassificationMetrics.primary
+    higher_is_better = ClassificationMetrics.directions[primary_metric]
 
     def __init__(self, num_classes: int, name: str, ignore_index: int = 255) -> None:
         self.name = name
@@ -50,6 +50,14 @@ class Classification(Task):
     def draw_target(self, target: Int[Tensor, " N"]) -> Float[Tensor, "N 3 1 1"]:
         """One pixel, the colour of the class, black where it is ignored."""
         return self._pixels.draw_target(target[:, None, None])
+
+    def words(self, prediction: Tensor) -> list[str]:
+        """The number of the most likely class."""
+        return [str(label) for label in per_image(prediction).argmax(dim=1).tolist()]
+
+    def target_words(self, target: Int[Tensor, " N"]) -> list[str]:
+        """The number of the class, nothing where it is ignored."""
+        return ["" if label == self.ignore_index else str(label) for label in target.tolist()]
 
     def pixel_sum(self, target: Int[Tensor, " N"]) -> tuple[Tensor, Tensor]:
         """How many images each class has, and how many there are."""

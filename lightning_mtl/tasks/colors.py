@@ -5,7 +5,10 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from torch import Tensor
 
-__all__ = ["class_colors", "colorize"]
+__all__ = ["Color", "class_colors", "class_palette", "colorize"]
+
+Color = tuple[float, float, float]
+"""Red, green and blue from 0 to 1."""
 
 LEVELS = 6
 
@@ -23,6 +26,12 @@ def class_colors(num_classes: int) -> Float[Tensor, "C 3"]:
         chosen.append(candidates[distance.argmax()])
         distance = torch.minimum(distance, (candidates - chosen[-1]).norm(dim=1))
     return torch.stack(chosen)
+
+
+def class_palette(num_classes: int) -> dict[str, Color]:
+    """The colours of `class_colors` by the number of the class."""
+    colors = class_colors(num_classes).tolist()
+    return {str(label): (red, green, blue) for label, (red, green, blue) in enumerate(colors)}
 
 
 def colorize(values: Float[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_shape, check_values
 from lightning_mtl.losses import masked_l1
-from lightning_mtl.metrics import depth_metrics
+from lightning_mtl.metrics import DepthMetrics, depth_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.tasks.words import range_words
 
 __all__ = ["Depth"]
 
@@ -32,7 +33,7 @@ class Depth(Task):
         self.name = name
         self.protocol = protocol
         directions = depth_metrics(protocol).directions
-        self.primary_metric = "RMSE" if "RMSE" in directions else "abs_err"
+        self.primary_metric = next(name for name in DepthMetrics.primary if name in directions)
         self.higher_is_better = directions[self.primary_metric]
 
     def loss(
@@ -54,6 +55,10 @@ class Depth(Task):
     def draw_target(self, target: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Dark is near, bright is far, over the range of the target; black is invalid."""
         return torch.where(target > 0, _colored(target.float(), target), 0)
+
+    def target_words(self, target: Float[Tensor, "N 1 H W"]) -> list[str]:
+        """The range of valid depths in metres, which the colours span."""
+        return [f"{words} m" if words else "" for words in range_words(target)]
 
     def pixel_sum(self, target: Float[Tensor, "N 1 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid depths, and how many there are."""

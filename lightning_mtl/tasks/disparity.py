@@ -1,6 +1,10 @@
 """Disparity as a task."""
 
+from jaxtyping import Float
+from torch import Tensor
+
 from lightning_mtl.tasks.depth import Depth
+from lightning_mtl.tasks.words import range_words
 from lightning_mtl.tasks.wrapped import WrappedTask
 
 __all__ = ["Disparity"]
@@ -27,7 +31,11 @@ class Disparity(WrappedTask):
         directions = self.task.metrics().directions
         if self.primary_metric not in directions:
             raise ValueError(
-                f"`Disparity` expects a protocol with `abs_err`. Found {protocol!r}, which has "
-                f"{sorted(directions)}."
+                f"`Disparity(protocol=)` should be one with `abs_err`. Found {protocol!r}, which"
+                f" has {sorted(directions)}."
             )
         self.higher_is_better = directions[self.primary_metric]
+
+    def target_words(self, target: Float[Tensor, "N 1 H W"]) -> list[str]:
+        """The range of valid disparities, which the colours span; their unit is unknown."""
+        return range_words(target)

@@ -25,8 +25,8 @@ class Edges(BinaryMap):
         workers: Processes that match edges, 0 for none.
     """
 
-    primary_metric = "odsF"
-    higher_is_better = EdgeMetrics.directions["odsF"]
+    (primary_metric,) = EdgeMetrics.primary
+    higher_is_better = EdgeMetrics.directions[primary_metric]
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from lightning_mtl.checks import check_dtype, check_number, check_shape, check_v
 from lightning_mtl.losses import masked_squared_error
 from lightning_mtl.metrics import KeypointMetrics
 from lightning_mtl.metrics.pooled import accumulator_dtype
-from lightning_mtl.tasks.colors import class_colors
+from lightning_mtl.tasks.colors import Color, class_colors, class_palette
 from lightning_mtl.tasks.task import Task
 
 __all__ = ["Keypoints"]
@@ -29,8 +29,8 @@ class Keypoints(Task):
         decode: How a predicted heatmap becomes a position, as in `KeypointMetrics`.
     """
 
-    primary_metric = "error"
-    higher_is_better = KeypointMetrics.directions["error"]
+    (primary_metric,) = KeypointMetrics.primary
+    higher_is_better = KeypointMetrics.directions[primary_metric]
 
     def __init__(
         self,
@@ -66,6 +66,11 @@ class Keypoints(Task):
         """Each heatmap in a colour of its own; where they overlap, the brighter."""
         colors = class_colors(self.out_channels).to(target.device)
         return (target.float()[:, :, None] * colors[:, :, None, None]).amax(dim=1)
+
+    @property
+    def palette(self) -> dict[str, Color]:
+        """The colour of each keypoint, by its number."""
+        return class_palette(self.out_channels)
 
     def pixel_sum(self, target: Float[Tensor, "N J H W"]) -> tuple[Tensor, Tensor]:
         """The sums of the heatmaps, and the number of pixels of those that have a keypoint."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_dtype, check_shape, check_values
 from lightning_mtl.losses import normal_cosine, normal_l1
-from lightning_mtl.metrics import normal_metrics
+from lightning_mtl.metrics import NormalMetrics, normal_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
 from lightning_mtl.tasks.task import Task
 from lightning_mtl.vectors import has_length, length, unit
@@ -44,7 +44,7 @@ class Normals(Task):
     """
 
     out_channels = 3
-    primary_metric = "mean"
+    (primary_metric,) = NormalMetrics.primary
 
     def __init__(
         self, name: str = "normals", protocol: str = "pooled", loss: NormalLoss = "l1"

@@ -11,6 +11,7 @@ from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.tasks.words import number_words
 
 __all__ = ["Regression"]
 
@@ -26,8 +27,8 @@ class Regression(Task):
         out_channels: C.
     """
 
-    primary_metric = "RMSE"
-    higher_is_better = RegressionMetrics.directions["RMSE"]
+    (primary_metric,) = RegressionMetrics.primary
+    higher_is_better = RegressionMetrics.directions[primary_metric]
 
     def __init__(self, name: str, out_channels: int = 1) -> None:
         check_number("Regression", "out_channels", out_channels, 1)
@@ -49,6 +50,14 @@ class Regression(Task):
     def draw_target(self, target: Float[Tensor, "N C"]) -> Float[Tensor, "N 3 1 C"]:
         """One pixel per number, dark if negative, bright if positive, black if unknown."""
         return torch.where(target.isnan()[:, None, None], 0, self.draw(target))
+
+    def words(self, prediction: Tensor) -> list[str]:
+        """The numbers, if there are at most three."""
+        return number_words(per_image(prediction))
+
+    def target_words(self, target: Float[Tensor, "N C"]) -> list[str]:
+        """The numbers, if there are at most three; "?" where unknown."""
+        return number_words(target)
 
     def pixel_sum(self, target: Float[Tensor, "N C"]) -> tuple[Tensor, Tensor]:
         """The sum of each number where it is known, and how often it is."""

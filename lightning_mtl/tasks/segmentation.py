@@ -6,9 +6,9 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
 from lightning_mtl.losses import cross_entropy
-from lightning_mtl.metrics import segmentation_metrics
+from lightning_mtl.metrics import SegmentationMetrics, segmentation_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins
-from lightning_mtl.tasks.colors import class_colors
+from lightning_mtl.tasks.colors import Color, class_colors, class_palette
 from lightning_mtl.tasks.task import Task
 
 __all__ = ["Segmentation"]
@@ -26,7 +26,7 @@ class Segmentation(Task):
         protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
-    primary_metric = "mIoU"
+    (primary_metric,) = SegmentationMetrics.primary
 
     def __init__(
         self,
@@ -63,6 +63,11 @@ class Segmentation(Task):
         colors = class_colors(self.out_channels).to(target.device)
         colors = torch.cat([colors, torch.zeros_like(colors[:1])])
         return colors[self._bins(target)].movedim(-1, 1)
+
+    @property
+    def palette(self) -> dict[str, Color]:
+        """The colour of each class, by its number."""
+        return class_palette(self.out_channels)
 
     def pixel_sum(self, target: Int[Tensor, "N H W"]) -> tuple[Tensor, Tensor]:
         """How many pixels each class has, and how many there are."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.metrics.pooled import PooledMetric, on_host
+from lightning_mtl.tasks.colors import Color
 
 __all__ = ["Task"]
 
@@ -56,6 +57,19 @@ class Task(ABC):
     @abstractmethod
     def draw_target(self, target: Tensor) -> Float[Tensor, "N 3 H W"]:
         """A picture of each target, RGB from 0 to 1; invalid pixels are black."""
+
+    def words(self, prediction: Float[Tensor, "N C H W"]) -> list[str]:
+        """What to write on the picture of each prediction; nothing, unless a task overrides it."""
+        return [""] * len(prediction)
+
+    def target_words(self, target: Tensor) -> list[str]:
+        """What to write on the picture of each target; nothing, unless a task overrides it."""
+        return [""] * len(target)
+
+    @property
+    def palette(self) -> Mapping[str, Color]:
+        """The legend of the pictures, a colour by its meaning; empty, unless overridden."""
+        return {}
 
     @abstractmethod
     def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, "*C"]]:

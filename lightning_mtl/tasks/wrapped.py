@@ -1,11 +1,13 @@
 """A task that is another one under a name of its own."""
 
 from abc import ABC
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.tasks.colors import Color
 from lightning_mtl.tasks.task import Task
 
 __all__ = ["WrappedTask"]
@@ -37,6 +39,19 @@ class WrappedTask(Task, ABC):
     def draw_target(self, target: Tensor) -> Float[Tensor, "N 3 H W"]:
         """The picture of the task."""
         return self.task.draw_target(target)
+
+    def words(self, prediction: Float[Tensor, "N C H W"]) -> list[str]:
+        """The words of the task on each prediction."""
+        return self.task.words(prediction)
+
+    def target_words(self, target: Tensor) -> list[str]:
+        """The words of the task on each target."""
+        return self.task.target_words(target)
+
+    @property
+    def palette(self) -> Mapping[str, Color]:
+        """The legend of the task."""
+        return self.task.palette
 
     def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, "*C"]]:
         """The sum of the task."""

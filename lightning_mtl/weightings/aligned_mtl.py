@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_mtl.checks import check_choice
-from lightning_mtl.linalg import resolution, unit_rows
+from lightning_mtl.linalg import cosines_and_norms, resolution
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 
 Scale = Literal["min", "median", "rmse"]
@@ -48,7 +48,7 @@ class AlignedMTL(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """√λ V Λ^{-1/2} Vᵀ 1/K."""
-        cosines, norms = unit_rows(gramian)
+        cosines, norms = cosines_and_norms(gramian)
         mean = torch.full_like(norms, 1 / len(norms))
         values, vectors = torch.linalg.eigh(cosines)
         kept = values > resolution(gramian)

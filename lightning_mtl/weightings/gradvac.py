@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lightning_mtl.linalg import unit_rows
+from lightning_mtl.linalg import cosines_and_norms
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
 from lightning_mtl.weightings.memory.random_stream import RandomStream
 
@@ -62,7 +62,7 @@ class GradVac(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """How often each gradient occurs in the sum of the changed ones; moves the targets."""
-        cosines, norms = unit_rows(gramian)
+        cosines, norms = cosines_and_norms(gramian)
         own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)

@@ -1,20 +1,20 @@
 import torch
 
-from lightning_mtl.linalg import impartial_weights, solve_units, unit_rows
+from lightning_mtl.linalg import cosines_and_norms, impartial_weights, solve_units
 from tests.support.jacobians import SCALES, awkward_jacobians, random_jacobian
 
 
 def test_cosines_and_norms_make_up_the_gramian_at_every_scale() -> None:
     for scale in SCALES:
         rows = random_jacobian(5, 8) * scale
-        cosines, norms = unit_rows(rows @ rows.T)
+        cosines, norms = cosines_and_norms(rows @ rows.T)
         torch.testing.assert_close(norms, rows.norm(dim=1))
         torch.testing.assert_close(torch.outer(norms, norms) * cosines, rows @ rows.T)
         assert torch.equal(cosines.diagonal(), torch.ones(5, dtype=torch.float64))
 
 
 def test_zero_rows_have_no_cosine() -> None:
-    cosines, norms = unit_rows(torch.diag(torch.tensor([0.0, 4.0])))
+    cosines, norms = cosines_and_norms(torch.diag(torch.tensor([0.0, 4.0])))
     assert cosines.tolist() == [[0, 0], [0, 1]]
     assert norms.tolist() == [1, 2]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_mtl.linalg.cosines import unit_rows
+from lightning_mtl.linalg.cosines import cosines_and_norms
 from lightning_mtl.linalg.pivots import Ridged
 from tests.support.jacobians import awkward_jacobians, random_jacobian
 
@@ -11,7 +11,7 @@ TOLERANCE = 1e-13
 def problems(tasks: int) -> list[tuple[str, Ridged, torch.Tensor]]:
     made = []
     for name, rows in awkward_jacobians(tasks):
-        cosines, _ = unit_rows(rows @ rows.T)
+        cosines, _ = cosines_and_norms(rows @ rows.T)
         directions = random_jacobian(6, rows.shape[1], seed=tasks)
         made.append((name, Ridged(cosines, TOLERANCE), directions @ rows.T))
     return made
@@ -40,7 +40,7 @@ def test_the_active_set_method_ends_there_too(tasks: int) -> None:
 def test_rows_that_block_pivots_leave_unsettled_are_solved_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr("lightning_mtl.linalg.pivots.ROUNDS", 1)
     rows = random_jacobian(40, 46, seed=13, rank=20)
-    cosines, norms = unit_rows(rows @ rows.T)
+    cosines, norms = cosines_and_norms(rows @ rows.T)
     ridged = Ridged(cosines, TOLERANCE)
     right = -torch.diag(norms) @ cosines
     assert_complementary(ridged, right, ridged.settle(right, right > 0).t)
@@ -54,7 +54,7 @@ def test_the_start_does_not_change_the_solution() -> None:
 
 def test_what_the_ridge_has_changed_is_taken_back() -> None:
     rows = random_jacobian(6, 9)
-    cosines, _ = unit_rows(rows @ rows.T)
+    cosines, _ = cosines_and_norms(rows @ rows.T)
     ridged = Ridged(cosines, 1e-3)
     passive = torch.tensor([[True, True, False, True, False, True]])
     right = torch.ones(1, 6, dtype=torch.float64)

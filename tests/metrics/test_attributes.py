@@ -68,7 +68,10 @@ def test_a_prediction_of_nan_is_wrong_whatever_the_label():
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((3, 5), r"prediction of shape \(N, 6\)"), ((3, 6), r"target of shape")],
+    [
+        ((3, 5), r"prediction of `\w+` should be of shape \(N, 6\)"),
+        ((3, 6), r"target of `\w+` should be of shape"),
+    ],
     ids=["prediction", "target"],
 )
 def test_a_wrong_shape_is_an_error(shape, message):
@@ -77,5 +80,7 @@ def test_a_wrong_shape_is_an_error(shape, message):
 
 
 def test_no_attribute_is_an_error():
-    with pytest.raises(ValueError, match=r"at least 1\. Found 0"):
+    with pytest.raises(
+        ValueError, match=r"`AttributeMetrics\(num_attributes=\)` should be at least 1\. Found 0"
+    ):
         AttributeMetrics(0)

@@ -58,9 +58,21 @@ def test_a_prediction_of_nan_shows():
 @pytest.mark.parametrize(
     ("prediction", "target", "message"),
     [
-        ((1, 4, 4), (1, 4, 4), r"prediction of shape \(N, 1, H, W\). Found \(1, 4, 4\)"),
-        ((1, 2, 4, 4), (1, 2, 4, 4), r"prediction of shape \(N, 1, H, W\)"),
-        ((1, 1, 4, 4), (1, 4, 4), r"target of shape \(1, 1, 4, 4\). Found \(1, 4, 4\)"),
+        (
+            (1, 4, 4),
+            (1, 4, 4),
+            r"prediction of `\w+` should be of shape \(N, 1, H, W\). Found \(1, 4, 4\)",
+        ),
+        (
+            (1, 2, 4, 4),
+            (1, 2, 4, 4),
+            r"prediction of `\w+` should be of shape \(N, 1, H, W\)",
+        ),
+        (
+            (1, 1, 4, 4),
+            (1, 4, 4),
+            r"target of `\w+` should be of shape \(1, 1, 4, 4\). Found \(1, 4, 4\)",
+        ),
     ],
     ids=["no channel", "two channels", "target without a channel"],
 )

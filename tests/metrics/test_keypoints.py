@@ -82,7 +82,7 @@ def test_an_unknown_decoding_is_an_error():
 
 @pytest.mark.parametrize("arguments", [{"alpha": -1}, {"temperature": -1}])
 def test_an_argument_out_of_range_is_an_error(arguments):
-    with pytest.raises(ValueError, match=r"of at least 0\. Found -1"):
+    with pytest.raises(ValueError, match=r"should be at least 0\. Found -1"):
         KeypointMetrics(**arguments)
 
 
@@ -99,5 +99,5 @@ def test_a_heatmap_of_nan_is_nowhere(decode):
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 2, 4, 5), (2, 4, 4)])
 def test_a_wrong_shape_is_an_error(shape):
-    with pytest.raises(ValueError, match="expects a target of shape"):
+    with pytest.raises(ValueError, match="target of `KeypointMetrics` should be of shape"):
         KeypointMetrics().update(torch.zeros(1, 2, 4, 4), torch.zeros(shape))

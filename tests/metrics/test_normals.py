@@ -111,8 +111,16 @@ def test_a_prediction_of_nan_shows_and_counts_as_the_largest_angle():
 @pytest.mark.parametrize(
     ("prediction", "target", "message"),
     [
-        ((1, 2, 4, 4), (1, 2, 4, 4), r"prediction of shape \(N, 3, H, W\). Found \(1, 2, 4, 4\)"),
-        ((1, 3, 4, 4), (1, 3, 2, 2), r"target of shape \(1, 3, 4, 4\). Found \(1, 3, 2, 2\)"),
+        (
+            (1, 2, 4, 4),
+            (1, 2, 4, 4),
+            r"prediction of `\w+` should be of shape \(N, 3, H, W\). Found \(1, 2, 4, 4\)",
+        ),
+        (
+            (1, 3, 4, 4),
+            (1, 3, 2, 2),
+            r"target of `\w+` should be of shape \(1, 3, 4, 4\). Found \(1, 3, 2, 2\)",
+        ),
     ],
     ids=["two channels", "target of another size"],
 )

@@ -68,7 +68,7 @@ def test_tensors_stay_tensors():
     ],
 )
 def test_tasks_that_differ_are_an_error_that_lists_them(results, baselines, directions):
-    with pytest.raises(ValueError, match="expects the same tasks") as error:
+    with pytest.raises(ValueError, match="should be given the same tasks") as error:
         multi_task_performance(results, baselines, directions)
     assert all(str(sorted(names)) in str(error.value) for names in (results, baselines, directions))
 

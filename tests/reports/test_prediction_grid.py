@@ -1,6 +1,7 @@
 """The picture grid: one row a frame, the right columns, when it is due, and where it goes."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import lightning as L
 import pytest
@@ -8,27 +9,17 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import PredictionGrid
-from lightning_mtl.reports.captions import legend
-from lightning_mtl.reports.prediction_grid import PADDING, SMALLEST_WIDTH, _titles, draw
+from lightning_mtl.reports.grid_figure import rendered
+from lightning_mtl.reports.prediction_grid import TASKS, draw, figures
+from lightning_mtl.tasks import Attributes, Depth, Segmentation
+from tests.reports.test_grid_figure import cell, texts
 from tests.support.toy import Toy, quiet_trainer, toy_loader
-from tests.test_dense_prediction import SIZE, rooms, three_tasks
-
-# Small frames are drawn larger.
-HEIGHT, WIDTH = (SMALLEST_WIDTH // SIZE[1] * side for side in SIZE)
-
-
-def title_height(*tasks: str) -> int:
-    names = ["input", *(f"{task}: {kind}" for task in tasks for kind in ("target", "predicted"))]
-    return _titles(names, 1, WIDTH + PADDING).shape[1]
-
-
-def legend_height(columns: int, *tasks: str) -> int:
-    width = columns * (WIDTH + PADDING) + PADDING
-    return legend({name: three_tasks().tasks[name] for name in tasks}, width).shape[1]
-
+from tests.test_dense_prediction import NETWORK, SIZE, rooms, three_tasks
 
 ALL = ("segmentation", "depth", "normals")
 
@@ -95,36 +86,62 @@ def test_it_has_a_row_a_frame_and_two_columns_a_task_beside_the_image():
     module = three_tasks().eval()
     batch = next(iter(rooms(2)))
     for tasks in (ALL, ("depth",), ()):
-        picture = draw(module, {key: batch[key] for key in ("image", *tasks)})
-        expected = (
-            title_height(*tasks)
-            + 2 * (HEIGHT + PADDING)
-            + PADDING
-            + legend_height(1 + 2 * len(tasks), *tasks),
-            (1 + 2 * len(tasks)) * (WIDTH + PADDING) + PADDING,
-        )
-        # With one column `make_grid` puts the frames into it as well.
-        assert picture.shape == (3, *expected)
+        present = {key: batch[key] for key in ("image", *tasks)}
+        (figure,) = figures(module, present)
+        assert figure.axes[0].get_gridspec().get_geometry() == (2, 1 + 2 * len(tasks))
+        titles = [axes.get_title(loc="left") for axes in figure.axes[: 1 + 2 * len(tasks)]]
+        pairs = [(f"{task}\ntarget", "predicted") for task in tasks]
+        assert titles == ["input", *(title for pair in pairs for title in pair)]
+        picture = draw(module, present)
+        assert torch.equal(picture, rendered(figure))
         assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
+
+
+def test_more_tasks_than_fit_beside_each_other_stand_below():
+    names = [f"attribute_{index}" for index in range(TASKS + 1)]
+    module = DensePrediction([Attributes(1, name) for name in names], network=NETWORK)
+    batch = {"image": torch.rand(1, 3, 32, 32)} | {name: torch.ones(1, 1) for name in names}
+    first, second = figures(module, batch)
+    assert [figure.axes[0].get_title(loc="left") for figure in (first, second)] == ["input"] * 2
+    assert [len(figure.axes) for figure in (first, second)] == [1 + 2 * TASKS, 3]
+    picture, above, below = draw(module, batch), rendered(first), rendered(second)
+    height, width = above.shape[1], below.shape[2]
+    assert torch.equal(picture[:, :height], above)
+    assert torch.equal(picture[:, height:, :width], below)
+    assert (picture[:, height:, width:] == 1).all()
 
 
 def test_the_first_columns_are_the_image_and_its_targets():
     module = three_tasks().eval()
     batch = next(iter(rooms(1, 1)))
-    picture = draw(module, batch)
-    top = title_height(*ALL) + PADDING
+    (figure,) = figures(module, batch)
     expected = [batch["image"], module.tasks["segmentation"].draw_target(batch["segmentation"])]
-    for column, cell in enumerate(expected):
-        left = column * (WIDTH + PADDING) + PADDING
-        found = picture[:, top : top + HEIGHT, left : left + WIDTH]
-        torch.testing.assert_close(found[:, 1::3, 1::3], cell[0].clamp(0, 1))
+    for place, pictures in enumerate(expected):
+        difference = cell(figure, 0, place)[:, 1::4, 1::4] - pictures[0].clamp(0, 1)
+        assert difference.abs().max() <= 0.51 / 255
 
 
-@pytest.mark.parametrize("name", ["depth", "5_o_Clock_Shadow", "a_name_of_some_thirty_letters"])
-def test_no_title_reaches_into_the_next_column(name):
-    strip = _titles([f"{name}: predicted", "end: target"], 2 * 98, 98)
-    assert (strip[:, :, :90] < 0.5).any()
-    assert (strip[:, :, 98:100] == 1).all()
+class Sky(Segmentation):
+    """A task of a user's own, which knows what its classes are called."""
+
+    palette: ClassVar = {"sky": (0.5, 0.75, 1.0), "the ground": (0.25, 0.125, 0.0)}
+
+    def words(self, prediction: Tensor) -> list[str]:
+        return ["guessed"] * len(prediction)
+
+    def target_words(self, target: Tensor) -> list[str]:
+        return [f"{(image == 0).float().mean():.0%} sky" for image in target]
+
+
+def test_a_task_of_ones_own_has_its_words_and_its_palette_on_the_picture():
+    module = DensePrediction([Depth(), Sky(2, "weather")], network=NETWORK)
+    batch = {"image": torch.rand(1, 3, 32, 32), "weather": torch.zeros(1, 32, 32).long()}
+    (figure,) = figures(module, batch)
+    words = [text.get_text() for text in texts(figure)]
+    assert {"guessed", "100% sky", "sky", "the ground", "weather\ntarget"} <= set(words)
+    pixels = draw(module, batch).flatten(1).T
+    for color in Sky.palette.values():
+        assert ((pixels - torch.tensor(color)).abs().amax(dim=1) < 0.01).sum() >= 50
 
 
 @pytest.mark.parametrize("arguments", [{"every_n_epochs": 0}, {"frames": 0}])
@@ -137,11 +154,10 @@ def test_drawing_nothing_is_an_error_that_names_the_argument(arguments):
 def test_the_target_of_depth_has_its_range_written_on_it():
     module = three_tasks().eval()
     batch = next(iter(rooms(1, 1)))
-    picture = draw(module, batch)
-    top, left = title_height(*ALL) + PADDING, 3 * (WIDTH + PADDING) + PADDING
-    found = picture[:, top : top + HEIGHT, left : left + WIDTH]
+    (figure,) = figures(module, batch)
+    shown = cell(figure, 0, 3)
     plain = module.tasks["depth"].draw_target(batch["depth"])[0]
-    changed = (found[:, 1::3, 1::3] - plain).abs().amax(dim=0) > 0.02
+    changed = (shown[:, 1::4, 1::4] - plain).abs().amax(dim=0) > 0.02
     assert changed.any()
     assert not changed[: SIZE[0] // 2].any()
 
@@ -165,10 +181,8 @@ def test_it_is_a_png_of_that_size_and_in_tensorboard(tmp_path):
     )
     trainer.fit(three_tasks(), rooms(2), rooms(2))
     with Image.open(tmp_path / "run" / "pictures" / "epoch_001.png") as image:
-        assert image.size == (
-            7 * (WIDTH + PADDING) + PADDING,
-            title_height(*ALL) + HEIGHT + 2 * PADDING + legend_height(7, *ALL),
-        )
+        height, width = draw(three_tasks(), next(iter(rooms(1, 1)))).shape[1:]
+        assert image.size == (width, height)
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert events.Tags()["images"] == ["val/predictions"]

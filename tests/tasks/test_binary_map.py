@@ -54,7 +54,7 @@ def test_likely_pixels_are_brighter():
 
 @pytest.mark.parametrize("task", [Edges(), Saliency()])
 def test_labels_that_are_neither_fail_the_check(task):
-    with pytest.raises(ValueError, match=rf"{task.name}` expects labels of 0 and 1.*1 other"):
+    with pytest.raises(ValueError, match=rf"{task.name}` should have labels of 0 and 1.*1 other"):
         task.check(torch.tensor([[[0.0, 1.0, 255.0, 0.3]]]))
 
 
@@ -63,7 +63,7 @@ def test_masks_of_8_bits_are_warned_of(task):
     mask = torch.tensor([[[0.0, 255.0, 0.0]], [[255.0, 255.0, 0.0]]])
     with pytest.warns(UserWarning, match=rf"{task.name}` .* 0 and 255 only.*divide them by 255"):
         task.check(mask)
-    with pytest.raises(ValueError, match="expects labels of 0 and 1"):
+    with pytest.raises(ValueError, match="should have labels of 0 and 1"):
         Saliency(ignore_index=-1).check(mask)
 
 

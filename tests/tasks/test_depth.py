@@ -34,6 +34,6 @@ def test_the_constant_predictor_is_the_mean_of_valid_depths():
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
 def test_depths_that_are_none_fail_the_check(wrong):
     with pytest.raises(
-        ValueError, match=rf"`Depth depth` expects finite.*1 other value, such as {wrong:g}"
+        ValueError, match=rf"`Depth depth` should have finite.*1 other value, such as {wrong:g}"
     ):
         Depth().check(row(1.0, 0.0, wrong))

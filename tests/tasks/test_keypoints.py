@@ -34,5 +34,5 @@ def test_metrics_have_the_options_of_the_task():
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan")])
 def test_values_that_are_no_heatmap_fail_the_check(wrong):
-    with pytest.raises(ValueError, match=r"Keypoints keypoints` expects heatmaps.*1 other"):
+    with pytest.raises(ValueError, match=r"Keypoints keypoints` should have heatmaps.*1 other"):
         Keypoints(1).check(torch.tensor([[[[0.0, 1.0, wrong]]]]))

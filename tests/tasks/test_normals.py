@@ -53,5 +53,5 @@ def test_the_loss_is_the_one_of_the_paper_that_was_chosen(loss, expected):
 
 @pytest.mark.parametrize("length", [0.5, 1.1, math.nan])
 def test_lengths_other_than_one_and_zero_fail_the_check(length):
-    with pytest.raises(ValueError, match="`Normals normals` expects normals of length 1, or 0"):
+    with pytest.raises(ValueError, match="`Normals normals` should have normals of length 1, or 0"):
         Normals().check(pixel(0.0, 0.0, length))

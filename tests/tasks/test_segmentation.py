@@ -29,6 +29,8 @@ def test_the_constant_predictor_is_the_majority_class():
 
 
 def test_a_label_outside_the_classes_fails_the_check():
-    message = r"`Segmentation parts` expects labels from 0 to 2, or -1.*from 3 to 200 in 2 pixels"
+    message = (
+        r"`Segmentation parts` should have labels from 0 to 2, or -1.*from 3 to 200 in 2 pixels"
+    )
     with pytest.raises(ValueError, match=message):
         Segmentation(3, name="parts", ignore_index=-1).check(torch.tensor([[[-1, 0, 3, 200]]]))

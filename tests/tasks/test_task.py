@@ -183,7 +183,9 @@ def test_good_targets_pass_the_check(task, targets, invalid):
 
 @every_task
 def test_a_target_of_the_wrong_shape_is_an_error_that_names_the_task(task, targets, invalid):
-    with pytest.raises(ValueError, match=rf"{task.name}` expects a target of shape.*Found \(3,"):
+    with pytest.raises(
+        ValueError, match=rf"target of `\w+ {task.name}` should be of shape.*Found \(3,"
+    ):
         task.check(targets()[..., 0])
 
 
@@ -191,7 +193,9 @@ def test_a_target_of_the_wrong_shape_is_an_error_that_names_the_task(task, targe
 def test_a_target_of_the_wrong_type_is_an_error_that_names_the_task(task, targets, invalid):
     target = targets()
     wrong = target.long() if target.is_floating_point() else target.float()
-    with pytest.raises(TypeError, match=rf"{task.name}` expects a target of .* Found torch"):
+    with pytest.raises(
+        TypeError, match=rf"target of `\w+ {task.name}` should be of .* Found torch"
+    ):
         task.check(wrong)
 
 
@@ -199,9 +203,9 @@ def test_a_target_of_the_wrong_type_is_an_error_that_names_the_task(task, target
 def test_shape_and_type_are_checked_on_any_device_and_values_on_the_host(task, targets, invalid):
     target = targets().to("meta")
     task.check(target)
-    with pytest.raises(ValueError, match=rf"{task.name}` expects a target of shape"):
+    with pytest.raises(ValueError, match=rf"target of `\w+ {task.name}` should be of shape"):
         task.check(target[..., 0])
-    with pytest.raises(TypeError, match=rf"{task.name}` expects a target of an? "):
+    with pytest.raises(TypeError, match=rf"target of `\w+ {task.name}` should be of an? "):
         task.check(target.long() if target.is_floating_point() else target.float())
 
 
@@ -241,7 +245,7 @@ def test_shape_and_type_are_checked_on_any_device_and_values_on_the_host(task, t
     ],
 )
 def test_an_argument_out_of_range_is_an_error_that_names_it(build, name):
-    with pytest.raises(ValueError, match=rf"expects .*`{name}`.* Found"):
+    with pytest.raises(ValueError, match=rf"`\w+\({name}=\)` should be .* Found"):
         build()
 
 

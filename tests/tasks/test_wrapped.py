@@ -29,5 +29,7 @@ def test_they_are_compared_by_the_metrics_of_the_papers():
 
 def test_disparity_needs_a_protocol_with_its_metric():
     assert Disparity(protocol="mtan").primary_metric == "abs_err"
-    with pytest.raises(ValueError, match=r"with `abs_err`. Found 'astmt', which has \['RMSE'\]"):
+    with pytest.raises(
+        ValueError, match=r"be one with `abs_err`. Found 'astmt', which has \['RMSE'\]"
+    ):
         Disparity(protocol="astmt")

@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
-from skimage.morphology import thin
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -28,6 +26,7 @@ from lightning_mtl.data.reading.files import (
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
 from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.metrics.edges.thinning import thin
 
 SOURCE = Source(
     name="PASCAL_MT",
@@ -158,8 +157,7 @@ def context_edges(context: Int64[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     """Where the Laplacian of the class numbers is not zero, thinned to lines of one pixel."""
     padded = np.pad(context.numpy(), 1, mode="reflect")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    edges: NDArray[np.bool_] = thin(around != 4 * padded[1:-1, 1:-1])
-    return torch.from_numpy(edges).float()
+    return torch.from_numpy(thin(around != 4 * padded[1:-1, 1:-1])).float()
 
 
 def _read_context(path: Path, size: tuple[int, int]) -> Int64[Tensor, "H W"]:

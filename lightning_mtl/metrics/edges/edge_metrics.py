@@ -67,6 +67,7 @@ class EdgeMetrics(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"odsF": True, "oisF": True, "AP": True}
+    primary = ("odsF",)
     images: Int[Tensor, ""]
     totals: Int[Tensor, "4 T"]
     best: Int[Tensor, " 4"]
@@ -120,8 +121,8 @@ class EdgeMetrics(PooledMetric):
         maps = [labels if labels.ndim == 3 else labels[None] for labels in target]
         if len(maps) != len(probability):
             raise ValueError(
-                f"`EdgeMetrics` expects one target per image. Found {len(maps)} for "
-                f"{len(probability)} images."
+                f"`EdgeMetrics` should be given one target per image. Found {len(maps)} for"
+                f" {len(probability)} images."
             )
         for labels in maps:
             check_shape("EdgeMetrics", "target", labels, ("A", *probability.shape[1:]))

@@ -48,8 +48,8 @@ class EdgeProtocol:
             given = list(wanted)
         if not given or given != sorted(set(given)) or not 0 <= given[0] <= given[-1] <= 1:
             raise ValueError(
-                "`EdgeMetrics` expects `thresholds` from 0 to 1 in ascending order, or how many "
-                f"there are, at least one. Found {wanted}."
+                "`EdgeMetrics(thresholds=)` should be numbers from 0 to 1 in ascending order, or"
+                f" how many there are, at least one. Found {wanted}."
             )
         return tuple(given)
 

@@ -236,7 +236,7 @@ def test_the_defaults_are_those_of_the_benchmarks():
 
 @pytest.mark.parametrize("arguments", [{"max_dist": -1}, {"workers": -1}])
 def test_an_argument_out_of_range_is_an_error(arguments):
-    with pytest.raises(ValueError, match=r"`EdgeMetrics` expects .* Found -1"):
+    with pytest.raises(ValueError, match=r"`EdgeMetrics\(\w+=\)` should be .* Found -1"):
         EdgeMetrics(**arguments)
 
 
@@ -250,8 +250,16 @@ def test_thresholds_that_do_not_ascend_from_0_to_1_are_an_error(thresholds):
     ("prediction", "target", "message"),
     [
         (torch.zeros(2, 4, 4), torch.zeros(1, 4, 4), r"one target per image. Found 1 for 2"),
-        (torch.zeros(1, 4, 4), torch.zeros(1, 4, 5), r"target of shape \(A, 4, 4\). Found"),
-        (torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4), r"prediction of shape \(N, 1, H, W\)"),
+        (
+            torch.zeros(1, 4, 4),
+            torch.zeros(1, 4, 5),
+            r"target of `EdgeMetrics` should be of shape \(A, 4, 4\). Found",
+        ),
+        (
+            torch.zeros(1, 2, 4, 4),
+            torch.zeros(1, 4, 4),
+            r"prediction of `EdgeMetrics` should be of shape \(N, 1, H, W\)",
+        ),
         (torch.full((1, 4, 4), 3.0), torch.zeros(1, 4, 4), r"from 0 to 1.*logits=True"),
     ],
     ids=["targets too few", "target of another size", "two channels", "logits"],
