@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets import Cityscapes as Definition
 
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import (
     IGNORE,
@@ -121,6 +123,29 @@ class Cityscapes(Dataset[Sample]):
         folder, suffix = SUFFIXES[kind]
         city, name = frame
         return self.root / folder / self.split / city / f"{name}_{suffix}"
+
+
+@dataclass(kw_only=True, eq=False)
+class CityscapesDataModule(FilesDataModule):
+    """The official folders of Cityscapes (`Cityscapes`): 2975 frames to train, 500 to validate.
+
+    Tests run on the validation split, since labels of the test split are secret.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_CITYSCAPES`.
+        num_classes: 19 or 7.
+        tasks: entries of a sample besides the image, among `Cityscapes.TASKS`.
+    """
+
+    num_classes: int = 19
+    size: tuple[int, int] | None = (256, 512)
+    tasks: Sequence[str] = ("segmentation", "disparity")
+
+    def dataset(self, split: Split) -> Cityscapes:
+        """The frames of the split, augmented only for training."""
+        return Cityscapes(
+            self.root, split, self.num_classes, self.size, self.tasks, self.transform(split)
+        )
 
 
 def _frame(path: Path) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 """The data set that needs no files: furnished rooms, rendered on demand."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -8,6 +10,8 @@ from numpy.random import PCG64, Generator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.data.datamodule import DeclaredDataModule
+from lightning_mtl.data.reading.splits import Split, check_split
 from lightning_mtl.data.rooms.rendering import CLASSES, KEYPOINTS, RENDERERS, render
 from lightning_mtl.data.rooms.scene import Camera, Scene
 from lightning_mtl.data.rooms.scene_sampling import sample_scene
@@ -110,6 +114,39 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         rng = Generator(PCG64([self.seed, index, 1]))
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         return np.clip(image + np.float32(self.noise) * noise, 0, 1)
+
+
+@dataclass(eq=False)
+class RoomsDataModule(DeclaredDataModule):
+    """Rendered rooms (`SyntheticRooms`), a different seed per split; needs no file.
+
+    Args:
+        size: height and width.
+        train_length: number of training frames.
+        val_length: number of validation frames.
+        test_length: number of test frames.
+        seed: equal seeds give equal frames; no two splits share one.
+        tasks: entries of a sample besides the image.
+    """
+
+    CLASSES = CLASSES
+
+    size: tuple[int, int] = (96, 128)
+    train_length: int = 1024
+    val_length: int = 128
+    test_length: int = 128
+    seed: int = 0
+    tasks: Sequence[str] = ("segmentation", "depth", "normals")
+    _: KW_ONLY
+    batch_size: int = 16
+
+    def dataset(self, split: Split) -> SyntheticRooms:
+        """Rooms with the split's length and seed."""
+        check_split(split)
+        lengths = (self.train_length, self.val_length, self.test_length)
+        place = get_args(Split).index(split)
+        seed = len(lengths) * self.seed + place
+        return SyntheticRooms(lengths[place], size=self.size, seed=seed, tasks=self.tasks)
 
 
 def _check(name: str, expected: str, found: object, holds: bool) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip
-from lightning_mtl.data.datasets.mosd import MOSD, SOURCE, boundaries
+from lightning_mtl.data.datasets.mosd import MOSD, SOURCE, MOSDDataModule, boundaries
 from lightning_mtl.data.reading.errors import CorruptFileError, DatasetNotFoundError, LabelError
 
 NORMAL = torch.tensor([0.0, -0.8, -0.6])
@@ -201,6 +201,22 @@ def test_an_unknown_task_is_named(mosd_frames):
 )
 def test_errors_survive_the_way_between_processes(error):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_mosd_is_augmented_in_training_only(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), tasks=("depth",), batch_size=3)
+    train, val = data.dataset("train"), data.dataset("val")
+    assert not torch.equal(train[3]["image"], train[3]["image"])
+    assert torch.equal(val[1]["image"], val[1]["image"])
+    plain = MOSDDataModule(mosd_frames, (24, 32), tasks=("depth",), augment=False).dataset("train")
+    assert torch.equal(plain[3]["image"], plain[3]["image"])
+
+
+def test_mosd_passes_on_what_it_is_given(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), val_fraction=0.2, cache=False)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [8, 2, 3]
+    assert data.dataset("val")[0]["normals"].shape == (3, 24, 32)
+    assert data.CLASSES == MOSD.CLASSES == ("table", "object")
 
 
 @pytest.mark.parametrize(("split", "frames"), [("train", 45), ("test", 62)])
