@@ -77,8 +77,8 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         length = len(self._built("train"))  # type: ignore[arg-type]
         if length < self.batch_size:
             raise ValueError(
-                f"`batch_size` must be at most the number of training samples, because training "
-                f"drops an incomplete batch. Expected at most {length}. Found {self.batch_size}."
+                f"`batch_size` should be at most {length}, the number of training samples, because"
+                f" training drops an incomplete batch. Found {self.batch_size}. Lower it."
             )
         return self._loader("train", shuffle=True, drop_last=True)
 
@@ -112,9 +112,9 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         if split not in self._datasets:
             stage = next(stage for stage, splits in STAGES.items() if split in splits)
             raise RuntimeError(
-                f"`{type(self).__name__}` has no data set `{split}` yet. Expected `setup` to have "
-                f"been called, as the Trainer does. Found the splits {list(self._datasets)}. Call "
-                f'`setup("{stage}")` first.'
+                f"`{type(self).__name__}` should have set up the split `{split}`, as the Trainer"
+                f" makes it do. Found the splits {list(self._datasets)}. Call"
+                f' `setup("{stage}")` first.'
             )
         return self._datasets[split]
 

@@ -104,14 +104,16 @@ def test_an_entry_of_ones_own_is_filled_as_its_modality_says(workers):
 @pytest.mark.parametrize(("split", "stage"), [("train", "fit"), ("val", "fit"), ("test", "test")])
 def test_a_loader_before_setup_is_an_error_that_says_what_to_call(split, stage):
     data = RoomsDataModule()
-    with pytest.raises(RuntimeError, match=rf'`RoomsDataModule` has no.*{split}.*setup\("{stage}"'):
+    with pytest.raises(
+        RuntimeError, match=rf'`RoomsDataModule` should .*{split}.*setup\("{stage}"'
+    ):
         getattr(data, f"{split}_dataloader")()
 
 
 def test_a_batch_larger_than_the_training_set_is_an_error():
     data = NumbersDataModule(batch_size=12)
     data.setup("fit")
-    with pytest.raises(ValueError, match=r"Expected at most 11\. Found 12"):
+    with pytest.raises(ValueError, match=r"`batch_size` should be at most 11, .* Found 12\."):
         data.train_dataloader()
 
 

@@ -11,11 +11,12 @@ import torch
 import yaml
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.cli import main
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule, MultiTaskDataModule
 from lightning_mtl.data.reading.files import Source, check_tasks, finishing, read_array
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 # From here ...
 SOURCE = Source("WALLS", "root/{train,val,test}/<name>.npy  64 x 64, metres", "Ask the mason.")
@@ -34,7 +35,7 @@ class Walls(Dataset[Sample]):
         tasks: Sequence[str] = TASKS,
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("Walls", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.folder = SOURCE.root(root) / split
         self.names = SOURCE.stems(self.folder, ".npy")

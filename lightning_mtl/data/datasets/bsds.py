@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import IGNORE, Source, finishing, read_image, read_mat
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="BSDS500",
@@ -61,9 +62,9 @@ class BSDS500(Dataset[Sample]):
         annotators: bool = True,
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("BSDS500", "split", split, SPLITS)
         if not 0 <= agreement < 1:
-            raise ValueError(f"`agreement` must lie in [0, 1). Found {agreement}.")
+            raise ValueError(f"`agreement` should lie in [0, 1). Found {agreement}.")
         self.agreement = agreement
         self.annotators = annotators
         folder = SOURCE.root(root)

@@ -12,12 +12,13 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Unplaced
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import Source, check_tasks, finishing, read_image
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="CELEBA",
@@ -70,7 +71,7 @@ class CelebA(Dataset[Sample]):
         tasks: Sequence[str] = ("attributes",),
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("CelebA", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.root(root)
         self.images = SOURCE.existing(folder / "img_align_celeba")

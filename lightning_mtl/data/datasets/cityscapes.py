@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import Cityscapes as Definition
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
@@ -25,7 +26,7 @@ from lightning_mtl.data.reading.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="CITYSCAPES",
@@ -83,7 +84,7 @@ class Cityscapes(Dataset[Sample]):
         tasks: Sequence[str] = ("segmentation", "disparity"),
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("Cityscapes", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.split = "train" if split == "train" else "val"
@@ -156,7 +157,7 @@ def _frame(path: Path) -> tuple[str, str]:
 def _table(num_classes: int) -> Int64[Tensor, " 34"]:
     """Class of each official label; those that the benchmark does not evaluate are ignored."""
     if num_classes not in (7, 19):
-        raise ValueError(f"`num_classes` must be 7 or 19. Found {num_classes}.")
+        raise ValueError(f"`num_classes` should be 7 or 19. Found {num_classes}.")
     table = torch.full((34,), IGNORE)
     for label in Definition.classes:
         if not label.ignore_in_eval:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import (
     ColorJitter,
     RandomHorizontalFlip,
@@ -22,7 +23,7 @@ from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import IGNORE, Source, check_tasks, read_image, read_pixels
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FRAME_SIZE = (480, 640)
 FOLDERS = {"rgb": "jpg", "depth_mm": "png", "label": "png"}
@@ -78,7 +79,7 @@ class MOSD(Dataset[Sample]):
         val_fraction: float = 0.0,
         cache: bool = True,
     ) -> None:
-        check_split(split)
+        check_choice("MOSD", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.size = size
@@ -170,7 +171,7 @@ def boundaries(instances: Int[Tensor, "H W"], ignore: int = IGNORE) -> Float[Ten
 def _names(root: Path, split: Split, val_fraction: float) -> list[str]:
     """The frames of a split; checks that their files are there."""
     if not 0 <= val_fraction < 1:
-        raise ValueError(f"`val_fraction` must lie in [0, 1). Found {val_fraction}.")
+        raise ValueError(f"`val_fraction` should lie in [0, 1). Found {val_fraction}.")
     official = "train" if split == "train" or (split == "val" and val_fraction > 0) else "test"
     names = SOURCE.names(root / f"{official}.txt")
     if official == "train" and val_fraction > 0:
@@ -197,7 +198,8 @@ def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
 
 def _classes(label: Int64[Tensor, "H W"], path: Path) -> Int64[Tensor, "H W"]:
     """0 = table, 1 = object, 255 = ignore."""
-    if ((label >= 10) & (label < 20)).any():
-        found = label[(label >= 10) & (label < 20)].unique().tolist()
-        raise LabelError(path, "0 (invalid), 1 to 9 (table) or at least 20 (objects)", found)
+    meaningless = label[(label >= 10) & (label < 20)].unique().tolist()
+    if meaningless:
+        expected = "0 (invalid), 1 to 9 (table) or at least 20 (objects)"
+        raise LabelError(path, expected, meaningless)
     return torch.where(label == 0, IGNORE, (label >= 20).long())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.files import (
@@ -20,7 +21,7 @@ from lightning_mtl.data.reading.files import (
     read_array,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 NYUV2 = Source(
     name="NYUV2_MTAN",
@@ -70,7 +71,7 @@ class NYUv2Arrays(Dataset[Sample]):
         normal_axes: NormalAxes = "right_forward_up",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUv2Arrays", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": "label", "depth": "depth", "normals": "normal"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
@@ -141,8 +142,8 @@ class CityscapesArrays(Dataset[Sample]):
         transform: Transform | None = None,
     ) -> None:
         if num_classes not in (2, 7, 19):
-            raise ValueError(f"`num_classes` must be 2, 7 or 19. Found {num_classes}.")
-        check_split(split)
+            raise ValueError(f"`num_classes` should be 2, 7 or 19. Found {num_classes}.")
+        check_choice("CityscapesArrays", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": label_folder or f"label_{num_classes}", "disparity": "depth"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}

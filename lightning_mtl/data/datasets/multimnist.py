@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import DeclaredDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import Source, check_tasks
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="MNIST",
@@ -74,14 +75,14 @@ class MultiMNIST(Dataset[Sample]):
         transform: Transform | None = None,
     ) -> None:
         if size not in (DIGIT, CANVAS):
-            raise ValueError(f"`size` must be {DIGIT} or {CANVAS}. Found {size}.")
-        check_split(split)
+            raise ValueError(f"`size` should be {DIGIT} or {CANVAS}. Found {size}.")
+        check_choice("MultiMNIST", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.existing(SOURCE.root(root) / "MNIST" / "raw")
         self.pictures, self.labels = _split_digits(folder, split, digits)
         self.length = len(self.labels) if length is None else length
         if self.length < 1:
-            raise ValueError(f"`length` must be positive. Found {length}.")
+            raise ValueError(f"`length` should be positive. Found {length}.")
         self.size = size
         self.seed = seed
         self.transform = transform
@@ -92,7 +93,7 @@ class MultiMNIST(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """The picture as grey RGB, and the two digits."""
         if not 0 <= index < self.length:
-            raise IndexError(f"`index` must lie in [0, {self.length}). Found {index}.")
+            raise IndexError(f"`index` should lie in [0, {self.length}). Found {index}.")
         left = index % len(self.labels)
         right = int(np.random.default_rng([self.seed, index]).integers(len(self.labels)))
         picture = compose(self.pictures[left], self.pictures[right])

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import table_of_40
@@ -22,7 +23,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="NYUD_MT",
@@ -77,7 +78,7 @@ class NYUDMT(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUDMT", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import classes_of_40
@@ -30,7 +31,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import camera_normals
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FILE = "nyu_depth_v2_labeled.mat"
 LARGEST_DEPTH = 100
@@ -90,7 +91,7 @@ class NYUv2(Dataset[Sample]):
         normals: str | Path | None = None,
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUv2", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.path = SOURCE.existing(self.root / FILE)
@@ -186,7 +187,7 @@ def _count(path: Path, fields: Sequence[str]) -> int:
     except CorruptFileError:
         raise
     except UNREADABLE as error:
-        raise CorruptFileError(path, "data set", "a whole HDF5 file", str(error)) from error
+        raise CorruptFileError(path, "data set", "a complete HDF5 file", str(error)) from error
 
 
 def _field(file: h5py.File, name: str, path: Path) -> h5py.Dataset:

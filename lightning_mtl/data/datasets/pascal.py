@@ -13,6 +13,7 @@ from skimage.morphology import thin
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import (
     RandomHorizontalFlip,
     RandomRotation,
@@ -35,7 +36,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="PASCAL_MT",
@@ -105,7 +106,7 @@ class PASCALContext(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("PASCALContext", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"

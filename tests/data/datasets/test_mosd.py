@@ -107,7 +107,7 @@ def test_without_a_fraction_validation_runs_on_the_test_frames(mosd_frames):
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_the_held_out_fraction_leaves_something_to_train_on(mosd_frames, fraction):
-    with pytest.raises(ValueError, match=r"`val_fraction` must lie in \[0, 1\). Found"):
+    with pytest.raises(ValueError, match=r"`val_fraction` should lie in \[0, 1\). Found"):
         MOSD(mosd_frames, val_fraction=fraction)
 
 
@@ -140,7 +140,7 @@ def test_the_root_may_come_from_the_environment(mosd_frames, monkeypatch):
 def test_a_missing_root_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(DatasetNotFoundError) as error:
         MOSD(tmp_path / "nowhere")
-    for part in ("nowhere", "does not exist", "root/depth_mm/<name>.png", SOURCE.variable):
+    for part in ("nowhere", "should exist", "root/depth_mm/<name>.png", SOURCE.variable):
         assert part in str(error.value)
     monkeypatch.delenv(SOURCE.variable, raising=False)
     with pytest.raises(DatasetNotFoundError, match=SOURCE.variable):
@@ -158,7 +158,9 @@ def test_a_missing_file_is_named(broken_frames, file):
 def test_a_truncated_image_is_named(broken_frames, file):
     whole = (broken_frames / file).read_bytes()
     (broken_frames / file).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CorruptFileError, match=rf"{file}` is corrupt. .*\(480, 640.*Found"):
+    with pytest.raises(
+        CorruptFileError, match=rf"{file}` should hold .*\(480, 640.*Found .* corrupt"
+    ):
         MOSD(broken_frames, "test")
 
 
@@ -187,7 +189,7 @@ def test_a_label_without_a_meaning_is_named(broken_frames):
 
 
 def test_an_unknown_task_is_named(mosd_frames):
-    with pytest.raises(ValueError, match=r"must be among .*'normals'.*Found \['flow'\]"):
+    with pytest.raises(ValueError, match=r"should be among .*'normals'.*Found \['flow'\]"):
         MOSD(mosd_frames, tasks=("depth", "flow"))
 
 

@@ -116,19 +116,19 @@ def test_iterating_ends_after_the_last_frame():
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
 def test_an_index_out_of_range_is_refused(index):
-    with pytest.raises(IndexError, match=f"frames 0 to 2. Found index {index}"):
+    with pytest.raises(IndexError, match=f"`index` should be from 0 to 2. Found {index}"):
         SyntheticRooms(3, SIZE)[index]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 0}, "`length` of `SyntheticRooms` must be at least 1. Found 0"),
+        ({"length": 0}, "`SyntheticRooms` .*`length` of at least 1. Found 0"),
         ({"size": (0, 4)}, "`size` .* two positive numbers. Found"),
-        ({"seed": -1}, "`seed` .* at least 0. Found -1"),
+        ({"seed": -1}, "`seed` of at least 0. Found -1"),
         ({"num_objects": (0, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
         ({"num_objects": (5, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
-        ({"noise": -0.1}, "`noise` .* at least 0. Found -0.1"),
+        ({"noise": -0.1}, "`noise` of at least 0. Found -0.1"),
         ({"tasks": ("depth", "albedo")}, "among .*'segmentation'.* Found .'albedo'."),
         ({"tasks": ("image",)}, "Found .'image'."),
     ],
@@ -139,7 +139,7 @@ def test_arguments_out_of_range_are_refused_by_name(arguments, message):
 
 
 def test_rooms_of_a_mistyped_split_are_an_error():
-    with pytest.raises(ValueError, match=r"`split` must be one of .*Found 'valid'"):
+    with pytest.raises(ValueError, match=r"`split` .* one of .*Found 'valid'"):
         RoomsDataModule().dataset("valid")
 
 
