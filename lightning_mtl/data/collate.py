@@ -52,8 +52,8 @@ def _batch(name: str, values: list[Tensor | None], modality: Modality) -> Tensor
     for value in present:
         if value.shape != first.shape or value.dtype != first.dtype:
             raise ValueError(
-                f"`{name}` differs between the samples of a batch. Expected {_describe(first)}, "
-                f"as in the first one. Found {_describe(value)}. Resize the samples to one size."
+                f"`{name}` should be {_describe(first)} in all samples of a batch, as in the first"
+                f" one. Found {_describe(value)}. Resize the samples to one size."
             )
     if len(present) == len(values):
         return torch.stack(present)
@@ -65,12 +65,12 @@ def _is_empty(entry: Tensor | list[Tensor], invalid: float | None) -> bool:
     return isinstance(entry, Tensor) and invalid is not None and bool((entry == invalid).all())
 
 
-def _filler(name: str, invalid: float | None, found: int, expected: int) -> float:
+def _filler(name: str, invalid: float | None, present: int, samples: int) -> float:
     if invalid is None:
         raise ValueError(
-            f"`{name}` has no invalid value that could stand for a missing one. "
-            f"Expected it in all {expected} samples of the batch, or in none. Found it in {found}. "
-            "Give it an invalid value in `modalities`."
+            f"`{name}` should be in all {samples} samples of a batch or in none, because it has no"
+            f" invalid value that could stand for a missing one. Found it in {present}. Give it an"
+            " invalid value in `modalities`."
         )
     return invalid
 

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import lightning as L
 import torch
@@ -12,16 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality
 from lightning_mtl.data.augmentation.transforms import (
-    ColorJitter,
     Compose,
     RandomHorizontalFlip,
+    RandomZoom,
     Sample,
     Transform,
 )
 from lightning_mtl.data.collate import collate
-from lightning_mtl.data.datasets.mosd import MOSD
-from lightning_mtl.data.reading.splits import Split, check_split
-from lightning_mtl.data.rooms.synthetic_rooms import SyntheticRooms
+from lightning_mtl.data.reading.splits import Split
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -41,7 +40,8 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         batch_size: Samples per batch and process.
         num_workers: Processes that load; 0 loads in the main one.
         pin_memory: Page-locked batches; `"auto"`: where the Trainer uses an accelerator.
-        modalities: What marks each entry as invalid, for samples that lack it.
+        modalities: What marks each entry as invalid, for samples that lack it; by default
+            `MODALITIES`.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         batch_size: int = 8,
         num_workers: int = 0,
         pin_memory: bool | Literal["auto"] = "auto",
-        modalities: Mapping[str, Modality] = MODALITIES,
+        modalities: Mapping[str, Modality] | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
-        self.modalities = modalities
+        self.modalities = MODALITIES if modalities is None else modalities
         self._datasets: dict[Split, Dataset[Sample]] = {}
 
     @abstractmethod
@@ -77,8 +77,8 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         length = len(self._built("train"))  # type: ignore[arg-type]
         if length < self.batch_size:
             raise ValueError(
-                f"`batch_size` must be at most the number of training samples, because training "
-                f"drops an incomplete batch. Expected at most {length}. Found {self.batch_size}."
+                f"`batch_size` should be at most {length}, the number of training samples, because"
+                f" training drops an incomplete batch. Found {self.batch_size}. Lower it."
             )
         return self._loader("train", shuffle=True, drop_last=True)
 
@@ -112,9 +112,9 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         if split not in self._datasets:
             stage = next(stage for stage, splits in STAGES.items() if split in splits)
             raise RuntimeError(
-                f"`{type(self).__name__}` has no data set `{split}` yet. Expected `setup` to have "
-                f"been called, as the Trainer does. Found the splits {list(self._datasets)}. Call "
-                f'`setup("{stage}")` first.'
+                f"`{type(self).__name__}` should have set up the split `{split}`, as the Trainer"
+                f" makes it do. Found the splits {list(self._datasets)}. Call"
+                f' `setup("{stage}")` first.'
             )
         return self._datasets[split]
 
@@ -127,105 +127,47 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         return self.trainer.strategy.root_device.type not in ("cpu", "mps")
 
 
-class RoomsDataModule(MultiTaskDataModule):
-    """Rendered rooms (`SyntheticRooms`), a different seed per split; needs no file.
+@dataclass(kw_only=True, eq=False)
+class DeclaredDataModule(MultiTaskDataModule):
+    """Base of the data modules of this package: their arguments are fields of a dataclass.
+
+    A subclass is a dataclass too. It declares only what it adds, and documents only that: the
+    command line collects fields, defaults and texts from all bases.
 
     Args:
-        size: Height and width.
-        train_length: Number of training frames.
-        val_length: Number of validation frames.
-        test_length: Number of test frames.
-        seed: Equal seeds give equal frames; no two splits share one.
-        tasks: Entries of a sample besides the image.
-        batch_size: Samples per batch and process.
-        num_workers: Processes that load; 0 loads in the main one.
-        pin_memory: Page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        batch_size: samples per batch and process.
+        num_workers: processes that load; 0 loads in the main one.
+        pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
     """
 
-    CLASSES = SyntheticRooms.CLASSES
+    batch_size: int = 8
+    num_workers: int = 0
+    pin_memory: bool | Literal["auto"] = "auto"
 
-    def __init__(
-        self,
-        size: tuple[int, int] = (96, 128),
-        train_length: int = 1024,
-        val_length: int = 128,
-        test_length: int = 128,
-        seed: int = 0,
-        tasks: Sequence[str] = ("segmentation", "depth", "normals"),
-        batch_size: int = 16,
-        num_workers: int = 0,
-        pin_memory: bool | Literal["auto"] = "auto",
-    ) -> None:
-        super().__init__(batch_size, num_workers, pin_memory)
-        self.size = size
-        self.lengths: dict[Split, int] = {
-            "train": train_length,
-            "val": val_length,
-            "test": test_length,
-        }
-        self.seed = seed
-        self.tasks = tuple(tasks)
-
-    def dataset(self, split: Split) -> SyntheticRooms:
-        """Rooms with the split's length and seed."""
-        check_split(split)
-        splits = list(self.lengths)
-        seed = len(splits) * self.seed + splits.index(split)
-        return SyntheticRooms(self.lengths[split], size=self.size, seed=seed, tasks=self.tasks)
+    def __post_init__(self) -> None:
+        super().__init__(self.batch_size, self.num_workers, self.pin_memory)
 
 
-class MOSDDataModule(MultiTaskDataModule):
-    """Real Kinect frames (`MOSD`): 45 to train, 62 to test.
-
-    With `val_fraction=0` validation runs on the official test frames, as is usual for this size of
-    data: choose nothing by it that you then report on them.
+@dataclass(eq=False)
+class FilesDataModule(DeclaredDataModule):
+    """Base of the data modules that read files, and augment the training frames.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_MOSD`.
-        size: Height and width.
-        batch_size: Samples per batch and process.
-        num_workers: Processes that load; 0 loads in the main one.
-        val_fraction: Share of the training frames that is held out for validation.
-        augment: Random flip and colours in training.
-        tasks: Entries of a sample besides the image: segmentation, depth, normals, edges.
-        cache: Keep the decoded frames in memory.
-        pin_memory: Page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        root: folder of the data; by default that of the environment variable of the data set.
+        size: height and width of the samples; `None` keeps those on disk.
+        augment: random flip and zoom (1 to 1.5, distances scaled with it) in training.
+
+    Attributes:
+        AUGMENTATION: what `augment` applies, one after the other.
     """
 
-    CLASSES = MOSD.CLASSES
+    AUGMENTATION: ClassVar[Sequence[Transform]] = (RandomHorizontalFlip(), RandomZoom((1.0, 1.5)))
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        size: tuple[int, int] = (120, 160),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        val_fraction: float = 0.0,
-        augment: bool = True,
-        tasks: Sequence[str] = ("segmentation", "depth", "normals"),
-        cache: bool = True,
-        pin_memory: bool | Literal["auto"] = "auto",
-    ) -> None:
-        super().__init__(batch_size, num_workers, pin_memory)
-        self.root = root
-        self.size = size
-        self.val_fraction = val_fraction
-        self.augment = augment
-        self.tasks = tuple(tasks)
-        self.cache = cache
+    root: str | Path | None = None
+    _: KW_ONLY
+    size: tuple[int, int] | None = None
+    augment: bool = True
 
-    def dataset(self, split: Split) -> MOSD:
-        """The frames of the split, augmented only for training."""
-        transform = _augmentation() if self.augment and split == "train" else None
-        return MOSD(
-            self.root, split, self.size, self.tasks, transform, self.val_fraction, self.cache
-        )
-
-
-def _augmentation() -> Transform:
-    """Only what keeps the camera: its distance to the table hardly varies, and depth depends on it.
-
-    With a zoom by up to 1.3 and rotations by 5 degrees the relative depth error of the test frames
-    doubles.
-    """
-    return Compose([RandomHorizontalFlip(), ColorJitter()])
+    def transform(self, split: Split) -> Transform | None:
+        """The augmentation of a split: none but in training."""
+        return Compose(self.AUGMENTATION) if self.augment and split == "train" else None

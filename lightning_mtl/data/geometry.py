@@ -58,7 +58,7 @@ def normals_from_depth(
         ValueError: If `window` is even or below 3.
     """
     if window < 3 or window % 2 == 0:
-        raise ValueError(f"`window` must be an odd number of at least 3. Found {window}.")
+        raise ValueError(f"`window` should be an odd number of at least 3. Found {window}.")
     inverse = torch.where(depth > 0, 1 / depth.clamp_min(torch.finfo(depth.dtype).tiny), 0)[0]
     matrix, vector = _window_moments(inverse, window, max_jump)
     slope_u, slope_v, rise, determinant = _solve(matrix, vector)

@@ -48,7 +48,7 @@ def test_an_entry_without_a_declared_modality_is_stacked():
 def test_an_entry_without_an_invalid_value_cannot_be_missing(name):
     assert name not in MODALITIES or MODALITIES[name].invalid is None
     present = {"depth": torch.ones(1, 4, 5), name: torch.rand(3)}
-    match = f"`{name}` has no invalid value.*all 3 samples.*Found it in 2"
+    match = f"`{name}` should be in all 3 samples.*no invalid value.*Found it in 2"
     with pytest.raises(ValueError, match=match):
         collate([present, present, {"depth": torch.ones(1, 4, 5)}])
 
@@ -65,7 +65,7 @@ def test_an_entry_of_ones_own_is_described_by_ones_own_modalities():
 
 @pytest.mark.parametrize("other", [torch.ones(1, 4, 6), torch.ones(1, 4, 5, dtype=torch.half)])
 def test_shapes_and_dtypes_must_agree(other):
-    match = r"`depth` differs.*Expected torch.float32 \(1, 4, 5\).*Found torch"
+    match = r"`depth` should be torch.float32 \(1, 4, 5\) in all samples.*Found torch"
     with pytest.raises(ValueError, match=match):
         collate([{"depth": torch.ones(1, 4, 5)}, {"image": IMAGE}, {"depth": other}])
 

@@ -131,7 +131,7 @@ def change_view(
     unknown = sample.keys() - modalities.keys()
     if unknown:
         raise ValueError(
-            f"A transform must know how each entry of a sample moves. Expected some of "
-            f"{sorted(modalities)}. Found {sorted(unknown)}. Describe it in `modalities`."
+            f"Every entry of a sample should be one of {sorted(modalities)}, whose modalities say"
+            f" how they move. Found {sorted(unknown)}. Describe it in `modalities`."
         )
     return {name: modalities[name].seen(value, view) for name, value in sample.items()}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from lightning_mtl.checks import check_number
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality, change_view
 from lightning_mtl.data.augmentation.views import flip, resize, rotation, zoom
 
@@ -49,8 +50,7 @@ class RandomHorizontalFlip:
     def __init__(
         self, probability: float = 0.5, modalities: Mapping[str, Modality] = MODALITIES
     ) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"`probability` must lie in [0, 1]. Found {probability}.")
+        check_number("RandomHorizontalFlip", "probability", probability, 0, 1)
         self.probability = probability
         self.modalities = modalities
 
@@ -78,7 +78,7 @@ class RandomZoom:
         modalities: Mapping[str, Modality] = MODALITIES,
     ) -> None:
         if not 0 < scales[0] <= scales[1]:
-            raise ValueError(f"`scales` must be positive and in order. Found {tuple(scales)}.")
+            raise ValueError(f"`scales` should be positive and in order. Found {tuple(scales)}.")
         self.scales = scales
         self.tilt_normals = tilt_normals
         self.modalities = modalities
@@ -102,8 +102,7 @@ class RandomRotation:
     def __init__(
         self, degrees: float = 10.0, modalities: Mapping[str, Modality] = MODALITIES
     ) -> None:
-        if degrees < 0:
-            raise ValueError(f"`degrees` must not be negative. Found {degrees}.")
+        check_number("RandomRotation", "degrees", degrees, 0)
         self.degrees = degrees
         self.modalities = modalities
 
@@ -127,7 +126,7 @@ class Resize:
         self, size: tuple[int, int], modalities: Mapping[str, Modality] = MODALITIES
     ) -> None:
         if min(size) < 1:
-            raise ValueError(f"`size` must be positive. Found {tuple(size)}.")
+            raise ValueError(f"`size` should be positive. Found {tuple(size)}.")
         self.size = size
         self.modalities = modalities
 

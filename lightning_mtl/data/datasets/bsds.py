@@ -1,5 +1,6 @@
 """BSDS500: natural images whose contours several people have drawn."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.checks import check_choice
+from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import IGNORE, Source, finishing, read_image, read_mat
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="BSDS500",
@@ -59,9 +62,9 @@ class BSDS500(Dataset[Sample]):
         annotators: bool = True,
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("BSDS500", "split", split, SPLITS)
         if not 0 <= agreement < 1:
-            raise ValueError(f"`agreement` must lie in [0, 1). Found {agreement}.")
+            raise ValueError(f"`agreement` should lie in [0, 1). Found {agreement}.")
         self.agreement = agreement
         self.annotators = annotators
         folder = SOURCE.root(root)
@@ -87,6 +90,30 @@ class BSDS500(Dataset[Sample]):
         if height > width:
             sample = {entry: value.rot90(dims=(-2, -1)) for entry, value in sample.items()}
         return self._finish(sample)
+
+
+@dataclass(kw_only=True, eq=False)
+class BSDS500DataModule(FilesDataModule):
+    """Contours of natural images (`BSDS500`): 200 to train, 100 to validate, 200 to test.
+
+    Batches for validation and test also have `annotators`, a list of one tensor per image.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_BSDS500`.
+        agreement: share of the annotators above which a pixel is an edge in training.
+        augment: random flip in training.
+    """
+
+    AUGMENTATION = (RandomHorizontalFlip(),)
+
+    agreement: float = 0.5
+
+    def dataset(self, split: Split) -> BSDS500:
+        """The images of the split, augmented only for training."""
+        annotators = split != "train"
+        return BSDS500(
+            self.root, split, self.size, self.agreement, annotators, self.transform(split)
+        )
 
 
 def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotators H W"]:

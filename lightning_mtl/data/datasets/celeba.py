@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,10 +12,13 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.checks import check_choice
+from lightning_mtl.data.augmentation.modalities import MODALITIES, Unplaced
+from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import Source, check_tasks, finishing, read_image
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="CELEBA",
@@ -67,7 +71,7 @@ class CelebA(Dataset[Sample]):
         tasks: Sequence[str] = ("attributes",),
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("CelebA", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.root(root)
         self.images = SOURCE.existing(folder / "img_align_celeba")
@@ -97,6 +101,31 @@ class CelebA(Dataset[Sample]):
             one = slice(None) if task == "attributes" else [ATTRIBUTES.index(task)]
             sample[task] = labels[one]
         return self.transform(sample) if self.transform else sample
+
+
+@dataclass(kw_only=True, eq=False)
+class CelebADataModule(FilesDataModule):
+    """Faces with 40 attributes (`CelebA`): 162770 to train, 19867 to validate, 19962 to test.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_CELEBA`.
+        tasks: `"attributes"` (all 40 in one task), or names of attributes (one task each).
+        augment: random flip in training.
+    """
+
+    ATTRIBUTES = ATTRIBUTES
+    AUGMENTATION = (
+        RandomHorizontalFlip(modalities={**MODALITIES, **dict.fromkeys(ATTRIBUTES, Unplaced())}),
+    )
+
+    size: tuple[int, int] | None = (64, 64)
+    tasks: Sequence[str] = ("attributes",)
+    augment: bool = False
+    batch_size: int = 64
+
+    def dataset(self, split: Split) -> CelebA:
+        """The faces of the split, augmented only for training."""
+        return CelebA(self.root, split, self.size, self.tasks, self.transform(split))
 
 
 def read_attributes(path: Path) -> dict[str, Bool[Tensor, " 40"]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import Cityscapes as Definition
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import (
     IGNORE,
@@ -23,7 +26,7 @@ from lightning_mtl.data.reading.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="CITYSCAPES",
@@ -81,7 +84,7 @@ class Cityscapes(Dataset[Sample]):
         tasks: Sequence[str] = ("segmentation", "disparity"),
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("Cityscapes", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.split = "train" if split == "train" else "val"
@@ -123,6 +126,29 @@ class Cityscapes(Dataset[Sample]):
         return self.root / folder / self.split / city / f"{name}_{suffix}"
 
 
+@dataclass(kw_only=True, eq=False)
+class CityscapesDataModule(FilesDataModule):
+    """The official folders of Cityscapes (`Cityscapes`): 2975 frames to train, 500 to validate.
+
+    Tests run on the validation split, since labels of the test split are secret.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_CITYSCAPES`.
+        num_classes: 19 or 7.
+        tasks: entries of a sample besides the image, among `Cityscapes.TASKS`.
+    """
+
+    num_classes: int = 19
+    size: tuple[int, int] | None = (256, 512)
+    tasks: Sequence[str] = ("segmentation", "disparity")
+
+    def dataset(self, split: Split) -> Cityscapes:
+        """The frames of the split, augmented only for training."""
+        return Cityscapes(
+            self.root, split, self.num_classes, self.size, self.tasks, self.transform(split)
+        )
+
+
 def _frame(path: Path) -> tuple[str, str]:
     """City and name of the frame of a picture."""
     return path.parent.name, path.name.removesuffix(f"_{SUFFIXES['image'][1]}")
@@ -131,7 +157,7 @@ def _frame(path: Path) -> tuple[str, str]:
 def _table(num_classes: int) -> Int64[Tensor, " 34"]:
     """Class of each official label; those that the benchmark does not evaluate are ignored."""
     if num_classes not in (7, 19):
-        raise ValueError(f"`num_classes` must be 7 or 19. Found {num_classes}.")
+        raise ValueError(f"`num_classes` should be 7 or 19. Found {num_classes}.")
     table = torch.full((34,), IGNORE)
     for label in Definition.classes:
         if not label.ignore_in_eval:

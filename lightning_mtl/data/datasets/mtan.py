@@ -1,14 +1,17 @@
 """NYUv2 and Cityscapes as arrays, the layout of MTAN (Liu et al., CVPR 2019) and of LibMTL."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.files import (
     IGNORE,
     Source,
@@ -18,7 +21,7 @@ from lightning_mtl.data.reading.files import (
     read_array,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 NYUV2 = Source(
     name="NYUV2_MTAN",
@@ -68,7 +71,7 @@ class NYUv2Arrays(Dataset[Sample]):
         normal_axes: NormalAxes = "right_forward_up",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUv2Arrays", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": "label", "depth": "depth", "normals": "normal"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
@@ -139,8 +142,8 @@ class CityscapesArrays(Dataset[Sample]):
         transform: Transform | None = None,
     ) -> None:
         if num_classes not in (2, 7, 19):
-            raise ValueError(f"`num_classes` must be 2, 7 or 19. Found {num_classes}.")
-        check_split(split)
+            raise ValueError(f"`num_classes` should be 2, 7 or 19. Found {num_classes}.")
+        check_choice("CityscapesArrays", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": label_folder or f"label_{num_classes}", "disparity": "depth"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
@@ -168,6 +171,69 @@ class CityscapesArrays(Dataset[Sample]):
             shape = (height, width, 1)
             sample["disparity"] = _channels(paths["disparity"], "disparity", shape, (0, 1))
         return self._finish(sample)
+
+
+@dataclass(kw_only=True, eq=False)
+class NYUv2ArraysDataModule(FilesDataModule):
+    """NYUv2 as arrays of MTAN and LibMTL (`NYUv2Arrays`): 288 x 384, 13 classes.
+
+    There is no other validation split than the test split.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_MTAN`.
+        tasks: entries of a sample besides the image, among `NYUv2Arrays.TASKS`.
+        normal_axes: what the channels of the normals point at.
+        extra_root: folder of more training frames with fewer labels, in the same layout.
+        extra_tasks: labels that the extra frames have; some of `tasks`.
+    """
+
+    tasks: Sequence[str] = ("segmentation", "depth", "normals")
+    normal_axes: NormalAxes = "right_forward_up"
+    extra_root: str | Path | None = None
+    extra_tasks: Sequence[str] = ("depth", "normals")
+
+    def dataset(self, split: Split) -> Dataset[Sample]:
+        """The frames of the split; in training augmented and with the extra ones."""
+        labelled = self._arrays(self.root, split, self.tasks)
+        if split != "train" or self.extra_root is None:
+            return labelled
+        return ConcatDataset([labelled, self._arrays(self.extra_root, split, self.extra_tasks)])
+
+    def _arrays(self, root: str | Path | None, split: Split, tasks: Sequence[str]) -> NYUv2Arrays:
+        transform = self.transform(split)
+        return NYUv2Arrays(root, split, self.size, tasks, self.normal_axes, transform)
+
+
+@dataclass(kw_only=True, eq=False)
+class CityscapesArraysDataModule(FilesDataModule):
+    """Cityscapes as arrays of MTAN and LibMTL (`CityscapesArrays`).
+
+    There is no other validation split than the test split.
+
+    Args:
+        root: folder of the data; by default the variable `LIGHTNING_MTL_CITYSCAPES_MTAN`.
+        num_classes: 2, 7 or 19.
+        label_folder: folder of the labels; by default `label_<num_classes>`.
+        tasks: entries of a sample besides the image, among `CityscapesArrays.TASKS`.
+    """
+
+    num_classes: int = 7
+    label_folder: str | None = None
+    tasks: Sequence[str] = ("segmentation", "disparity")
+    augment: bool = False
+    batch_size: int = 64
+
+    def dataset(self, split: Split) -> CityscapesArrays:
+        """The frames of the split, augmented only for training."""
+        return CityscapesArrays(
+            self.root,
+            split,
+            self.num_classes,
+            self.label_folder,
+            self.size,
+            self.tasks,
+            self.transform(split),
+        )
 
 
 def _folder(split: Split) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import DeclaredDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import Source, check_tasks
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="MNIST",
@@ -72,14 +75,14 @@ class MultiMNIST(Dataset[Sample]):
         transform: Transform | None = None,
     ) -> None:
         if size not in (DIGIT, CANVAS):
-            raise ValueError(f"`size` must be {DIGIT} or {CANVAS}. Found {size}.")
-        check_split(split)
+            raise ValueError(f"`size` should be {DIGIT} or {CANVAS}. Found {size}.")
+        check_choice("MultiMNIST", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         folder = SOURCE.existing(SOURCE.root(root) / "MNIST" / "raw")
         self.pictures, self.labels = _split_digits(folder, split, digits)
         self.length = len(self.labels) if length is None else length
         if self.length < 1:
-            raise ValueError(f"`length` must be positive. Found {length}.")
+            raise ValueError(f"`length` should be positive. Found {length}.")
         self.size = size
         self.seed = seed
         self.transform = transform
@@ -90,7 +93,7 @@ class MultiMNIST(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """The picture as grey RGB, and the two digits."""
         if not 0 <= index < self.length:
-            raise IndexError(f"`index` must lie in [0, {self.length}). Found {index}.")
+            raise IndexError(f"`index` should lie in [0, {self.length}). Found {index}.")
         left = index % len(self.labels)
         right = int(np.random.default_rng([self.seed, index]).integers(len(self.labels)))
         picture = compose(self.pictures[left], self.pictures[right])
@@ -101,6 +104,33 @@ class MultiMNIST(Dataset[Sample]):
         sample = {"image": (picture / 255).expand(3, -1, -1).clone()}
         sample |= {task: targets[task] for task in self.tasks}
         return self.transform(sample) if self.transform else sample
+
+
+@dataclass(eq=False)
+class MultiMNISTDataModule(DeclaredDataModule):
+    """Two overlapping digits (`MultiMNIST`); no digit occurs in two splits.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_MNIST`.
+        digits: which files: `"official"` (50000, 10000, 10000 digits) or `"t10k"` (8000, 1000,
+            1000).
+        length: number of training pictures; by default one per digit, as for the other splits.
+        size: 36, the canvas, or 28, as published.
+        seed: seed of the pairs.
+    """
+
+    root: str | Path | None = None
+    _: KW_ONLY
+    digits: Digits = "official"
+    length: int | None = None
+    size: Literal[28, 36] = 36
+    seed: int = 0
+    batch_size: int = 256
+
+    def dataset(self, split: Split) -> MultiMNIST:
+        """The pictures of the split."""
+        length = self.length if split == "train" else None
+        return MultiMNIST(self.root, split, self.digits, length, self.size, self.seed)
 
 
 def compose(left: UInt8[Tensor, "28 28"], right: UInt8[Tensor, "28 28"]) -> UInt8[Tensor, "36 36"]:

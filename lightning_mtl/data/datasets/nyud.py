@@ -1,6 +1,7 @@
 """NYUv2 in the layout of the multi-task survey (Vandenhende et al., TPAMI 2021), NYUD_MT."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,7 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import table_of_40
 from lightning_mtl.data.reading.files import (
     Source,
@@ -20,7 +23,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
     name="NYUD_MT",
@@ -75,7 +78,7 @@ class NYUDMT(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUDMT", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"
@@ -116,6 +119,36 @@ class NYUDMT(Dataset[Sample]):
         if entry == "depth":
             return read_array(path, "depth", (480, 640), (0, 100))[None]
         return _binary(read_array(path, "edges", (480, 640), (0, 1), "fiub"))
+
+
+@dataclass(kw_only=True, eq=False)
+class NYUDMTDataModule(FilesDataModule):
+    """NYUv2 in the layout of the survey (`NYUDMT`): 480 x 640, 40 classes.
+
+    There is no other validation split than the test split.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUD_MT`.
+        num_classes: 40 or 13.
+        tasks: entries of a sample besides the image, among `NYUDMT.TASKS`.
+        normal_axes: what the channels of the normals point at.
+    """
+
+    num_classes: int = 40
+    tasks: Sequence[str] = ("segmentation", "depth")
+    normal_axes: NormalAxes = "right_down_forward"
+
+    def dataset(self, split: Split) -> NYUDMT:
+        """The frames of the split, augmented only for training."""
+        return NYUDMT(
+            self.root,
+            split,
+            self.num_classes,
+            self.size,
+            self.tasks,
+            self.normal_axes,
+            self.transform(split),
+        )
 
 
 def _binary(values: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:

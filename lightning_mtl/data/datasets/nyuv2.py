@@ -1,6 +1,7 @@
 """NYUv2 in its official file: 1449 labelled Kinect frames of indoor scenes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,10 +11,13 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
+from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import classes_of_40
+from lightning_mtl.data.datasets.nyuv2_frames import FRAME_SIZE, INTRINSICS, NYUv2Frames
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import (
@@ -27,12 +31,10 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import camera_normals
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FILE = "nyu_depth_v2_labeled.mat"
-FRAME_SIZE = (480, 640)
 LARGEST_DEPTH = 100
-INTRINSICS = ((518.857901, 0.0, 325.582449), (0.0, 519.469611, 253.736166), (0.0, 0.0, 1.0))
 SOURCE = Source(
     name="NYUV2",
     layout=f"""root/{FILE}  HDF5: images, depths, rawDepths, labels
@@ -89,7 +91,7 @@ class NYUv2(Dataset[Sample]):
         normals: str | Path | None = None,
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("NYUv2", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         self.path = SOURCE.existing(self.root / FILE)
@@ -133,6 +135,50 @@ class NYUv2(Dataset[Sample]):
         return Path(self.normals or "") / f"{frame + 1:06d}.png"
 
 
+@dataclass(kw_only=True, eq=False)
+class NYUv2DataModule(FilesDataModule):
+    """The official file of NYUv2 (`NYUv2`): 795 frames to train, 654 to validate and test.
+
+    There is no other validation split: choose nothing by it that you then report on it.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2`.
+        num_classes: 40 or 13.
+        tasks: entries of a sample besides the image, among `NYUv2.TASKS`.
+        raw_depth: depths as measured, with holes.
+        normals: folder of normals as pictures; by default they are computed from the depth.
+        extra_root: folder of more training frames with fewer labels (`NYUv2Frames`).
+        extra_tasks: labels that the extra frames have; some of `tasks`.
+    """
+
+    num_classes: int = 40
+    tasks: Sequence[str] = ("segmentation", "depth", "normals")
+    raw_depth: bool = False
+    normals: str | Path | None = None
+    extra_root: str | Path | None = None
+    extra_tasks: Sequence[str] = ("depth", "normals")
+
+    def dataset(self, split: Split) -> Dataset[Sample]:
+        """The frames of the split; in training augmented and with the extra ones."""
+        transform = self.transform(split)
+        official = NYUv2(
+            self.root,
+            split,
+            self.num_classes,
+            self.size,
+            self.tasks,
+            self.raw_depth,
+            self.normals,
+            transform,
+        )
+        if split != "train" or self.extra_root is None:
+            return official
+        extra = NYUv2Frames(
+            self.extra_root, self.num_classes, self.size, self.extra_tasks, transform
+        )
+        return ConcatDataset([official, extra])
+
+
 def _count(path: Path, fields: Sequence[str]) -> int:
     """The number of frames; checks the fields that every use needs."""
     try:
@@ -141,7 +187,7 @@ def _count(path: Path, fields: Sequence[str]) -> int:
     except CorruptFileError:
         raise
     except UNREADABLE as error:
-        raise CorruptFileError(path, "data set", "a whole HDF5 file", str(error)) from error
+        raise CorruptFileError(path, "data set", "a complete HDF5 file", str(error)) from error
 
 
 def _field(file: h5py.File, name: str, path: Path) -> h5py.Dataset:

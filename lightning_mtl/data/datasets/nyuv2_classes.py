@@ -33,7 +33,7 @@ def classes_of_40(num_classes: int) -> Int64[Tensor, " 40"]:
         return torch.arange(40)
     if num_classes == 13:
         return torch.tensor(_13_OF_40) - 1
-    raise ValueError(f"`num_classes` of NYUv2 must be 13 or 40. Found {num_classes}.")
+    raise ValueError(f"`num_classes` of NYUv2 should be 13 or 40. Found {num_classes}.")
 
 
 def table_of_40(num_classes: int, first: int, ignored: int) -> Int64[Tensor, " 256"]:

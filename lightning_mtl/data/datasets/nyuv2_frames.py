@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
-from lightning_mtl.data.datasets.nyuv2 import FRAME_SIZE, INTRINSICS
 from lightning_mtl.data.datasets.nyuv2_classes import table_of_40
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.reading.files import (
@@ -25,6 +24,8 @@ from lightning_mtl.data.reading.files import (
 )
 from lightning_mtl.data.reading.normal_axes import camera_normals
 
+FRAME_SIZE = (480, 640)
+INTRINSICS = ((518.857901, 0.0, 325.582449), (0.0, 519.469611, 253.736166), (0.0, 0.0, 1.0))
 SOURCE = Source(
     name="NYUV2_FRAMES",
     layout="""root/rgb/<name>.png          480 x 640, 8 bit

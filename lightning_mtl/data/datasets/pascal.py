@@ -1,6 +1,7 @@
 """PASCAL-Context with five tasks, in the layout of ASTMT and of the multi-task survey."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +11,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_mtl.data.augmentation.transforms import Sample, Transform
+from lightning_mtl.checks import check_choice
+from lightning_mtl.data.augmentation.transforms import (
+    RandomHorizontalFlip,
+    RandomRotation,
+    RandomZoom,
+    Sample,
+    Transform,
+)
+from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.datasets.human_parts import PARTS, read_human_parts
 from lightning_mtl.data.datasets.pascal_classes import INDOOR, VOC
 from lightning_mtl.data.reading.errors import CorruptFileError
@@ -25,7 +34,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import Split, check_split
+from lightning_mtl.data.reading.splits import SPLITS, Split
 from lightning_mtl.metrics.edges.thinning import thin
 
 SOURCE = Source(
@@ -96,7 +105,7 @@ class PASCALContext(Dataset[Sample]):
         normal_axes: NormalAxes = "right_down_forward",
         transform: Transform | None = None,
     ) -> None:
-        check_split(split)
+        check_choice("PASCALContext", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
         listed = "train" if split == "train" else "val"
@@ -151,6 +160,34 @@ class PASCALContext(Dataset[Sample]):
         pixels = read_pixels(self._path(task, name), "normals", (*size, 3))
         normals = camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, self.normal_axes)
         return torch.where(torch.isin(context, torch.tensor(INDOOR)), normals, 0)
+
+
+@dataclass(kw_only=True, eq=False)
+class PASCALContextDataModule(FilesDataModule):
+    """PASCAL-Context with five tasks (`PASCALContext`): 4998 images to train, 5105 to validate.
+
+    There is no other validation split than the test split.
+
+    Args:
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_PASCAL_MT`.
+        tasks: entries of a sample besides the image, among `PASCALContext.TASKS`.
+        normal_axes: what the channels of the normals point at.
+        augment: random flip, rotation (20 degrees) and zoom (0.75 to 1.25) in training; what is
+            uncovered is ignored.
+    """
+
+    CLASSES = PASCALContext.CLASSES
+    PARTS = PASCALContext.PARTS
+    AUGMENTATION = (RandomHorizontalFlip(), RandomRotation(20.0), RandomZoom((0.75, 1.25)))
+
+    size: tuple[int, int] | None = (512, 512)
+    tasks: Sequence[str] = ("segmentation", "human_parts", "saliency", "edges", "normals")
+    normal_axes: NormalAxes = "right_down_forward"
+
+    def dataset(self, split: Split) -> PASCALContext:
+        """The images of the split, augmented only for training."""
+        transform = self.transform(split)
+        return PASCALContext(self.root, split, self.size, self.tasks, self.normal_axes, transform)
 
 
 def context_edges(context: Int64[Tensor, "H W"]) -> Float[Tensor, "H W"]:

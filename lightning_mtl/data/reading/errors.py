@@ -13,7 +13,9 @@ class DatasetNotFoundError(FileNotFoundError):
     """
 
     def __init__(self, path: Path | str, layout: str, how_to_get: str) -> None:
-        super().__init__(f"`{path}` does not exist.\nExpected layout:\n{layout}\n{how_to_get}")
+        super().__init__(
+            f"`{path}` should exist. Found nothing there.\nExpected layout:\n{layout}\n{how_to_get}"
+        )
         self._given = (path, layout, how_to_get)
 
     def __reduce__(self) -> tuple[type, tuple[Path | str, str, str]]:
@@ -37,8 +39,8 @@ class CorruptFileError(ValueError):
     def __str__(self) -> str:
         path, what, expected, found = self.args
         return (
-            f"The {what} `{path}` is corrupt. Expected {expected}. Found {found}. "
-            f"Fetch the file again."
+            f"The {what} `{path}` should hold {expected}. Found {found}. The file is corrupt: fetch"
+            " it again."
         )
 
 
@@ -56,4 +58,7 @@ class LabelError(ValueError):
 
     def __str__(self) -> str:
         path, expected, found = self.args
-        return f"`{path}` has labels without a meaning. Expected {expected}. Found {found}."
+        return (
+            f"The labels of `{path}` should be {expected}. Found {found}. Check that the file"
+            " belongs to this data set."
+        )

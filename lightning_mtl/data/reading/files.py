@@ -89,7 +89,7 @@ def check_tasks(tasks: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = sorted(set(tasks) - set(known))
     if unknown:
-        raise ValueError(f"`tasks` must be among {tuple(known)}. Found {unknown}.")
+        raise ValueError(f"`tasks` should be among {tuple(known)}. Found {unknown}.")
     return tuple(tasks)
 
 
@@ -175,10 +175,10 @@ def read_mat(path: Path, field: str) -> NDArray[Any]:
     try:
         variables = scipy.io.loadmat(path)
     except (*UNREADABLE, NotImplementedError) as error:
-        raise CorruptFileError(path, what, "a MATLAB file", str(error)) from error
+        raise CorruptFileError(path, what, "a variable of a MATLAB file", str(error)) from error
     if field not in variables:
-        found = sorted(name for name in variables if not name.startswith("__"))
-        raise CorruptFileError(path, what, f"a variable `{field}`", f"{found}")
+        others = sorted(name for name in variables if not name.startswith("__"))
+        raise CorruptFileError(path, what, f"a variable `{field}`", f"{others}")
     return variables[field]
 
 

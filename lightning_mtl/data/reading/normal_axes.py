@@ -46,7 +46,6 @@ def check_facing(normals: Sequence[Float[Tensor, "3 H W"]], path: Path, axes: No
     if share < 0.5:
         others = sorted(_CAMERA.keys() - {axes})
         raise ValueError(
-            f"Read with `normal_axes={axes!r}`, the normals in `{path}` do not face the camera. "
-            f"Expected n_z < 0 at most pixels. Found it at {100 * share:.0f} %. "
-            f"Try one of {others}."
+            f"The normals in `{path}`, read with `normal_axes={axes!r}`, should face the camera:"
+            f" n_z < 0 at most pixels. Found it at {100 * share:.0f} %. Try one of {others}."
         )

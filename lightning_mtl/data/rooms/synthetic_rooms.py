@@ -1,6 +1,7 @@
 """The data set that needs no files: furnished rooms, rendered on demand."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,10 @@ from numpy.random import PCG64, Generator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_mtl.checks import check_choice, check_number
+from lightning_mtl.data.datamodule import DeclaredDataModule
+from lightning_mtl.data.reading.files import check_tasks
+from lightning_mtl.data.reading.splits import SPLITS, Split
 from lightning_mtl.data.rooms.rendering import CLASSES, KEYPOINTS, RENDERERS, render
 from lightning_mtl.data.rooms.scene import Camera, Scene
 from lightning_mtl.data.rooms.scene_sampling import sample_scene
@@ -60,21 +65,17 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         noise: float = 0.02,
     ) -> None:
         """Checks the arguments; renders nothing yet."""
-        if unknown := sorted(set(tasks) - set(self.TASKS)):
-            raise ValueError(
-                f"`tasks` of `SyntheticRooms` must be among {self.TASKS}. Found {unknown}."
-            )
-        _check("length", "at least 1", length, length >= 1)
-        _check("size", "two positive numbers", size, len(size) == 2 and min(size) >= 1)
-        _check("seed", "at least 0", seed, seed >= 0)
-        _check(
-            "num_objects", "1 <= low <= high", num_objects, 1 <= num_objects[0] <= num_objects[1]
-        )
-        _check("noise", "at least 0", noise, noise >= 0)
+        check_number("SyntheticRooms", "length", length, 1)
+        check_number("SyntheticRooms", "seed", seed, 0)
+        check_number("SyntheticRooms", "noise", noise, 0)
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"`size` should be two positive numbers. Found {size}.")
+        if not 1 <= num_objects[0] <= num_objects[1]:
+            raise ValueError(f"`num_objects` should be 1 <= low <= high. Found {num_objects}.")
         self.length = length
         self.size = (size[0], size[1])
         self.seed = seed
-        self.tasks = tuple(tasks)
+        self.tasks = check_tasks(tasks, self.TASKS)
         self.num_objects = num_objects
         self.noise = noise
 
@@ -92,9 +93,7 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
     def sample(self, index: int) -> tuple[Scene, Camera]:
         """The scene and the camera of a frame, to render it again or transformed."""
         if not 0 <= index < self.length:
-            raise IndexError(
-                f"`SyntheticRooms` has the frames 0 to {self.length - 1}. Found index {index}."
-            )
+            raise IndexError(f"`index` should be from 0 to {self.length - 1}. Found {index}.")
         return sample_scene(Generator(PCG64([self.seed, index, 0])), self.size, self.num_objects)
 
     def scene(self, index: int) -> Scene:
@@ -112,7 +111,34 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         return np.clip(image + np.float32(self.noise) * noise, 0, 1)
 
 
-def _check(name: str, expected: str, found: object, holds: bool) -> None:
-    """Raises a `ValueError` that names the argument where the condition does not hold."""
-    if not holds:
-        raise ValueError(f"`{name}` of `SyntheticRooms` must be {expected}. Found {found}.")
+@dataclass(eq=False)
+class RoomsDataModule(DeclaredDataModule):
+    """Rendered rooms (`SyntheticRooms`), a different seed per split; needs no file.
+
+    Args:
+        size: height and width.
+        train_length: number of training frames.
+        val_length: number of validation frames.
+        test_length: number of test frames.
+        seed: equal seeds give equal frames; no two splits share one.
+        tasks: entries of a sample besides the image.
+    """
+
+    CLASSES = CLASSES
+
+    size: tuple[int, int] = (96, 128)
+    train_length: int = 1024
+    val_length: int = 128
+    test_length: int = 128
+    seed: int = 0
+    tasks: Sequence[str] = ("segmentation", "depth", "normals")
+    _: KW_ONLY
+    batch_size: int = 16
+
+    def dataset(self, split: Split) -> SyntheticRooms:
+        """Rooms with the split's length and seed."""
+        check_choice("RoomsDataModule", "split", split, SPLITS)
+        lengths = (self.train_length, self.val_length, self.test_length)
+        place = SPLITS.index(split)
+        seed = len(lengths) * self.seed + place
+        return SyntheticRooms(lengths[place], size=self.size, seed=seed, tasks=self.tasks)

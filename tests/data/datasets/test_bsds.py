@@ -21,7 +21,7 @@ def test_edges_are_where_enough_annotators_have_drawn(root, agreement, expected)
 
 
 def test_the_share_must_leave_an_edge(root):
-    with pytest.raises(ValueError, match=r"`agreement` must lie in \[0, 1\). Found 1"):
+    with pytest.raises(ValueError, match=r"`agreement` should lie in \[0, 1\). Found 1"):
         BSDS500(root, agreement=1)
 
 

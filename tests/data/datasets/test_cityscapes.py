@@ -22,7 +22,7 @@ def test_labels_become_classes_or_categories(root, num_classes, left, right):
 
 
 def test_there_are_19_or_7_classes(root):
-    with pytest.raises(ValueError, match=r"must be 7 or 19. Found 30"):
+    with pytest.raises(ValueError, match=r"should be 7 or 19. Found 30"):
         Cityscapes(root, num_classes=30)
 
 

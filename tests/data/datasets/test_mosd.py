@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip
-from lightning_mtl.data.datasets.mosd import MOSD, SOURCE, boundaries
+from lightning_mtl.data.datasets.mosd import MOSD, SOURCE, MOSDDataModule, boundaries
 from lightning_mtl.data.reading.errors import CorruptFileError, DatasetNotFoundError, LabelError
 
 NORMAL = torch.tensor([0.0, -0.8, -0.6])
@@ -107,7 +107,7 @@ def test_without_a_fraction_validation_runs_on_the_test_frames(mosd_frames):
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_the_held_out_fraction_leaves_something_to_train_on(mosd_frames, fraction):
-    with pytest.raises(ValueError, match=r"`val_fraction` must lie in \[0, 1\). Found"):
+    with pytest.raises(ValueError, match=r"`val_fraction` should lie in \[0, 1\). Found"):
         MOSD(mosd_frames, val_fraction=fraction)
 
 
@@ -140,7 +140,7 @@ def test_the_root_may_come_from_the_environment(mosd_frames, monkeypatch):
 def test_a_missing_root_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(DatasetNotFoundError) as error:
         MOSD(tmp_path / "nowhere")
-    for part in ("nowhere", "does not exist", "root/depth_mm/<name>.png", SOURCE.variable):
+    for part in ("nowhere", "should exist", "root/depth_mm/<name>.png", SOURCE.variable):
         assert part in str(error.value)
     monkeypatch.delenv(SOURCE.variable, raising=False)
     with pytest.raises(DatasetNotFoundError, match=SOURCE.variable):
@@ -158,7 +158,9 @@ def test_a_missing_file_is_named(broken_frames, file):
 def test_a_truncated_image_is_named(broken_frames, file):
     whole = (broken_frames / file).read_bytes()
     (broken_frames / file).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CorruptFileError, match=rf"{file}` is corrupt. .*\(480, 640.*Found"):
+    with pytest.raises(
+        CorruptFileError, match=rf"{file}` should hold .*\(480, 640.*Found .* corrupt"
+    ):
         MOSD(broken_frames, "test")
 
 
@@ -187,7 +189,7 @@ def test_a_label_without_a_meaning_is_named(broken_frames):
 
 
 def test_an_unknown_task_is_named(mosd_frames):
-    with pytest.raises(ValueError, match=r"must be among .*'normals'.*Found \['flow'\]"):
+    with pytest.raises(ValueError, match=r"should be among .*'normals'.*Found \['flow'\]"):
         MOSD(mosd_frames, tasks=("depth", "flow"))
 
 
@@ -201,6 +203,22 @@ def test_an_unknown_task_is_named(mosd_frames):
 )
 def test_errors_survive_the_way_between_processes(error):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_mosd_is_augmented_in_training_only(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), tasks=("depth",), batch_size=3)
+    train, val = data.dataset("train"), data.dataset("val")
+    assert not torch.equal(train[3]["image"], train[3]["image"])
+    assert torch.equal(val[1]["image"], val[1]["image"])
+    plain = MOSDDataModule(mosd_frames, (24, 32), tasks=("depth",), augment=False).dataset("train")
+    assert torch.equal(plain[3]["image"], plain[3]["image"])
+
+
+def test_mosd_passes_on_what_it_is_given(mosd_frames):
+    data = MOSDDataModule(mosd_frames, size=(24, 32), val_fraction=0.2, cache=False)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [8, 2, 3]
+    assert data.dataset("val")[0]["normals"].shape == (3, 24, 32)
+    assert data.CLASSES == MOSD.CLASSES == ("table", "object")
 
 
 @pytest.mark.parametrize(("split", "frames"), [("train", 45), ("test", 62)])

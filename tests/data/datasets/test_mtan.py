@@ -49,7 +49,7 @@ def test_folders_of_other_tasks_are_not_looked_at(arrays):
 
 
 def test_normals_that_look_away_from_the_camera_are_an_error(arrays):
-    with pytest.raises(ValueError, match=r"do not face the camera.*Found it at 0 %.*forward_up'"):
+    with pytest.raises(ValueError, match=r"should face the camera.*Found it at 0 %.*forward_up'"):
         NYUv2Arrays(arrays, normal_axes="right_down_forward")
 
 
@@ -61,7 +61,9 @@ def test_values_outside_their_range_are_named(arrays, kind, value):
     values = np.load(path)
     values[5, 5] = value
     np.save(path, values)
-    with pytest.raises(CorruptFileError, match=f"{kind}/1.npy.*Expected values from .* to .*Found"):
+    with pytest.raises(
+        CorruptFileError, match=f"{kind}/1.npy.*should hold values from .* to .*Found"
+    ):
         NYUv2Arrays(arrays, tasks=NYUv2Arrays.TASKS)[1]
 
 
@@ -85,7 +87,7 @@ def test_each_number_of_classes_has_its_folder(streets):
         assert torch.equal(labels, expected)
     (streets / "train/label_7").rename(streets / "train/label")
     assert len(CityscapesArrays(streets, label_folder="label")) == 3
-    with pytest.raises(ValueError, match=r"must be 2, 7 or 19. Found 8"):
+    with pytest.raises(ValueError, match=r"should be 2, 7 or 19. Found 8"):
         CityscapesArrays(streets, num_classes=8)
 
 

@@ -72,12 +72,12 @@ def test_more_pictures_than_digits_are_other_pairs(root):
     assert pairs[:50] != pairs[50:100]
     with pytest.raises(IndexError, match=r"\[0, 150\). Found 150"):
         dataset[150]
-    with pytest.raises(ValueError, match=r"`length` must be positive. Found 0"):
+    with pytest.raises(ValueError, match=r"`length` should be positive. Found 0"):
         MultiMNIST(root, length=0)
 
 
 def test_there_are_two_sizes(root):
-    with pytest.raises(ValueError, match=r"must be 28 or 36. Found 32"):
+    with pytest.raises(ValueError, match=r"should be 28 or 36. Found 32"):
         MultiMNIST(root, size=32)
 
 

@@ -85,7 +85,7 @@ def test_a_mapping_of_other_classes_is_an_error(official, tmp_path):
     "make", [lambda n: classes_of_40(n), lambda n: table_of_40(n, 0, 255)], ids=["names", "table"]
 )
 def test_there_are_40_or_13_classes(make):
-    with pytest.raises(ValueError, match=r"must be 13 or 40. Found 14"):
+    with pytest.raises(ValueError, match=r"should be 13 or 40. Found 14"):
         make(14)
 
 

@@ -144,5 +144,5 @@ def test_partitions_of_celeba(tmp_path: Path, change: Callable, found: str) -> N
     layouts.celeba(tmp_path)
     path = tmp_path / "list_eval_partition.txt"
     path.write_text("\n".join(change(path.read_text().splitlines())))
-    with pytest.raises(CorruptFileError, match=rf"partition `.*Expected .*Found {found}"):
+    with pytest.raises(CorruptFileError, match=rf"partition `.*should hold .*Found {found}"):
         CelebA(tmp_path)

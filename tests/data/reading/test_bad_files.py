@@ -50,7 +50,7 @@ def test_what_is_missing_is_named(broken, name, removed, named):
     else:
         (root / removed).unlink()
     with pytest.raises(
-        DatasetNotFoundError, match=rf"/{named}.* does not exist\.\nExpected layout"
+        DatasetNotFoundError, match=rf"/{named}.* should exist\. .*\nExpected layout"
     ):
         FORMATS[name].make(root)
 
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_named(broken, name, file):
     root = broken(name)
     whole = (root / file).read_bytes()
     (root / file).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CorruptFileError, match=rf"{file}` is corrupt. Expected .* Found "):
+    with pytest.raises(CorruptFileError, match=rf"{file}` should hold .* Found .* corrupt: fetch"):
         read_all(FORMATS[name], root)
 
 
@@ -75,7 +75,7 @@ def test_a_file_of_another_shape_is_named(broken, name, file):
     layouts.save(path, array[1:].copy())
     other = path.name if name not in ("cityscapes", "pascal", "bsds") else ""
     # Formats of any size measure the labels by the image, so a short image accuses the labels.
-    with pytest.raises(CorruptFileError, match=rf"{other}` is corrupt\. Expected .* Found "):
+    with pytest.raises(CorruptFileError, match=rf"{other}` should hold .* Found .* corrupt: fetch"):
         read_all(FORMATS[name], root)
 
 
@@ -93,7 +93,9 @@ def test_a_file_of_another_type_is_named(broken, name, file):
         if pixels.ndim == 3:
             wrong = pixels[..., 0].astype(np.uint16)
     layouts.save(path, wrong)
-    with pytest.raises(CorruptFileError, match=rf"{file}` is corrupt\. .*(kind|uint).* Found .*"):
+    with pytest.raises(
+        CorruptFileError, match=rf"{file}` should hold .*(kind|uint).* Found .* corrupt: fetch"
+    ):
         read_all(FORMATS[name], root)
 
 
@@ -105,7 +107,7 @@ def test_a_label_without_a_meaning_is_named(broken, name):
     labels = np.load(path) if path.suffix == ".npy" else np.array(Image.open(path))
     labels[2, 3] = wrong
     layouts.save(path, labels)
-    with pytest.raises(LabelError, match=rf"{file}` has labels .* Found \[{wrong}\]"):
+    with pytest.raises(LabelError, match=rf"labels of `.*{file}` should be .* Found \[{wrong}\]"):
         read_all(FORMATS[name], root)
 
 
@@ -138,7 +140,7 @@ def test_the_folder_of_another_format_is_an_error(written, name, given):
 
 @pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"bsds"}))
 def test_an_unknown_task_is_named(written, name):
-    with pytest.raises(ValueError, match=r"`tasks` must be among .* Found \['flow'\]"):
+    with pytest.raises(ValueError, match=r"`tasks` should be among .* Found \['flow'\]"):
         FORMATS[name].make(written[name], tasks=("flow",))
 
 
@@ -158,5 +160,7 @@ def test_a_wrong_field_of_the_official_nyuv2_is_named(broken, field_name, change
         del file[field_name]
         if change:
             file[field_name] = change(values)
-    with pytest.raises(CorruptFileError, match=rf"field `{field_name}` of `.*Expected {message}"):
+    with pytest.raises(
+        CorruptFileError, match=rf"field `{field_name}` of `.*should hold {message}"
+    ):
         NYUv2(root)

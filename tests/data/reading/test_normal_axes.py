@@ -36,5 +36,5 @@ def test_invalid_pixels_have_no_vote():
     normals = torch.zeros(3, 4, 4)
     normals[2, 0, 0] = -1
     check_facing([normals], "folder", "right_forward_up")
-    with pytest.raises(ValueError, match="`folder` do not face the camera"):
+    with pytest.raises(ValueError, match=r"`folder`, read with .*, should face the camera"):
         check_facing([-normals], "folder", "right_forward_up")

@@ -1,4 +1,4 @@
-"""`SyntheticRooms` as a data set."""
+"""`SyntheticRooms` as a data set, and its data module."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_mtl.data.rooms.rendering import render
-from lightning_mtl.data.rooms.synthetic_rooms import SyntheticRooms
+from lightning_mtl.data.rooms.synthetic_rooms import RoomsDataModule, SyntheticRooms
 
 SIZE = (24, 32)
 
@@ -116,19 +116,19 @@ def test_iterating_ends_after_the_last_frame():
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
 def test_an_index_out_of_range_is_refused(index):
-    with pytest.raises(IndexError, match=f"frames 0 to 2. Found index {index}"):
+    with pytest.raises(IndexError, match=f"`index` should be from 0 to 2. Found {index}"):
         SyntheticRooms(3, SIZE)[index]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 0}, "`length` of `SyntheticRooms` must be at least 1. Found 0"),
+        ({"length": 0}, "`SyntheticRooms` .*`length` of at least 1. Found 0"),
         ({"size": (0, 4)}, "`size` .* two positive numbers. Found"),
-        ({"seed": -1}, "`seed` .* at least 0. Found -1"),
+        ({"seed": -1}, "`seed` of at least 0. Found -1"),
         ({"num_objects": (0, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
         ({"num_objects": (5, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
-        ({"noise": -0.1}, "`noise` .* at least 0. Found -0.1"),
+        ({"noise": -0.1}, "`noise` of at least 0. Found -0.1"),
         ({"tasks": ("depth", "albedo")}, "among .*'segmentation'.* Found .'albedo'."),
         ({"tasks": ("image",)}, "Found .'image'."),
     ],
@@ -146,3 +146,36 @@ def test_an_index_out_of_range_is_refused(index):
 def test_arguments_out_of_range_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         SyntheticRooms(**{"length": 1, **arguments})
+
+
+def test_rooms_of_a_mistyped_split_are_an_error():
+    with pytest.raises(ValueError, match=r"`split` .* one of .*Found 'valid'"):
+        RoomsDataModule().dataset("valid")
+
+
+def test_no_two_splits_or_seeds_share_rooms():
+    seeds = [
+        RoomsDataModule(size=(8, 8), seed=seed).dataset(split).seed
+        for seed in range(5)
+        for split in ("train", "val", "test")
+    ]
+    assert len(set(seeds)) == 15
+
+
+def test_rooms_have_the_lengths_tasks_and_size_asked_for():
+    data = RoomsDataModule((16, 24), 6, 3, 2, tasks=("depth", "edges"), batch_size=2)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [6, 3, 2]
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    shapes = {name: tuple(value.shape) for name, value in batch.items()}
+    assert shapes == {"image": (2, 3, 16, 24), "depth": (2, 1, 16, 24), "edges": (2, 16, 24)}
+
+
+def test_rooms_are_the_same_with_and_without_workers():
+    batches = []
+    for workers in (0, 2):
+        data = RoomsDataModule((16, 24), val_length=4, batch_size=2, num_workers=workers)
+        data.setup("validate")
+        batches.append(list(data.val_dataloader()))
+    for one, other in zip(*batches, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
