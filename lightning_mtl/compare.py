@@ -56,7 +56,9 @@ def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
 def metric_kinds() -> list[type[PooledMetric]]:
     """The classes of metrics of the package that have names before there is an object."""
     kinds = (getattr(metric_module, name) for name in metric_module.__all__)
-    return [kind for kind in kinds if inspect.isclass(kind) and hasattr(kind, "directions")]
+    classes = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, PooledMetric)]
+    # Base classes, and metrics that are named after their arguments, have none of their own.
+    return [kind for kind in classes if "directions" in vars(kind)]
 
 
 def known_directions() -> dict[str, bool]:
