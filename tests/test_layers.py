@@ -31,7 +31,7 @@ ROOMS = [
     ("data/datasets",),
     ("data",),
     ("module",),
-    ("dense_prediction",),
+    ("dense_prediction", "training_step_losses"),
     ("weightings/memory",),
     ("weightings/bases",),
     ("monitors", "weightings", "reports"),
