@@ -51,19 +51,20 @@ class NYUDMT(Dataset[Sample]):
     """795 frames to train, 654 to validate and test: segmentation, depth, normals and edges.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUD_MT`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUD_MT`.
         split: `"test"` is the list `val` as well, since there is no other.
         num_classes: 40, as in the survey, or 13.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`; the folders of others are not looked at.
-        normal_axes: What the channels of the normals point at; checked on a few frames.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`; only their folders
+            have to exist.
+        normal_axes: what the channels of the normals point at; checked on a few frames.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
-        ValueError: If the normals do not face the camera.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
+        ValueError: if the normals do not face the camera.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals", "edges")

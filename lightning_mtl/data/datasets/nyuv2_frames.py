@@ -47,16 +47,16 @@ class NYUv2Frames(Dataset[Sample]):
     Where a frame has depth but no normals, normals are computed from the depth, as in `NYUv2`.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_FRAMES`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_FRAMES`.
         num_classes: 40 or 13.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If there is no picture, or none of the frames has a label for a task.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
+        DatasetNotFoundError: if there is no picture, or none of the frames has a label for a task.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals")

@@ -79,18 +79,18 @@ class PASCALContext(Dataset[Sample]):
     `human_parts`.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_PASCAL_MT`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_PASCAL_MT`.
         split: `"test"` is the list `val` as well, since there is no other.
-        size: Height and width of the samples; `None` keeps those of the file, which differ.
-        tasks: Any of `TASKS`.
-        normal_axes: What the channels of the normals point at; checked on a few images.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; `None` keeps those of the file, which differ.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        normal_axes: what the channels of the normals point at; checked on a few images.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
-        ValueError: If the normals do not face the camera.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
+        ValueError: if the normals do not face the camera.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = VOC
@@ -192,7 +192,7 @@ class PASCALContextDataModule(FilesDataModule):
 
 
 def context_edges(context: Int64[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-    """Where the Laplacian of the class numbers is not zero, thinned to lines of one pixel."""
+    """Edges: pixels where the Laplacian of the class numbers is not 0, thinned to lines."""
     padded = np.pad(context.numpy(), 1, mode="reflect")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     edges: NDArray[np.bool_] = thin(around != 4 * padded[1:-1, 1:-1])

@@ -13,7 +13,7 @@ from lightning_mtl.data.geometry import unit
 NormalAxes: TypeAlias = Literal[
     "right_down_forward", "right_down_back", "right_up_back", "right_forward_up"
 ]
-"""What the three channels of a file point at; `back` is toward the camera."""
+"""Directions of the three channels of a file; `back` is towards the camera."""
 
 _CAMERA = {  # rows: x = right, y = down, z = forward, from the channels of the file
     "right_down_forward": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -24,9 +24,9 @@ _CAMERA = {  # rows: x = right, y = down, z = forward, from the channels of the 
 
 
 def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[Tensor, "3 H W"]:
-    """Unit normals in camera axes.
+    """Unit normals in camera axes, from the vectors of a file.
 
-    Vectors shorter than 1/2 become zero: files store about 0 where there is no normal, and 8 bits
+    Vectors shorter than 1/2 become zero: files store about 0 where there is no normal, but 8 bits
     or interpolation leave a remainder.
     """
     long_enough = vectors.square().sum(0, keepdim=True) >= 0.25
@@ -35,10 +35,10 @@ def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[T
 
 
 def check_facing(normals: Sequence[Float[Tensor, "3 H W"]], path: Path, axes: NormalAxes) -> None:
-    """Nothing, if most normals of a few frames face the camera, as all visible surfaces do.
+    """Raise unless most normals of a few frames face the camera, as visible surfaces do.
 
     Raises:
-        ValueError: If most look away, which means that the files have other axes.
+        ValueError: if most look away, which means that the files have other axes.
     """
     depth = torch.cat([frame[2].flatten() for frame in normals])
     depth = depth[depth != 0]
