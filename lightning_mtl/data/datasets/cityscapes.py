@@ -26,7 +26,7 @@ from lightning_mtl.data.reading.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 SOURCE = Source(
     name="CITYSCAPES",
@@ -87,7 +87,7 @@ class Cityscapes(Dataset[Sample]):
         check_choice("Cityscapes", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        self.split = "train" if split == "train" else "val"
+        self.split = train_or_val(split)
         self.table = _table(num_classes)
         self._finish = finishing(size, transform)
         folder = SOURCE.existing(self.root / "leftImg8bit" / self.split)

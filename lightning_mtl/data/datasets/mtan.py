@@ -21,7 +21,7 @@ from lightning_mtl.data.reading.files import (
     read_array,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 NYUV2 = Source(
     name="NYUV2_MTAN",
@@ -76,15 +76,18 @@ class NYUv2Arrays(Dataset[Sample]):
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": "label", "depth": "depth", "normals": "normal"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
-        self.folder = NYUV2.existing(NYUV2.root(root) / _folder(split))
+        self.folder = NYUV2.existing(NYUV2.root(root) / train_or_val(split))
         self.names = _names(NYUV2, self.folder, list(self.folders.values()))
         self.normal_axes = normal_axes
         self.table = _table(13)
         self._finish = finishing(size, transform)
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [self._read(name)["normals"] for name in probes]
-            check_facing(frames, self.folder / "normal", normal_axes)
+            check_facing(
+                self.names,
+                lambda name: self._read(name)["normals"],
+                self.folder / "normal",
+                normal_axes,
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -149,7 +152,7 @@ class CityscapesArrays(Dataset[Sample]):
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": label_folder or f"label_{num_classes}", "disparity": "depth"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
-        self.folder = CITYSCAPES.existing(CITYSCAPES.root(root) / _folder(split))
+        self.folder = CITYSCAPES.existing(CITYSCAPES.root(root) / train_or_val(split))
         self.names = _names(CITYSCAPES, self.folder, list(self.folders.values()))
         self.table = _table(num_classes)
         self._finish = finishing(size, transform)
@@ -236,10 +239,6 @@ class CityscapesArraysDataModule(FilesDataModule):
             self.tasks,
             self.transform(split),
         )
-
-
-def _folder(split: Split) -> str:
-    return "train" if split == "train" else "val"
 
 
 def _names(source: Source, folder: Path, kinds: Sequence[str]) -> list[str]:

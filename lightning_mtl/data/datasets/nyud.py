@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 SOURCE = Source(
     name="NYUD_MT",
@@ -82,8 +83,7 @@ class NYUDMT(Dataset[Sample]):
         check_choice("NYUDMT", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        listed = "train" if split == "train" else "val"
-        self.names = SOURCE.names(self.root / "gt_sets" / f"{listed}.txt")
+        self.names = SOURCE.names(self.root / "gt_sets" / f"{train_or_val(split)}.txt")
         self.table = table_of_40(num_classes, first=1, ignored=0)
         self.normal_axes = normal_axes
         self._finish = finishing(size, transform)
@@ -91,9 +91,8 @@ class NYUDMT(Dataset[Sample]):
             for entry in ("image", *self.tasks):
                 SOURCE.existing(self._path(entry, name))
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [self._read("normals", name) for name in probes]
-            check_facing(frames, self.root / "normals", normal_axes)
+            read = partial(self._read, "normals")
+            check_facing(self.names, read, self.root / "normals", normal_axes)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -28,9 +28,8 @@ from lightning_mtl.data.reading.files import (
     finishing,
     look_up,
     read_mat,
-    read_pixels,
 )
-from lightning_mtl.data.reading.normal_axes import camera_normals
+from lightning_mtl.data.reading.normal_axes import read_normals
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -128,8 +127,7 @@ class NYUv2(Dataset[Sample]):
     def _read_normals(self, frame: int, depth: Float[Tensor, "1 H W"]) -> Float[Tensor, "3 H W"]:
         if self.normals is None:
             return normals_from_depth(depth, self.intrinsics, window=11)
-        pixels = read_pixels(self._normals_path(frame), "normals", (*FRAME_SIZE, 3))
-        return camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, "right_forward_up")
+        return read_normals(self._normals_path(frame), FRAME_SIZE, "right_forward_up")
 
     def _normals_path(self, frame: int) -> Path:
         return Path(self.normals or "") / f"{frame + 1:06d}.png"

@@ -35,8 +35,8 @@ from lightning_mtl.data.reading.files import (
     read_mat,
     read_pixels,
 )
-from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.normal_axes import NormalAxes, check_facing, read_normals
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 SOURCE = Source(
     name="PASCAL_MT",
@@ -109,8 +109,8 @@ class PASCALContext(Dataset[Sample]):
         check_choice("PASCALContext", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        listed = "train" if split == "train" else "val"
-        self.names = SOURCE.names(self.root / "ImageSets" / "Context" / f"{listed}.txt")
+        lists = self.root / "ImageSets" / "Context"
+        self.names = SOURCE.names(lists / f"{train_or_val(split)}.txt")
         self.normal_axes = normal_axes
         self.table = identity_table(len(VOC))
         self._finish = finishing(size, transform)
@@ -118,13 +118,9 @@ class PASCALContext(Dataset[Sample]):
             for kind in {"image"}.union(*(NEEDED[task] for task in self.tasks)):
                 self._path(kind, name)
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [
-                self._read("normals", name, _image_size(self._path("image", name)))
-                for name in probes
-            ]
             check_facing(
-                [frame for frame in frames if frame is not None],
+                self.names,
+                lambda name: self._read_normals(name, _image_size(self._path("image", name))),
                 self.root / "normals_distill",
                 normal_axes,
             )
@@ -155,11 +151,13 @@ class PASCALContext(Dataset[Sample]):
         if task == "saliency":
             pixels = read_pixels(self._path(task, name), "saliency", size)
             return (pixels > 127).float()
-        context = _read_context(self._path("context", name), size)
         if task == "edges":
-            return context_edges(context)
-        pixels = read_pixels(self._path(task, name), "normals", (*size, 3))
-        normals = camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, self.normal_axes)
+            return context_edges(_read_context(self._path("context", name), size))
+        return self._read_normals(name, size)
+
+    def _read_normals(self, name: str, size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+        context = _read_context(self._path("context", name), size)
+        normals = read_normals(self._path("normals", name), size, self.normal_axes)
         return torch.where(torch.isin(context, torch.tensor(INDOOR)), normals, 0)
 
 

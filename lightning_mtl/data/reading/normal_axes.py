@@ -1,6 +1,6 @@
 """Axes in which data sets store surface normals, turned into camera axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.data.geometry import unit
+from lightning_mtl.data.reading.files import read_pixels
 
 NormalAxes: TypeAlias = Literal[
     "right_down_forward", "right_down_back", "right_up_back", "right_forward_up"
@@ -34,13 +35,31 @@ def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[T
     return torch.where(long_enough, unit(turned), 0)
 
 
-def check_facing(normals: Sequence[Float[Tensor, "3 H W"]], path: Path, axes: NormalAxes) -> None:
+def read_normals(path: Path, size: tuple[int, int], axes: NormalAxes) -> Float[Tensor, "3 H W"]:
+    """Unit normals in camera axes, from a picture with 8 bits per channel, v = 127.5 (n + 1)."""
+    pixels = read_pixels(path, "normals", (*size, 3))
+    return camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, axes)
+
+
+def check_facing(
+    names: Sequence[str],
+    read: Callable[[str], Float[Tensor, "3 H W"]],
+    path: Path,
+    axes: NormalAxes,
+) -> None:
     """Raise unless most normals of a few frames face the camera, as visible surfaces do.
+
+    Args:
+        names: the names of all frames.
+        read: returns the normals of a frame, in camera axes.
+        path: the folder, for the error.
+        axes: the axes of the files, for the error.
 
     Raises:
         ValueError: if most look away, which means that the files have other axes.
     """
-    depth = torch.cat([frame[2].flatten() for frame in normals])
+    few = names[:: max(1, len(names) // 4)]
+    depth = torch.cat([read(name)[2].flatten() for name in few])
     depth = depth[depth != 0]
     share = (depth < 0).double().mean()
     if share < 0.5:
