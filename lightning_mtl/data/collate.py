@@ -13,18 +13,18 @@ UNKNOWN = Unplaced()
 def collate(
     samples: Sequence[dict[str, Tensor]], modalities: Mapping[str, Modality] = MODALITIES
 ) -> dict[str, Tensor | list[Tensor]]:
-    """Stacked samples; a list for an entry that `modalities` calls not stacked.
+    """Stacks samples to a batch; entries whose modality is not `stacked` become a list.
 
     An entry that only some samples have is filled with its invalid value for the rest. An entry
     that none has, or that is invalid everywhere, is not in the batch, so that its task is absent
     from the step: a loss of 0 with a gradient of 0 would mislead most weightings.
 
     Args:
-        samples: Each with any subset of the entries.
-        modalities: What is known of each entry; others are stacked and must not be missing.
+        samples: samples with any subset of the entries.
+        modalities: descriptions of the entries; others are stacked and may not be missing.
 
     Raises:
-        ValueError: If shapes or dtypes of an entry differ, or if an entry that has no invalid value
+        ValueError: if shapes or dtypes of an entry differ, or if an entry that has no invalid value
             is missing from some samples.
 
     >>> labelled = {"image": torch.rand(3, 2, 2), "depth": torch.ones(1, 2, 2)}

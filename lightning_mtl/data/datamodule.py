@@ -31,16 +31,16 @@ STAGES: dict[str, tuple[Split, ...]] = {
 
 
 class MultiTaskDataModule(L.LightningDataModule, ABC):
-    """Loads samples that may lack labels; a subclass says which data set serves a split.
+    """Loads samples that may lack labels; a subclass builds the data set of each split.
 
     Training shuffles with torch's generator and drops the last, incomplete batch. Prediction runs
     on the test split.
 
     Args:
-        batch_size: Samples per batch and process.
-        num_workers: Processes that load; 0 loads in the main one.
-        pin_memory: Page-locked batches; `"auto"`: where the Trainer uses an accelerator.
-        modalities: What marks each entry as invalid, for samples that lack it; by default
+        batch_size: samples per batch and process.
+        num_workers: processes that load; 0 loads in the main one.
+        pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        modalities: what marks each entry as invalid, for samples that lack it; by default
             `MODALITIES`.
     """
 
@@ -60,19 +60,19 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def dataset(self, split: Split) -> Dataset[Sample]:
-        """Builds the data set of a split; called once per split."""
+        """Build the data set of a split; called by `setup`, once per split."""
 
     def setup(self, stage: str) -> None:
-        """Builds the data sets of the stage that are not there yet."""
+        """Build the data sets of a stage that are not built yet; called by the Trainer."""
         for split in STAGES[stage]:
             if split not in self._datasets:
                 self._datasets[split] = self.dataset(split)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled batches of full size.
+        """Shuffled batches of training samples, all of full size.
 
         Raises:
-            ValueError: If the training set does not fill one batch.
+            ValueError: if the training set does not fill one batch.
         """
         length = len(self._built("train"))  # type: ignore[arg-type]
         if length < self.batch_size:
@@ -91,7 +91,7 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader[Sample]:
-        """All test samples in order."""
+        """All test samples in order, since there is no split for prediction."""
         return self._loader("test")
 
     def _loader(
@@ -158,7 +158,7 @@ class FilesDataModule(DeclaredDataModule):
         augment: random flip and zoom (1 to 1.5, distances scaled with it) in training.
 
     Attributes:
-        AUGMENTATION: what `augment` applies, one after the other.
+        AUGMENTATION: transforms that `augment` applies, one after the other.
     """
 
     AUGMENTATION: ClassVar[Sequence[Transform]] = (RandomHorizontalFlip(), RandomZoom((1.0, 1.5)))
@@ -169,5 +169,5 @@ class FilesDataModule(DeclaredDataModule):
     augment: bool = True
 
     def transform(self, split: Split) -> Transform | None:
-        """The augmentation of a split: none but in training."""
+        """The augmentation of a split; `None` for validation and test, and without `augment`."""
         return Compose(self.AUGMENTATION) if self.augment and split == "train" else None

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 def backproject(
     depth: Float[Tensor, "1 H W"], intrinsics: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "3 H W"]:
-    """Camera points X = z K⁻¹ (u, v, 1)ᵀ of a depth map, in its unit.
+    """Camera points X = z K⁻¹ (u, v, 1)ᵀ of a depth map, in the unit of the depths.
 
     Args:
         depth: z-depth; 0 = invalid, which gives the point (0, 0, 0).
-        intrinsics: Camera matrix K in pixels.
+        intrinsics: camera matrix K in pixels.
     """
     pixels = _homogeneous_pixels(depth)
     rays = torch.linalg.solve(intrinsics.to(depth), pixels.flatten(1)).reshape(pixels.shape)
@@ -34,7 +34,7 @@ def normals_from_depth(
     max_jump: float = 0.03,
     min_share: float = 0.25,
 ) -> Float[Tensor, "3 H W"]:
-    """Unit surface normals by a local least-squares plane, facing the camera.
+    """Unit surface normals that face the camera, by a local least-squares plane.
 
     A plane nᵀX = d seen by a pinhole is an affine function of the pixel, 1/z = mᵀ(u, v, 1) with m =
     K⁻ᵀn/d. So m is fitted to the inverse depths in a window, and n = -Kᵀm / ‖Kᵀm‖. The noise of a
@@ -43,19 +43,19 @@ def normals_from_depth(
 
     Args:
         depth: z-depth; 0 = invalid.
-        intrinsics: Camera matrix K in pixels.
-        window: Side of the square window in pixels, odd.
-        max_jump: Only neighbours whose depth differs from the centre's by at most this share of it
+        intrinsics: camera matrix K in pixels.
+        window: side of the square window in pixels, odd.
+        max_jump: share of the centre's depth by which that of a neighbour may differ; others do not
             count, so that the plane does not bridge an occlusion.
-        min_share: Least share of the window that must count; in a corner of the frame slightly more
-            than a quarter can.
+        min_share: least share of the window that has to count; in a corner of the frame, little
+            more than a quarter can.
 
     Returns:
         Normals; the zero vector where the centre is invalid, too few neighbours count, or they lie
         on a line.
 
     Raises:
-        ValueError: If `window` is even or below 3.
+        ValueError: if `window` is even or below 3.
     """
     if window < 3 or window % 2 == 0:
         raise ValueError(f"`window` should be an odd number of at least 3. Found {window}.")
@@ -77,7 +77,7 @@ def unit(vectors: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
 
 
 def _homogeneous_pixels(depth: Float[Tensor, "1 H W"]) -> Float[Tensor, "3 H W"]:
-    """(u, v, 1) at every pixel."""
+    """The homogeneous coordinates (u, v, 1) of every pixel."""
     _, height, width = depth.shape
     rows, columns = torch.arange(height).to(depth), torch.arange(width).to(depth)
     v, u = torch.meshgrid(rows, columns, indexing="ij")
@@ -87,7 +87,7 @@ def _homogeneous_pixels(depth: Float[Tensor, "1 H W"]) -> Float[Tensor, "3 H W"]
 def _window_moments(
     inverse: Float[Tensor, "H W"], window: int, max_jump: float
 ) -> tuple[Float[Tensor, "3 3 H W"], Float[Tensor, "3 H W"]]:
-    """Σ p pᵀ and Σ p (q_i - q) over the neighbours i that count, with p = (du, dv, 1) and q = 1/z.
+    """Σ p pᵀ and Σ p (q_i - q) over the neighbours that count, with p = (du, dv, 1) and q = 1/z.
 
     |z_i - z| <= t z is the same as |q - q_i| <= t q_i for inverse depths, which needs no division.
     """

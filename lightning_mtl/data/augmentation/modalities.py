@@ -1,8 +1,8 @@
 """How each entry of a sample behaves when the view changes, and what marks it as invalid.
 
-`MODALITIES` is the one place that says so: transforms and `collate` look it up, and neither knows a
-name. A data set with further entries extends it, ``{**MODALITIES, "roughness": Labels()}``, and
-gives that as `modalities` to its transforms and to its data module, or to `collate`.
+`MODALITIES` is the only place that names the entries: transforms and `collate` look them up there.
+A data set with further entries extends it, ``{**MODALITIES, "roughness": Labels()}``, and gives the
+result as `modalities` to its transforms and to its data module, or to `collate`.
 """
 
 from abc import ABC, abstractmethod
@@ -19,26 +19,26 @@ from lightning_mtl.data.geometry import unit
 
 @dataclass(frozen=True, kw_only=True)
 class Modality(ABC):
-    """One entry of a sample.
+    """Describes one entry of a sample: how it is transformed, filled and batched.
 
     Attributes:
-        invalid: The value of an element without information; `None` if the entry cannot express it.
-        stacked: Whether a batch holds one tensor; otherwise a list, for shapes that differ.
+        invalid: the value of an element without information; `None` if the entry cannot express it.
+        stacked: whether a batch holds one tensor; otherwise a list, for shapes that differ.
     """
 
     invalid: float | None = None
     stacked: bool = True
 
     @abstractmethod
-    def seen(self, value: Tensor, view: View) -> Tensor:
-        """The entry after the change of the view."""
+    def in_view(self, value: Tensor, view: View) -> Tensor:
+        """The entry as the new view shows it; called by `change_view`."""
 
 
 class Picture(Modality):
     """Intensities `(C, H, W)`: interpolated, black where uncovered."""
 
-    def seen(self, value: Float[Tensor, "C H W"], view: View) -> Float[Tensor, "C H2 W2"]:
-        """The warped picture."""
+    def in_view(self, value: Float[Tensor, "C H W"], view: View) -> Float[Tensor, "C H2 W2"]:
+        """The picture, resampled by the view."""
         return view.warp(value, True, 0.0)
 
 
@@ -48,8 +48,8 @@ class Labels(Modality):
 
     invalid: float = 255
 
-    def seen(self, value: Shaped[Tensor, "*C H W"], view: View) -> Shaped[Tensor, "*C H2 W2"]:
-        """The warped labels, with the dtype kept."""
+    def in_view(self, value: Shaped[Tensor, "*C H W"], view: View) -> Shaped[Tensor, "*C H2 W2"]:
+        """The labels of the nearest pixels, in the same dtype."""
         channels = value.reshape(-1, *value.shape[-2:]).to(torch.float32)
         warped = view.warp(channels, False, self.invalid)
         return warped.reshape(*value.shape[:-2], *warped.shape[-2:]).to(value.dtype)
@@ -62,8 +62,8 @@ class Distance(Modality):
     invalid: float = 0
     power: int = 1
 
-    def seen(self, value: Float[Tensor, "C H W"], view: View) -> Float[Tensor, "C H2 W2"]:
-        """The values, scaled before any invalid value is filled in, and warped."""
+    def in_view(self, value: Float[Tensor, "C H W"], view: View) -> Float[Tensor, "C H2 W2"]:
+        """The values, first scaled and then resampled, so that filled-in values are not scaled."""
         return view.warp(value * view.points[2, 2] ** self.power, False, self.invalid)
 
 
@@ -73,11 +73,11 @@ class Directions(Modality):
 
     invalid: float = 0
 
-    def seen(self, value: Float[Tensor, "3 H W"], view: View) -> Float[Tensor, "3 H2 W2"]:
-        """The warped unit vectors.
+    def in_view(self, value: Float[Tensor, "3 H W"], view: View) -> Float[Tensor, "3 H2 W2"]:
+        """The vectors, turned, resampled and scaled back to unit length.
 
-        An invalid pixel adds the zero vector, so it bends no neighbour; a pixel that is invalid by
-        more than half stays so.
+        An invalid pixel adds the zero vector to the interpolation, so it bends no neighbour. A
+        pixel of the result is valid if at least half of its weight comes from valid pixels.
         """
         valid = (value != 0).any(0, keepdim=True).to(value)
         moved = torch.einsum("ij,jhw->ihw", view.directions.to(value), value)
@@ -88,7 +88,7 @@ class Directions(Modality):
 class CameraMatrix(Modality):
     """Intrinsics K `(3, 3)`: K' = A K M⁻¹ projects the moved points to the moved pixels."""
 
-    def seen(self, value: Float[Tensor, "3 3"], view: View) -> Float[Tensor, "3 3"]:
+    def in_view(self, value: Float[Tensor, "3 3"], view: View) -> Float[Tensor, "3 3"]:
         """The camera matrix of the new view."""
         moved = view.pixels.to(value) @ value @ torch.linalg.inv(view.points.to(value))
         return moved / moved[2, 2]
@@ -97,8 +97,8 @@ class CameraMatrix(Modality):
 class Unplaced(Modality):
     """Facts about the whole image: the same in every view."""
 
-    def seen(self, value: Tensor, view: View) -> Tensor:
-        """The entry itself."""
+    def in_view(self, value: Tensor, view: View) -> Tensor:
+        """The entry as it is: no view changes it."""
         return value
 
 
@@ -123,10 +123,10 @@ MODALITIES: Mapping[str, Modality] = {
 def change_view(
     sample: Mapping[str, Tensor], view: View, modalities: Mapping[str, Modality]
 ) -> dict[str, Tensor]:
-    """Every entry of a sample, seen from the new view.
+    """The sample as the new view shows it, entry by entry.
 
     Raises:
-        ValueError: If the sample has an entry that `modalities` does not describe.
+        ValueError: if the sample has an entry that `modalities` does not describe.
     """
     unknown = sample.keys() - modalities.keys()
     if unknown:
@@ -134,4 +134,4 @@ def change_view(
             f"Every entry of a sample should be one of {sorted(modalities)}, whose modalities say"
             f" how they move. Found {sorted(unknown)}. Describe it in `modalities`."
         )
-    return {name: modalities[name].seen(value, view) for name, value in sample.items()}
+    return {name: modalities[name].in_view(value, view) for name, value in sample.items()}

@@ -2,7 +2,7 @@
 
 A random transform draws from torch's generator (which Lightning seeds in every worker), makes a
 `View` and moves every entry of the sample by it, as `modalities` declares. Samples may have any
-subset of entries.
+subset of the entries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,30 +21,30 @@ Transform: TypeAlias = Callable[[Sample], Sample]
 
 
 class Compose:
-    """Transforms, one after the other.
+    """Applies several transforms, one after the other.
 
     Args:
-        transforms: From the first to the last.
+        transforms: those to apply, in order.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = transforms
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample after all transforms."""
+        """The sample after the last transform."""
         for transform in self.transforms:
             sample = transform(sample)
         return sample
 
 
 class RandomHorizontalFlip:
-    """Mirror image left to right, n_x to -n_x.
+    """Mirrors a sample left to right with some probability; n_x becomes -n_x.
 
     Classes and keypoints that tell left from right are not exchanged.
 
     Args:
-        probability: Of a flip.
-        modalities: How each entry moves.
+        probability: probability of a flip.
+        modalities: how each entry moves.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class RandomHorizontalFlip:
 
 
 class RandomZoom:
-    """Random window, resized back to the size of the image: depth / s, disparity · s.
+    """Cuts a random window and enlarges it to the size of the image: depth / s, disparity · s.
 
     Args:
-        scales: Least and largest zoom s; below 1 the image shrinks and its surroundings become
+        scales: least and largest zoom s; below 1 the image shrinks and its surroundings become
             invalid.
-        tilt_normals: Turn the normals as depth / s implies; published code leaves them.
-        modalities: How each entry moves.
+        tilt_normals: whether to turn the normals as depth / s implies; published code does not.
+        modalities: how each entry moves.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RandomZoom:
         self.modalities = modalities
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample in a random window; s is uniform, and so is the window's place."""
+        """The sample in a random window; zoom and position are uniform."""
         scale = _uniform(*self.scales)
         place = (_uniform(0, 1), _uniform(0, 1))
         view = zoom(image_size(sample), scale, place, self.tilt_normals)
@@ -92,11 +92,11 @@ class RandomZoom:
 
 
 class RandomRotation:
-    """Random rotation in the image plane about its centre.
+    """Rotates a sample in the image plane about its centre, by a random angle.
 
     Args:
-        degrees: Largest angle in either direction.
-        modalities: How each entry moves.
+        degrees: largest angle in either direction.
+        modalities: how each entry moves.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class RandomRotation:
 
 
 class Resize:
-    """The whole image at a fixed size.
+    """Resizes a sample to a fixed size.
 
-    Depths stay as they are, and so does disparity, in whatever unit the data set has.
+    Depths and disparities keep their values, in whatever unit the data set has.
 
     Args:
-        size: New height and width.
-        modalities: How each entry moves.
+        size: new height and width.
+        modalities: how each entry moves.
     """
 
     def __init__(
@@ -131,18 +131,18 @@ class Resize:
         self.modalities = modalities
 
     def __call__(self, sample: Sample) -> Sample:
-        """The resized sample."""
+        """The sample at the new size."""
         return change_view(sample, resize(image_size(sample), self.size), self.modalities)
 
 
 class ColorJitter:
-    """Random brightness, contrast, saturation and hue of the image; labels stay.
+    """Changes brightness, contrast, saturation and hue of the image at random, and no label.
 
     Args:
-        brightness: Factors from 1 - b to 1 + b.
-        contrast: Factors from 1 - c to 1 + c.
-        saturation: Factors from 1 - s to 1 + s.
-        hue: Shifts from -h to h, at most 0.5.
+        brightness: b; factors are drawn from 1 - b to 1 + b.
+        contrast: c; factors are drawn from 1 - c to 1 + c.
+        saturation: s; factors are drawn from 1 - s to 1 + s.
+        hue: h, at most 0.5; shifts are drawn from -h to h.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class ColorJitter:
         self._jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample with its image recoloured."""
+        """The sample with an image of changed colours."""
         return {**sample, "image": self._jitter(sample["image"])}
 
 
 def image_size(sample: Sample) -> tuple[int, int]:
-    """Height and width of a sample's image."""
+    """Height and width of the image of a sample."""
     height, width = sample["image"].shape[-2:]
     return height, width
 

@@ -12,18 +12,19 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 Warp = Callable[[Float[Tensor, "C H W"], bool, float], Float[Tensor, "C H2 W2"]]
-"""`warp(values, smooth, fill)`: resampled, bilinear or nearest, and `fill` where uncovered."""
+"""`warp(values, smooth, fill)` resamples, bilinear if `smooth` or else nearest; `fill` is for
+uncovered pixels."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A change of the view: what becomes of pixels, of camera points and of directions.
+    """A change of the view: how it moves pixels, camera points and directions.
 
     Attributes:
-        warp: Resamples the image plane.
-        pixels: A in p' ~ A p, with p = (u, v, 1) and pixel centres at integers.
-        points: M in X' = M X; its last row is (0, 0, m), so depths are multiplied by m.
-        directions: N in n' ∝ N n. The inverse transpose of M follows the geometry.
+        warp: resamples the image plane.
+        pixels: the matrix A of p' ~ A p, with p = (u, v, 1) and pixel centres at integers.
+        points: the matrix M of X' = M X; its last row is (0, 0, m), so depths are multiplied by m.
+        directions: the matrix N of n' ∝ N n; geometry asks for the inverse transpose of M.
     """
 
     warp: Warp
@@ -48,14 +49,14 @@ def zoom(
 ) -> View:
     """A window of 1/s of each side, enlarged to the full size: Z' = Z / s, same focal length.
 
-    s is the geometric mean of the two ratios that remain after the window is rounded to whole
-    pixels. Consistent with Z / s would be n' ∝ (n_x, n_y, s n_z); see `tilt_normals`.
+    The window is rounded to whole pixels, and s becomes the geometric mean of the two resulting
+    ratios. Normals that agree with Z / s are n' ∝ (n_x, n_y, s n_z); see `tilt_normals`.
 
     Args:
-        size: Height and width.
-        scale: s.
-        place: Of the window, from 0 (top, left) to 1 (bottom, right).
-        tilt_normals: Turn the normals accordingly.
+        size: height and width.
+        scale: the zoom s.
+        place: position of the window, from 0 (top, left) to 1 (bottom, right).
+        tilt_normals: whether to turn the normals accordingly.
     """
     height, width = size
     rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
@@ -72,7 +73,7 @@ def zoom(
 
 
 def rotation(size: tuple[int, int], degrees: float) -> View:
-    """The image turned counter-clockwise, as seen, about its centre.
+    """The image turned counter-clockwise about its centre, as a viewer sees it.
 
     With y down: n_x' = n_x cos φ + n_y sin φ, n_y' = n_y cos φ - n_x sin φ.
     """
@@ -89,7 +90,7 @@ def rotation(size: tuple[int, int], degrees: float) -> View:
 
 
 def resize(size: tuple[int, int], new_size: tuple[int, int]) -> View:
-    """The same view at another resolution."""
+    """The same view at another resolution; only pixels move."""
     unchanged = torch.diag(_float64([1, 1, 1]))
     pixels = _scaling(new_size[1] / size[1], new_size[0] / size[0], left=0, top=0)
     return View(
@@ -105,7 +106,8 @@ def _resample(
 
 
 def _scaling(x: float, y: float, left: int, top: int) -> Float[Tensor, "3 3"]:
-    """Pixel map of a window at (left, top), enlarged by (x, y); pixel edges are half integers."""
+    """The pixel map A of a window at (left, top) that is enlarged by (x, y)."""
+    # Pixel centres are integers, so their edges are half integers.
     return _float64([[x, 0, (0.5 - left) * x - 0.5], [0, y, (0.5 - top) * y - 0.5], [0, 0, 1]])
 
 

@@ -38,17 +38,17 @@ class BSDS500(Dataset[Sample]):
     shape.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_BSDS500`.
-        split: The official split.
-        size: Height and width of the samples; by default 321 x 481.
-        agreement: Share of the annotators above which a pixel is an edge.
-        annotators: Whether samples have that entry.
-        transform: Applied to each sample each time that it is read.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_BSDS500`.
+        split: the official split.
+        size: height and width of the samples; by default 321 x 481.
+        agreement: share of the annotators above which a pixel is an edge.
+        annotators: whether samples have the entry `annotators`.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If contours are no flags.
+        DatasetNotFoundError: if a file is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if contours are not 0 or 1.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("edges",)
@@ -120,8 +120,8 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
     """The contours that each annotator has drawn, 0 or 1.
 
     Raises:
-        CorruptFileError: If the file holds no contours of this size.
-        LabelError: If they are no flags.
+        CorruptFileError: if the file holds no contours of this size.
+        LabelError: if contours are not 0 or 1.
     """
     cells = read_mat(path, "groundTruth").ravel()
     what, expected = "field `groundTruth` of", f"cells with Boundaries {size}"
@@ -129,9 +129,9 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
         contours = [cell["Boundaries"][0, 0] for cell in cells]
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise CorruptFileError(path, what, expected, repr(error)) from error
-    found = [contour.shape for contour in contours]
-    if not contours or any(shape != size for shape in found):
-        raise CorruptFileError(path, what, expected, f"{found}")
+    shapes = [contour.shape for contour in contours]
+    if not contours or any(shape != size for shape in shapes):
+        raise CorruptFileError(path, what, expected, f"{shapes}")
     drawn = np.stack(contours).astype(np.float32)
     if wrong := np.unique(drawn[(drawn != 0) & (drawn != 1)]).tolist():
         raise LabelError(path, "0 or 1 in `Boundaries`", [int(value) for value in wrong[:10]])
@@ -141,6 +141,6 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
 def consensus(
     annotators: Float[Tensor, "annotators H W"], agreement: float
 ) -> Float[Tensor, "H W"]:
-    """1 where more than `agreement` of the annotators have drawn, 0 where nobody, 255 between."""
+    """Edges to train on: 1 if a larger share than `agreement` has drawn, 0 if nobody, else 255."""
     share = annotators.mean(0)
     return torch.where(share > agreement, 1.0, torch.where(share > 0, float(IGNORE), 0.0))

@@ -49,15 +49,15 @@ class CelebA(Dataset[Sample]):
     of an attribute has that one, `(1,)`. So 40 tasks are `tasks=CelebA.ATTRIBUTES`.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_CELEBA`.
-        split: The official split.
-        size: Height and width of the samples; `None` keeps 218 x 178.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_CELEBA`.
+        split: the official split.
+        size: height and width of the samples; `None` keeps 218 x 178.
         tasks: `"attributes"`, or names of attributes.
-        transform: Applied to each sample each time that it is read.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file is missing.
-        CorruptFileError: If a file is not what it should be.
+        DatasetNotFoundError: if a file is missing.
+        CorruptFileError: if a file is not what it should be.
     """
 
     ATTRIBUTES: ClassVar[tuple[str, ...]] = ATTRIBUTES
@@ -129,10 +129,10 @@ class CelebADataModule(FilesDataModule):
 
 
 def read_attributes(path: Path) -> dict[str, Bool[Tensor, " 40"]]:
-    """The attributes of each picture, True or False.
+    """The attributes of each picture, by the name of its file.
 
     Raises:
-        CorruptFileError: If names, rows or values are not those of CelebA.
+        CorruptFileError: if names, rows or values are not those of CelebA.
     """
     lines = path.read_text().splitlines()
     names = tuple(lines[1].split()) if len(lines) > 1 else ()

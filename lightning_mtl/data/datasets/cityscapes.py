@@ -26,7 +26,7 @@ from lightning_mtl.data.reading.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 SOURCE = Source(
     name="CITYSCAPES",
@@ -60,17 +60,17 @@ class Cityscapes(Dataset[Sample]):
     is; the depth, baseline · f_x / disparity with the calibration of each frame, is in metres.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_CITYSCAPES`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_CITYSCAPES`.
         split: `"test"` is the validation split as well, since labels of the test split are secret.
         num_classes: 19, or 7: flat, construction, object, nature, sky, human, vehicle.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is not one of the 34.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is not one of the 34.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "disparity", "depth")
@@ -87,7 +87,7 @@ class Cityscapes(Dataset[Sample]):
         check_choice("Cityscapes", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        self.split = "train" if split == "train" else "val"
+        self.split = train_or_val(split)
         self.table = _table(num_classes)
         self._finish = finishing(size, transform)
         folder = SOURCE.existing(self.root / "leftImg8bit" / self.split)
@@ -150,7 +150,7 @@ class CityscapesDataModule(FilesDataModule):
 
 
 def _frame(path: Path) -> tuple[str, str]:
-    """City and name of the frame of a picture."""
+    """The city and the name of the frame that a picture shows."""
     return path.parent.name, path.name.removesuffix(f"_{SUFFIXES['image'][1]}")
 
 
@@ -170,7 +170,7 @@ def _reciprocal(values: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
 
 
 def _baseline_focal(path: Path) -> float:
-    """Baseline times focal length, in metres times pixels."""
+    """The baseline times the focal length, in metres times pixels."""
     try:
         camera = json.loads(path.read_text())
         return float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])

@@ -26,16 +26,16 @@ _PART_OF = {
 
 
 def read_human_parts(path: Path, size: tuple[int, int]) -> Int64[Tensor, "H W"] | None:
-    """Index into `PARTS` at each pixel; `None` if nobody in the image has parts.
+    """The index into `PARTS` of each pixel; `None` if nobody in the image has parts.
 
-    Where parts overlap the one that the file names last counts.
+    Where parts overlap, the one that the file names last counts.
 
     Args:
-        path: A PASCAL-Part annotation, `anno.objects.{class_ind, parts.{part_name, mask}}`.
-        size: Height and width of the image.
+        path: a PASCAL-Part annotation, `anno.objects.{class_ind, parts.{part_name, mask}}`.
+        size: height and width of the image.
 
     Raises:
-        CorruptFileError: If the file is no such annotation.
+        CorruptFileError: if the file is no such annotation.
     """
     annotation = read_mat(path, "anno")
     labels = np.zeros(size, np.int64)

@@ -51,19 +51,19 @@ class MOSD(Dataset[Sample]):
     right or lower neighbour.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_MOSD`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_MOSD`.
         split: `"val"` are the frames that `val_fraction` holds out, and the test frames if that is
             0.
-        size: Height and width of the samples.
-        tasks: Any of `TASKS`.
-        transform: Applied to each sample each time that it is read.
-        val_fraction: Share of the 45 training frames that is held out, evenly spread over the list.
-        cache: Keep the decoded, resized frames in memory (0.7 MB each at the default size).
+        size: height and width of the samples.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        transform: applied to a sample whenever it is read.
+        val_fraction: share of the 45 training frames to hold out, evenly spread over the list.
+        cache: whether to keep the decoded, resized frames in memory (0.7 MB each at 120 x 160).
 
     Raises:
-        DatasetNotFoundError: If the folder or a file of the split is missing.
-        CorruptFileError: If a file is no image of the expected size and depth (at once if cached).
-        LabelError: If a label image holds other labels (at once if cached).
+        DatasetNotFoundError: if the folder or a file of the split is missing.
+        CorruptFileError: if a file is no image of the expected size and depth (at once if cached).
+        LabelError: if a label image holds other labels (at once if cached).
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = ("table", "object")
@@ -127,7 +127,7 @@ class MOSDDataModule(FilesDataModule):
     Args:
         root: folder of the data; by default the environment variable `LIGHTNING_MTL_MOSD`.
         size: height and width of the samples.
-        val_fraction: share of the training frames that is held out for validation.
+        val_fraction: share of the training frames to hold out for validation.
         augment: random flip and colours in training.
         tasks: entries of a sample besides the image, among `MOSD.TASKS`.
         cache: whether to keep the decoded frames in memory.
@@ -159,17 +159,17 @@ class MOSDDataModule(FilesDataModule):
 
 
 def boundaries(instances: Int[Tensor, "H W"], ignore: int = IGNORE) -> Float[Tensor, "H W"]:
-    """1 where an instance meets another to the right or below, `ignore` where that is unknown."""
+    """Edges: 1 where the instance to the right or below is another, `ignore` if that is unknown."""
     right = torch.cat([instances[:, 1:], instances[:, -1:]], dim=1)
     below = torch.cat([instances[1:], instances[-1:]], dim=0)
-    known = instances != ignore
+    labelled = instances != ignore
     edge = ((instances != right) & (right != ignore)) | ((instances != below) & (below != ignore))
-    unknown = ~known | (right == ignore) | (below == ignore)
-    return torch.where(edge & known, 1.0, torch.where(unknown, float(ignore), 0.0))
+    unknown = ~labelled | (right == ignore) | (below == ignore)
+    return torch.where(edge & labelled, 1.0, torch.where(unknown, float(ignore), 0.0))
 
 
 def _names(root: Path, split: Split, val_fraction: float) -> list[str]:
-    """The frames of a split; checks that their files are there."""
+    """The names of the frames of a split, after a check that their files exist."""
     if not 0 <= val_fraction < 1:
         raise ValueError(f"`val_fraction` should lie in [0, 1). Found {val_fraction}.")
     official = "train" if split == "train" or (split == "val" and val_fraction > 0) else "test"
@@ -197,7 +197,7 @@ def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
 
 
 def _classes(label: Int64[Tensor, "H W"], path: Path) -> Int64[Tensor, "H W"]:
-    """0 = table, 1 = object, 255 = ignore."""
+    """The class of each pixel: 0 = table, 1 = object, 255 = ignore."""
     meaningless = label[(label >= 10) & (label < 20)].unique().tolist()
     if meaningless:
         expected = "0 (invalid), 1 to 9 (table) or at least 20 (objects)"

@@ -21,7 +21,7 @@ from lightning_mtl.data.reading.files import (
     read_array,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 NYUV2 = Source(
     name="NYUV2_MTAN",
@@ -46,18 +46,19 @@ class NYUv2Arrays(Dataset[Sample]):
     """NYUv2 at 288 x 384 with 13 classes, depth and precomputed normals: 795 and 654 frames.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_MTAN`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_MTAN`.
         split: `"test"` is the `val` folder as well, since there is no other.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`; the folders of others are not looked at.
-        normal_axes: What the channels of the normals point at; checked on a few frames.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`; only their folders
+            have to exist.
+        normal_axes: what the channels of the normals point at; checked on a few frames.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
-        ValueError: If the normals do not face the camera.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
+        ValueError: if the normals do not face the camera.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals")
@@ -75,15 +76,18 @@ class NYUv2Arrays(Dataset[Sample]):
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": "label", "depth": "depth", "normals": "normal"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
-        self.folder = NYUV2.existing(NYUV2.root(root) / _folder(split))
+        self.folder = NYUV2.existing(NYUV2.root(root) / train_or_val(split))
         self.names = _names(NYUV2, self.folder, list(self.folders.values()))
         self.normal_axes = normal_axes
         self.table = _table(13)
         self._finish = finishing(size, transform)
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [self._read(name)["normals"] for name in probes]
-            check_facing(frames, self.folder / "normal", normal_axes)
+            check_facing(
+                self.names,
+                lambda name: self._read(name)["normals"],
+                self.folder / "normal",
+                normal_axes,
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -115,18 +119,19 @@ class CityscapesArrays(Dataset[Sample]):
     published errors are on that scale; so they range from 0 to 0.49 only.
 
     Args:
-        root: Folder of the data; by default the variable `LIGHTNING_MTL_CITYSCAPES_MTAN`.
+        root: folder of the data; by default the variable `LIGHTNING_MTL_CITYSCAPES_MTAN`.
         split: `"test"` is the `val` folder as well, since there is no other.
         num_classes: 2, 7 or 19.
-        label_folder: By default `label_<num_classes>`.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`; the folders of others are not looked at.
-        transform: Applied to each sample each time that it is read.
+        label_folder: folder of the labels; by default `label_<num_classes>`.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`; only their folders
+            have to exist.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "disparity")
@@ -147,7 +152,7 @@ class CityscapesArrays(Dataset[Sample]):
         self.tasks = check_tasks(tasks, self.TASKS)
         folders = {"segmentation": label_folder or f"label_{num_classes}", "disparity": "depth"}
         self.folders = {"image": "image"} | {task: folders[task] for task in self.tasks}
-        self.folder = CITYSCAPES.existing(CITYSCAPES.root(root) / _folder(split))
+        self.folder = CITYSCAPES.existing(CITYSCAPES.root(root) / train_or_val(split))
         self.names = _names(CITYSCAPES, self.folder, list(self.folders.values()))
         self.table = _table(num_classes)
         self._finish = finishing(size, transform)
@@ -236,12 +241,8 @@ class CityscapesArraysDataModule(FilesDataModule):
         )
 
 
-def _folder(split: Split) -> str:
-    return "train" if split == "train" else "val"
-
-
 def _names(source: Source, folder: Path, kinds: Sequence[str]) -> list[str]:
-    """The names of the frames, in the order of their numbers; every kind must have them all."""
+    """The names of the frames in the order of their numbers, after a check of all folders."""
     names = source.stems(folder / "image", ".npy")
     for kind in kinds:
         missing = set(names) - set(source.stems(folder / kind, ".npy"))
@@ -251,7 +252,7 @@ def _names(source: Source, folder: Path, kinds: Sequence[str]) -> list[str]:
 
 
 def _table(num_classes: int) -> Tensor:
-    """Class of the labels from -1 on."""
+    """The class of each label from -1 on."""
     return torch.cat([torch.tensor([IGNORE]), torch.arange(num_classes)])
 
 

@@ -36,29 +36,29 @@ DIGIT = 28
 
 
 class MultiMNIST(Dataset[Sample]):
-    """One digit at the upper left (`left`) and one at the lower right (`right`); say which.
+    """Pictures of two digits: one at the upper left (`left`), one at the lower right (`right`).
 
     Sabour et al., NeurIPS 2017, as Sener and Koltun, NeurIPS 2018, compose it: on a canvas of 36 x
     36 the left digit covers rows and columns 0 to 27, the right one 6 to 33; the brighter of the
     two counts. They then keep every pixel nearest to a grid of 28 x 28; `size=28` does so too. The
-    i-th digit is the left one of picture i; the right one is drawn from the same split by `seed`
-    and i alone. Targets are class numbers, `()` of int64.
+    i-th digit is the left one of picture i; the right one depends on `seed` and i alone, and comes
+    from the same split. Targets are class numbers, `()` of int64.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_MNIST`.
-        split: Digits of one split never occur in another.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_MNIST`.
+        split: digits of one split never occur in another.
         digits: `"official"`: the first 50000 of the training file train, its other 10000 validate,
             the t10k file tests. `"t10k"`: 8000, 1000 and 1000 of the t10k file.
-        length: Number of pictures; by default the number of digits of the split.
+        length: number of pictures; by default the number of digits of the split.
         size: 36, the canvas, or 28.
-        seed: Of the pairs.
-        tasks: Any of `TASKS`.
-        transform: Applied to each sample each time that it is read.
+        seed: seed of the pairs.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no digit.
+        DatasetNotFoundError: if a file is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no digit.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("left", "right")
@@ -162,7 +162,7 @@ def _split_digits(folder: Path, split: Split, digits: Digits) -> tuple[Tensor, T
 
 
 def _read_idx(path: Path, shape: tuple[int | None, ...]) -> NDArray[np.uint8]:
-    """The bytes of an IDX file, packed or not: a magic number, the sides, the values."""
+    """The values of an IDX file, packed or not: it holds a magic number, the sides, the values."""
     packed = path.with_name(f"{path.name}.gz")
     path = path if path.exists() else SOURCE.existing(packed)
     expected = f"an IDX file of bytes with {len(shape)} axes, the last of {shape[1:]}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from lightning_mtl.data.reading.files import (
     read_pixels,
 )
 from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 
 SOURCE = Source(
     name="NYUD_MT",
@@ -51,19 +52,20 @@ class NYUDMT(Dataset[Sample]):
     """795 frames to train, 654 to validate and test: segmentation, depth, normals and edges.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUD_MT`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUD_MT`.
         split: `"test"` is the list `val` as well, since there is no other.
         num_classes: 40, as in the survey, or 13.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`; the folders of others are not looked at.
-        normal_axes: What the channels of the normals point at; checked on a few frames.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`; only their folders
+            have to exist.
+        normal_axes: what the channels of the normals point at; checked on a few frames.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
-        ValueError: If the normals do not face the camera.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
+        ValueError: if the normals do not face the camera.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals", "edges")
@@ -81,8 +83,7 @@ class NYUDMT(Dataset[Sample]):
         check_choice("NYUDMT", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        listed = "train" if split == "train" else "val"
-        self.names = SOURCE.names(self.root / "gt_sets" / f"{listed}.txt")
+        self.names = SOURCE.names(self.root / "gt_sets" / f"{train_or_val(split)}.txt")
         self.table = table_of_40(num_classes, first=1, ignored=0)
         self.normal_axes = normal_axes
         self._finish = finishing(size, transform)
@@ -90,9 +91,8 @@ class NYUDMT(Dataset[Sample]):
             for entry in ("image", *self.tasks):
                 SOURCE.existing(self._path(entry, name))
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [self._read("normals", name) for name in probes]
-            check_facing(frames, self.root / "normals", normal_axes)
+            read = partial(self._read, "normals")
+            check_facing(self.names, read, self.root / "normals", normal_axes)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -28,9 +28,8 @@ from lightning_mtl.data.reading.files import (
     finishing,
     look_up,
     read_mat,
-    read_pixels,
 )
-from lightning_mtl.data.reading.normal_axes import camera_normals
+from lightning_mtl.data.reading.normal_axes import read_normals
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -62,20 +61,20 @@ class NYUv2(Dataset[Sample]):
     pictures, about 8 pixels wide, is kept, as in the survey.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2`.
         split: `"val"` is the official test split, since there is no other.
         num_classes: 40 or 13.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`.
-        raw_depth: Depths as measured, with holes.
-        normals: Folder of normals `<number from 1, 6 digits>.png`, 8 bit, v = 127.5 (n + 1), whose
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        raw_depth: whether to use depths as measured, with holes.
+        normals: folder of normals `<number from 1, 6 digits>.png`, 8 bit, v = 127.5 (n + 1), whose
             channels point right, forward and up (the ones of Ladicky et al., as Eigen gives them).
-        transform: Applied to each sample each time that it is read.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file is missing.
-        CorruptFileError: If a file or one of its fields is not what it should be.
-        LabelError: If a label is none of the 894 classes.
+        DatasetNotFoundError: if a file is missing.
+        CorruptFileError: if a file or one of its fields is not what it should be.
+        LabelError: if a label is none of the 894 classes.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals")
@@ -128,8 +127,7 @@ class NYUv2(Dataset[Sample]):
     def _read_normals(self, frame: int, depth: Float[Tensor, "1 H W"]) -> Float[Tensor, "3 H W"]:
         if self.normals is None:
             return normals_from_depth(depth, self.intrinsics, window=11)
-        pixels = read_pixels(self._normals_path(frame), "normals", (*FRAME_SIZE, 3))
-        return camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, "right_forward_up")
+        return read_normals(self._normals_path(frame), FRAME_SIZE, "right_forward_up")
 
     def _normals_path(self, frame: int) -> Path:
         return Path(self.normals or "") / f"{frame + 1:06d}.png"
@@ -145,7 +143,7 @@ class NYUv2DataModule(FilesDataModule):
         root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2`.
         num_classes: 40 or 13.
         tasks: entries of a sample besides the image, among `NYUv2.TASKS`.
-        raw_depth: depths as measured, with holes.
+        raw_depth: whether to use depths as measured, with holes.
         normals: folder of normals as pictures; by default they are computed from the depth.
         extra_root: folder of more training frames with fewer labels (`NYUv2Frames`).
         extra_tasks: labels that the extra frames have; some of `tasks`.
@@ -180,7 +178,7 @@ class NYUv2DataModule(FilesDataModule):
 
 
 def _count(path: Path, fields: Sequence[str]) -> int:
-    """The number of frames; checks the fields that every use needs."""
+    """The number of frames, after a check of the fields."""
     try:
         with h5py.File(path) as file:
             return min(len(_field(file, field, path)) for field in fields)
@@ -203,7 +201,7 @@ def _field(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def _read(file: h5py.File, name: str, frame: int, path: Path) -> Shaped[Tensor, "... H W"]:
-    """One frame; MATLAB stores it column by column, so rows and columns come exchanged."""
+    """One frame of a field, with rows and columns exchanged, since MATLAB stores columns."""
     try:
         values: NDArray[np.generic] = _field(file, name, path)[frame]
     except OSError as error:
@@ -236,10 +234,10 @@ def _split(root: Path, split: Split, count: int) -> list[int]:
 
 
 def _table(path: Path, num_classes: int) -> Int64[Tensor, " 895"]:
-    """Class of each of the 894 labels, from 1; label 0 is ignored."""
+    """The class of each label from 0 to 894; label 0 is ignored."""
     classes = read_mat(path, "mapClass").ravel().astype(int)
     if len(classes) != 894 or classes.min() < 1 or classes.max() > 40:
         found = f"{len(classes)} numbers from {classes.min()} to {classes.max()}"
         raise CorruptFileError(path, "field `mapClass` of", "894 numbers from 1 to 40", found)
-    known = classes_of_40(num_classes)[torch.from_numpy(classes) - 1]
-    return torch.cat([torch.tensor([IGNORE]), known])
+    labelled = classes_of_40(num_classes)[torch.from_numpy(classes) - 1]
+    return torch.cat([torch.tensor([IGNORE]), labelled])

@@ -24,10 +24,10 @@ _13_OF_40 = (
 
 
 def classes_of_40(num_classes: int) -> Int64[Tensor, " 40"]:
-    """Class of each of the 40 classes, both counted from 0: itself or one of 13.
+    """The class that each of the 40 classes belongs to, counted from 0: itself or one of 13.
 
     Raises:
-        ValueError: If `num_classes` is neither 13 nor 40.
+        ValueError: if `num_classes` is neither 13 nor 40.
     """
     if num_classes == 40:
         return torch.arange(40)
@@ -37,12 +37,12 @@ def classes_of_40(num_classes: int) -> Int64[Tensor, " 40"]:
 
 
 def table_of_40(num_classes: int, first: int, ignored: int) -> Int64[Tensor, " 256"]:
-    """Class of each 8-bit label.
+    """The class of each 8-bit label, for `look_up`.
 
     Args:
         num_classes: 13 or 40.
-        first: Label of the first of the 40 classes in the files.
-        ignored: Label of pixels without a class.
+        first: the label of the first of the 40 classes in the files.
+        ignored: the label of pixels without a class.
     """
     table = torch.full((256,), -1)
     table[first : first + 40] = classes_of_40(num_classes)

@@ -22,7 +22,7 @@ from lightning_mtl.data.reading.files import (
     read_image,
     read_pixels,
 )
-from lightning_mtl.data.reading.normal_axes import camera_normals
+from lightning_mtl.data.reading.normal_axes import read_normals
 
 FRAME_SIZE = (480, 640)
 INTRINSICS = ((518.857901, 0.0, 325.582449), (0.0, 519.469611, 253.736166), (0.0, 0.0, 1.0))
@@ -47,16 +47,16 @@ class NYUv2Frames(Dataset[Sample]):
     Where a frame has depth but no normals, normals are computed from the depth, as in `NYUv2`.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_FRAMES`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_NYUV2_FRAMES`.
         num_classes: 40 or 13.
-        size: Height and width of the samples; by default as on disk.
-        tasks: Any of `TASKS`.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; by default as on disk.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If there is no picture, or none of the frames has a label for a task.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
+        DatasetNotFoundError: if there is no picture, or none of the frames has a label for a task.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
     """
 
     TASKS: ClassVar[tuple[str, ...]] = ("segmentation", "depth", "normals")
@@ -105,8 +105,7 @@ class NYUv2Frames(Dataset[Sample]):
         if not path.exists():
             depth = self._read_depth(self.root / FOLDERS["depth"] / f"{name}.png")
             return normals_from_depth(depth, self.intrinsics, window=11)
-        pixels = read_pixels(path, "normals", (*FRAME_SIZE, 3))
-        return camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, "right_forward_up")
+        return read_normals(path, FRAME_SIZE, "right_forward_up")
 
     def _read_depth(self, path: Path) -> Float[Tensor, "1 H W"]:
         pixels = read_pixels(path, "depth", FRAME_SIZE, (np.uint16, np.int32))

@@ -33,8 +33,8 @@ from lightning_mtl.data.reading.files import (
     read_mat,
     read_pixels,
 )
-from lightning_mtl.data.reading.normal_axes import NormalAxes, camera_normals, check_facing
-from lightning_mtl.data.reading.splits import SPLITS, Split
+from lightning_mtl.data.reading.normal_axes import NormalAxes, check_facing, read_normals
+from lightning_mtl.data.reading.splits import SPLITS, Split, train_or_val
 from lightning_mtl.metrics.edges.thinning import thin
 
 SOURCE = Source(
@@ -78,18 +78,18 @@ class PASCALContext(Dataset[Sample]):
     `human_parts`.
 
     Args:
-        root: Folder of the data; by default the environment variable `LIGHTNING_MTL_PASCAL_MT`.
+        root: folder of the data; by default the environment variable `LIGHTNING_MTL_PASCAL_MT`.
         split: `"test"` is the list `val` as well, since there is no other.
-        size: Height and width of the samples; `None` keeps those of the file, which differ.
-        tasks: Any of `TASKS`.
-        normal_axes: What the channels of the normals point at; checked on a few images.
-        transform: Applied to each sample each time that it is read.
+        size: height and width of the samples; `None` keeps those of the file, which differ.
+        tasks: entries of a sample besides the image, any of `TASKS`.
+        normal_axes: what the channels of the normals point at; checked on a few images.
+        transform: applied to a sample whenever it is read.
 
     Raises:
-        DatasetNotFoundError: If a file of a task is missing.
-        CorruptFileError: If a file is not what it should be.
-        LabelError: If a label is no class.
-        ValueError: If the normals do not face the camera.
+        DatasetNotFoundError: if a file of a task is missing.
+        CorruptFileError: if a file is not what it should be.
+        LabelError: if a label is no class.
+        ValueError: if the normals do not face the camera.
     """
 
     CLASSES: ClassVar[tuple[str, ...]] = VOC
@@ -108,8 +108,8 @@ class PASCALContext(Dataset[Sample]):
         check_choice("PASCALContext", "split", split, SPLITS)
         self.tasks = check_tasks(tasks, self.TASKS)
         self.root = SOURCE.root(root)
-        listed = "train" if split == "train" else "val"
-        self.names = SOURCE.names(self.root / "ImageSets" / "Context" / f"{listed}.txt")
+        lists = self.root / "ImageSets" / "Context"
+        self.names = SOURCE.names(lists / f"{train_or_val(split)}.txt")
         self.normal_axes = normal_axes
         self.table = identity_table(len(VOC))
         self._finish = finishing(size, transform)
@@ -117,13 +117,9 @@ class PASCALContext(Dataset[Sample]):
             for kind in {"image"}.union(*(NEEDED[task] for task in self.tasks)):
                 self._path(kind, name)
         if "normals" in self.tasks:
-            probes = self.names[:: max(1, len(self.names) // 4)]
-            frames = [
-                self._read("normals", name, _image_size(self._path("image", name)))
-                for name in probes
-            ]
             check_facing(
-                [frame for frame in frames if frame is not None],
+                self.names,
+                lambda name: self._read_normals(name, _image_size(self._path("image", name))),
                 self.root / "normals_distill",
                 normal_axes,
             )
@@ -154,11 +150,13 @@ class PASCALContext(Dataset[Sample]):
         if task == "saliency":
             pixels = read_pixels(self._path(task, name), "saliency", size)
             return (pixels > 127).float()
-        context = _read_context(self._path("context", name), size)
         if task == "edges":
-            return context_edges(context)
-        pixels = read_pixels(self._path(task, name), "normals", (*size, 3))
-        normals = camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, self.normal_axes)
+            return context_edges(_read_context(self._path("context", name), size))
+        return self._read_normals(name, size)
+
+    def _read_normals(self, name: str, size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+        context = _read_context(self._path("context", name), size)
+        normals = read_normals(self._path("normals", name), size, self.normal_axes)
         return torch.where(torch.isin(context, torch.tensor(INDOOR)), normals, 0)
 
 
@@ -191,7 +189,7 @@ class PASCALContextDataModule(FilesDataModule):
 
 
 def context_edges(context: Int64[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-    """Where the Laplacian of the class numbers is not zero, thinned to lines of one pixel."""
+    """Edges: pixels where the Laplacian of the class numbers is not 0, thinned to lines."""
     padded = np.pad(context.numpy(), 1, mode="reflect")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     return torch.from_numpy(thin(around != 4 * padded[1:-1, 1:-1])).float()

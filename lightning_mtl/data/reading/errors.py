@@ -1,15 +1,15 @@
-"""Errors of data sets; each composes its message from what it was given."""
+"""Errors of data sets, which compose their messages from the arguments."""
 
 from pathlib import Path
 
 
 class DatasetNotFoundError(FileNotFoundError):
-    """A data set, or a file of it, is not where it was sought.
+    """Raised if a data set, or a file of it, is missing.
 
     Args:
-        path: What is missing.
-        layout: The expected tree, one path per line.
-        how_to_get: What to do.
+        path: what is missing.
+        layout: the expected tree, one path per line.
+        how_to_get: where the files are to be had.
     """
 
     def __init__(self, path: Path | str, layout: str, how_to_get: str) -> None:
@@ -19,18 +19,18 @@ class DatasetNotFoundError(FileNotFoundError):
         self._given = (path, layout, how_to_get)
 
     def __reduce__(self) -> tuple[type, tuple[Path | str, str, str]]:
-        # An OSError gives its arguments meanings of its own, so pickling must not rely on `args`.
+        # An OSError interprets its arguments, so pickling cannot rely on `args`.
         return type(self), self._given
 
 
 class CorruptFileError(ValueError):
-    """A file cannot be what it should be.
+    """Raised if a file does not hold what its name promises.
 
     Args:
-        path: The file.
-        what: Its role.
-        expected: What it should hold.
-        found: What it holds.
+        path: the file.
+        what: the role of the file.
+        expected: what the file should hold.
+        found: what the file holds.
     """
 
     def __init__(self, path: Path | str, what: str, expected: str, found: str) -> None:
@@ -45,12 +45,12 @@ class CorruptFileError(ValueError):
 
 
 class LabelError(ValueError):
-    """A label lies outside the classes.
+    """Raised if a file has labels that are no classes.
 
     Args:
-        path: The file.
-        expected: The labels that have a meaning.
-        found: The labels that have none.
+        path: the file.
+        expected: the labels that have a meaning.
+        found: the labels that have none.
     """
 
     def __init__(self, path: Path | str, expected: str, found: list[int]) -> None:

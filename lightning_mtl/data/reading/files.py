@@ -1,4 +1,4 @@
-"""Files of data sets: where they are sought, and readers that say what is wrong with them."""
+"""Files of data sets: where to look for them, and readers that check what they hold."""
 
 import os
 import zlib
@@ -25,12 +25,12 @@ UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, zlib.error,
 
 @dataclass(frozen=True)
 class Source:
-    """What a user needs to know to put a data set on disk.
+    """Where a data set is looked for, in which layout, and where to get it.
 
     Attributes:
-        name: As in the environment variable `LIGHTNING_MTL_<name>` that holds the folder.
-        layout: The expected tree, one path per line.
-        how_to_get: Where the files are to be had; nothing is downloaded.
+        name: the name in the environment variable `LIGHTNING_MTL_<name>` that holds the folder.
+        layout: the expected tree, one path per line.
+        how_to_get: where the files are to be had; nothing is downloaded.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Source:
         return self.existing(Path(given or os.environ.get(self.variable, f"${self.variable}")))
 
     def existing(self, path: Path) -> Path:
-        """The path itself.
+        """The path, after a check that it exists.
 
         Raises:
-            DatasetNotFoundError: If nothing is there.
+            DatasetNotFoundError: if nothing is there.
         """
         if not path.exists():
             setting = f"Pass `root` or set the environment variable {self.variable}."
@@ -61,8 +61,8 @@ class Source:
         """The names in the list of a split, one per line.
 
         Raises:
-            DatasetNotFoundError: If the list is missing.
-            CorruptFileError: If it is empty.
+            DatasetNotFoundError: if the list is missing.
+            CorruptFileError: if it is empty.
         """
         names = self.existing(path).read_text().split()
         if not names:
@@ -73,7 +73,7 @@ class Source:
         """The names of the files in a folder, in the order of their numbers, or of the alphabet.
 
         Raises:
-            DatasetNotFoundError: If there is none.
+            DatasetNotFoundError: if there is none.
         """
         names = [path.stem for path in self.existing(folder).glob(f"*{suffix}")]
         if not names:
@@ -81,20 +81,20 @@ class Source:
         return sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
 
 
-def check_tasks(tasks: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The tasks themselves.
+def check_tasks(tasks: Sequence[str], available: Sequence[str]) -> tuple[str, ...]:
+    """The tasks as a tuple, after a check that the data set has them.
 
     Raises:
-        ValueError: If one is unknown.
+        ValueError: if one is unknown.
     """
-    unknown = sorted(set(tasks) - set(known))
+    unknown = sorted(set(tasks) - set(available))
     if unknown:
-        raise ValueError(f"`tasks` should be among {tuple(known)}. Found {unknown}.")
+        raise ValueError(f"`tasks` should be among {tuple(available)}. Found {unknown}.")
     return tuple(tasks)
 
 
 def finishing(size: tuple[int, int] | None, transform: Transform | None) -> Transform:
-    """What happens to a sample after it was read: resizing, if `size` is given, and `transform`."""
+    """The transform of a sample that was read: resizing, if `size` is given, then `transform`."""
     steps: list[Transform] = [Resize(size)] if size else []
     return Compose([*steps, transform] if transform else steps)
 
@@ -105,16 +105,16 @@ def read_pixels(
     shape: Sequence[int | None],
     dtypes: Sequence[type[np.generic]] = (np.uint8,),
 ) -> Shaped[Tensor, "..."]:
-    """The values of a picture file; a palette gives its indices.
+    """The values of a picture file; those of a palette picture are its indices.
 
     Args:
-        path: The file.
-        what: Its role, for the error.
-        shape: Expected shape; None = any.
-        dtypes: Expected dtypes.
+        path: the file.
+        what: the role of the file, for the error.
+        shape: expected sides; `None` allows any.
+        dtypes: the dtypes that are allowed.
 
     Raises:
-        CorruptFileError: If it is no such picture.
+        CorruptFileError: if the file is no such picture.
     """
     expected = f"a picture {_shape(shape)} {_names(dtypes)}"
     try:
@@ -127,7 +127,7 @@ def read_pixels(
 
 
 def read_image(path: Path, size: Sequence[int | None] = (None, None)) -> Float[Tensor, "3 H W"]:
-    """An 8-bit RGB picture, from 0 to 1."""
+    """The values of an 8-bit RGB picture, from 0 to 1."""
     return read_pixels(path, "image", (*size, 3)).permute(2, 0, 1) / 255
 
 
@@ -141,14 +141,14 @@ def read_array(
     """The numbers of a `.npy` file as float32.
 
     Args:
-        path: The file.
-        what: Its role, for the error.
-        shape: Expected shape; None = any.
-        bounds: Least and largest value that may occur.
-        kinds: Expected kinds of dtype: f = float, i = signed, u = unsigned.
+        path: the file.
+        what: the role of the file, for the error.
+        shape: expected sides; `None` allows any.
+        bounds: the least and the largest value that is allowed.
+        kinds: the kinds of dtype that are allowed: f = float, i = signed, u = unsigned.
 
     Raises:
-        CorruptFileError: If it holds something else.
+        CorruptFileError: if the file holds something else.
     """
     expected = f"an array {_shape(shape)} of kind {'/'.join(kinds)}"
     try:
@@ -169,7 +169,7 @@ def read_mat(path: Path, field: str) -> NDArray[Any]:
     """A variable of a MATLAB file (version 5 to 7.2).
 
     Raises:
-        CorruptFileError: If the file cannot be read or has no such variable.
+        CorruptFileError: if the file cannot be read or has no such variable.
     """
     what = f"field `{field}` of"
     try:
@@ -189,17 +189,17 @@ def look_up(
     expected: str,
     first: int = 0,
 ) -> Int64[Tensor, "H W"]:
-    """The class of each label.
+    """Translate the labels of a file to classes.
 
     Args:
-        labels: As in the file.
-        table: Class of the labels from `first` on; -1 = no meaning.
-        path: The file, for the error.
-        expected: Which labels have a meaning, for the error.
-        first: Label of the first entry of the table.
+        labels: labels as they stand in the file.
+        table: the class of each label from `first` on; -1 = no meaning.
+        path: the file, for the error.
+        expected: the labels that have a meaning, for the error.
+        first: the label that the first entry of the table is for.
 
     Raises:
-        LabelError: If a label has no meaning.
+        LabelError: if a label has no meaning.
     """
     index = labels.long() - first
     inside = (index >= 0) & (index < len(table))
@@ -210,7 +210,7 @@ def look_up(
 
 
 def identity_table(num_classes: int, ignored: int = IGNORE) -> Int64[Tensor, " 256"]:
-    """Labels of 8 bits that are classes already, and one that is ignored."""
+    """The table of 8-bit labels that are the classes themselves, with one label to ignore."""
     table = torch.full((256,), -1)
     table[:num_classes] = torch.arange(num_classes)
     table[ignored] = IGNORE
@@ -226,7 +226,7 @@ def _check(
     expected: str,
 ) -> None:
     fits = array.ndim == len(shape) and all(
-        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+        wanted in (None, side) for wanted, side in zip(shape, array.shape, strict=True)
     )
     if not fits or array.dtype.type not in dtypes:
         raise CorruptFileError(path, what, expected, f"{array.shape} {array.dtype}")

@@ -1,6 +1,6 @@
 """Axes in which data sets store surface normals, turned into camera axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.data.geometry import unit
+from lightning_mtl.data.reading.files import read_pixels
 
 NormalAxes: TypeAlias = Literal[
     "right_down_forward", "right_down_back", "right_up_back", "right_forward_up"
 ]
-"""What the three channels of a file point at; `back` is toward the camera."""
+"""Directions of the three channels of a file; `back` is towards the camera."""
 
 _CAMERA = {  # rows: x = right, y = down, z = forward, from the channels of the file
     "right_down_forward": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -24,9 +25,9 @@ _CAMERA = {  # rows: x = right, y = down, z = forward, from the channels of the 
 
 
 def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[Tensor, "3 H W"]:
-    """Unit normals in camera axes.
+    """Unit normals in camera axes, from the vectors of a file.
 
-    Vectors shorter than 1/2 become zero: files store about 0 where there is no normal, and 8 bits
+    Vectors shorter than 1/2 become zero: files store about 0 where there is no normal, but 8 bits
     or interpolation leave a remainder.
     """
     long_enough = vectors.square().sum(0, keepdim=True) >= 0.25
@@ -34,13 +35,31 @@ def camera_normals(vectors: Float[Tensor, "3 H W"], axes: NormalAxes) -> Float[T
     return torch.where(long_enough, unit(turned), 0)
 
 
-def check_facing(normals: Sequence[Float[Tensor, "3 H W"]], path: Path, axes: NormalAxes) -> None:
-    """Nothing, if most normals of a few frames face the camera, as all visible surfaces do.
+def read_normals(path: Path, size: tuple[int, int], axes: NormalAxes) -> Float[Tensor, "3 H W"]:
+    """Unit normals in camera axes, from a picture with 8 bits per channel, v = 127.5 (n + 1)."""
+    pixels = read_pixels(path, "normals", (*size, 3))
+    return camera_normals(pixels.permute(2, 0, 1) / 127.5 - 1, axes)
+
+
+def check_facing(
+    names: Sequence[str],
+    read: Callable[[str], Float[Tensor, "3 H W"]],
+    path: Path,
+    axes: NormalAxes,
+) -> None:
+    """Raise unless most normals of a few frames face the camera, as visible surfaces do.
+
+    Args:
+        names: the names of all frames.
+        read: returns the normals of a frame, in camera axes.
+        path: the folder, for the error.
+        axes: the axes of the files, for the error.
 
     Raises:
-        ValueError: If most look away, which means that the files have other axes.
+        ValueError: if most look away, which means that the files have other axes.
     """
-    depth = torch.cat([frame[2].flatten() for frame in normals])
+    few = names[:: max(1, len(names) // 4)]
+    depth = torch.cat([read(name)[2].flatten() for name in few])
     depth = depth[depth != 0]
     share = (depth < 0).double().mean()
     if share < 0.5:

@@ -12,11 +12,11 @@ PARALLEL = np.float32(1e-12)
 
 
 class Hits(NamedTuple):
-    """What P rays meet first.
+    """The surfaces that P rays meet first.
 
     Attributes:
-        distance: in multiples of the ray; infinite where a ray meets nothing.
-        instance: as `Scene` numbers them; -1 where a ray meets nothing.
+        distance: distance in multiples of the ray; infinite where a ray meets nothing.
+        instance: number of the instance, as in `Scene`; -1 where a ray meets nothing.
         facet: 6 * box + face for the faces of boxes, the room being box 0; -1 elsewhere.
     """
 
@@ -31,9 +31,9 @@ def first_objects(
     """The boxes and spheres that rays from one point meet first; the room itself is left out.
 
     Args:
-        scene: in the coordinates of the rays.
-        origin: where all rays start, outside every object.
-        rays: their directions, of any length.
+        scene: the scene in the coordinates of the rays.
+        origin: the point where all rays start, outside every object.
+        rays: the directions of the rays, of any length.
     """
     near = _near_bounding_spheres(scene, origin, rays)
     pairs = np.flatnonzero(near)
@@ -44,10 +44,10 @@ def first_objects(
     sphere_distance = _enter_spheres(scene, origin, rays[:, ray[boxes:]], spheres)
 
     distances = np.full(near.shape, np.inf, dtype=np.float32)
-    found = np.concatenate([box_distance, sphere_distance])
-    distances.ravel()[pairs] = found
+    entered = np.concatenate([box_distance, sphere_distance])
+    distances.ravel()[pairs] = entered
     distance = distances.min(axis=0, initial=np.inf)
-    first = np.flatnonzero((found == distance[ray]) & (found < np.inf))
+    first = np.flatnonzero((entered == distance[ray]) & (entered < np.inf))
 
     instance = np.full(rays.shape[1], -1)
     instance[ray[first]] = thing[first] + ROOM_FACES
@@ -60,7 +60,7 @@ def first_objects(
 def first_surfaces(
     scene: Scene, origin: Float[np.ndarray, "3"], rays: Float[np.ndarray, "3 P"]
 ) -> Hits:
-    """What rays from a point inside the room meet first: an object, or else a face of the room."""
+    """The objects or faces of the room that rays from a point inside the room meet first."""
     hits = first_objects(scene, origin, rays)
     _, leave, upwards = _slabs(scene, origin, rays, np.zeros(1, dtype=int))
     distance = np.minimum(np.minimum(leave[0], leave[1]), leave[2])
@@ -140,7 +140,7 @@ def _slabs(
 def _axis_of(
     distances: Float[np.ndarray, "3 n"], distance: Float[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """The axis that gave the distance."""
+    """The axis whose distance was chosen, for each ray."""
     return np.where(distances[0] == distance, 0, np.where(distances[1] == distance, 1, 2))
 
 

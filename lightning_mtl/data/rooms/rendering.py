@@ -1,4 +1,4 @@
-"""Pictures of a scene: the image and its labels, all read off the same ray casting."""
+"""Pictures of a scene: the image and its labels, all from one ray casting."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from lightning_mtl.data.rooms.raycast import first_objects
 from lightning_mtl.data.rooms.scene import ROOM_FACES, Camera, Scene
-from lightning_mtl.data.rooms.shading import BEFORE, VisibleSurfaces, image, look
+from lightning_mtl.data.rooms.shading import BEFORE, VisibleSurfaces, image, visible_surfaces
 
 CLASSES = ("floor", "ceiling", "wall", "box", "sphere")
 ROOM_CLASSES = (2, 2, 1, 0, 2, 2)
@@ -24,7 +24,7 @@ def segmentation(surfaces: VisibleSurfaces) -> Int[np.ndarray, "H W"]:
 
 
 def depth(surfaces: VisibleSurfaces) -> Float[np.ndarray, "1 H W"]:
-    """Depth along the optical axis in metres."""
+    """The depth along the optical axis in metres."""
     return surfaces.hits.distance.reshape(1, *surfaces.size)
 
 
@@ -51,24 +51,23 @@ def edges(surfaces: VisibleSurfaces) -> Float[np.ndarray, "H W"]:
 
 
 def keypoints(surfaces: VisibleSurfaces) -> Float[np.ndarray, "4 H W"]:
-    """One heatmap for each of `KEYPOINTS`: the maximum of Gaussians of peak 1 at the visible ones.
+    """A heatmap for each of `KEYPOINTS`: the maximum of Gaussians of peak 1 at the visible ones.
 
-    A centre is visible where the ray to it meets its own object first, a corner where nothing is
-    met before it; both only inside the image. The standard deviation is `KEYPOINT_SIGMA` focal
-    lengths.
-    No channel is a left or a right one, so mirroring does not permute them.
+    A centre is visible if the ray to it meets its own object first, a corner if nothing lies before
+    it; both only inside the image. The standard deviation is `KEYPOINT_SIGMA` focal lengths. No
+    channel is a left or a right one, so mirroring does not permute them.
     """
     points, channels, owners = _candidates(surfaces.scene)
-    seen = np.flatnonzero(_visible(surfaces, points, channels, owners))
+    visible = np.flatnonzero(_visible(surfaces, points, channels, owners))
     height, width = surfaces.size
-    pixels = points[seen] @ surfaces.camera.intrinsics(surfaces.size).T
+    pixels = points[visible] @ surfaces.camera.intrinsics(surfaces.size).T
     pixels = pixels[:, :2] / pixels[:, 2:]
     sigma = KEYPOINT_SIGMA * surfaces.camera.focal
     across = np.exp(-0.5 * np.square((np.arange(width) - pixels[:, :1]) / sigma))
     along = np.exp(-0.5 * np.square((np.arange(height) - pixels[:, 1:]) / sigma))
     heatmaps = np.zeros((len(KEYPOINTS), height, width), dtype=np.float32)
     for channel, row, column in zip(
-        channels[seen], along.astype(np.float32), across.astype(np.float32), strict=True
+        channels[visible], along.astype(np.float32), across.astype(np.float32), strict=True
     ):
         np.maximum(heatmaps[channel], row[:, None] * column, out=heatmaps[channel])
     return heatmaps
@@ -77,7 +76,7 @@ def keypoints(surfaces: VisibleSurfaces) -> Float[np.ndarray, "4 H W"]:
 def _candidates(
     scene: Scene,
 ) -> tuple[Float[np.ndarray, "C 3"], Int[np.ndarray, " C"], Int[np.ndarray, " C"]]:
-    """All keypoints of a scene, each with its channel and its instance."""
+    """All keypoints of a scene, with the channel and the instance of each."""
     boxes, spheres = scene.num_boxes, scene.num_spheres
     box = ROOM_FACES + np.arange(boxes)
     sphere = ROOM_FACES + boxes + np.arange(spheres)
@@ -97,7 +96,7 @@ def _visible(
     channels: Int[np.ndarray, " C"],
     owners: Int[np.ndarray, " C"],
 ) -> Bool[np.ndarray, " C"]:
-    """Whether keypoints lie in the image with nothing before them; centres have their object."""
+    """Whether keypoints lie in the image and nothing hides them but, for centres, their object."""
     height, width = surfaces.size
     hits = first_objects(surfaces.scene, np.zeros(3), points.T.astype(np.float32))
     free = np.where(channels < 2, hits.instance == owners, hits.distance > BEFORE)
@@ -118,6 +117,6 @@ RENDERERS: dict[str, Callable[[VisibleSurfaces], np.ndarray]] = {
 def render(
     scene: Scene, camera: Camera, size: tuple[int, int], modalities: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """The named `RENDERERS` of one noise-free picture of size (H, W): a pure function."""
-    surfaces = look(scene, camera, size)
+    """Render the named modalities of one noise-free picture of size (H, W); a pure function."""
+    surfaces = visible_surfaces(scene, camera, size)
     return {name: RENDERERS[name](surfaces) for name in modalities}

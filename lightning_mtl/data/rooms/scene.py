@@ -1,4 +1,4 @@
-"""Rooms and pinhole cameras as plain arrays: what there is to see, and from where.
+"""Rooms and pinhole cameras as plain arrays.
 
 Axes are the camera's everywhere: x right, y down, z forward; the world differs by a rotation and a
 shift. Lengths are metres.
@@ -18,8 +18,8 @@ class Camera:
     """A pinhole camera whose principal point is the centre of the image.
 
     Attributes:
-        position: of the pinhole in the world.
-        rotation: camera to world; its columns are the camera's axes, written in the world's.
+        position: position of the pinhole in the world.
+        rotation: rotation from camera to world; its columns are the camera's axes.
         focal: the focal length in pixels.
     """
 
@@ -53,7 +53,7 @@ class Camera:
         return rays.reshape(3, -1)
 
     def to_camera(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-        """World points in this camera's coordinates."""
+        """Translate points of the world to the coordinates of this camera."""
         return (points - self.position) @ self.rotation
 
     def mirrored(self) -> "Camera":
@@ -62,7 +62,7 @@ class Camera:
         return replace(self, position=MIRROR * self.position, rotation=rotation)
 
     def zoomed(self, factor: float) -> "Camera":
-        """The same picture, magnified about its centre: `factor` times the focal length."""
+        """The camera with `factor` times the focal length, which magnifies about the centre."""
         return replace(self, focal=self.focal * factor)
 
 
@@ -77,18 +77,18 @@ class Scene:
     metre) and a phase, and the wave at the point p is a function of k . p + phase.
 
     Attributes:
-        box_centers: of the room and the boxes.
+        box_centers: centres of the room and of the boxes.
         box_axes: the local axes of each box, one per row, in the world's coordinates.
-        box_halves: half the edge lengths.
-        sphere_centers: of the spheres.
-        sphere_radii: of the spheres.
+        box_halves: half the edge lengths of each box.
+        sphere_centers: centres of the spheres.
+        sphere_radii: radii of the spheres.
         waves: two waves for each instance.
         patterns: for each instance, the shares of the waves and of their product, the sharpness,
             and how far the second wave bends the first.
         colours: the two linear RGB albedos in [0, 1] that the texture of an instance mixes.
         light: position of the lamp.
-        lamp: its linear RGB irradiance, at no distance and head on.
-        ambient: linear RGB irradiance everywhere.
+        lamp: linear RGB irradiance of the lamp, at distance zero and normal incidence.
+        ambient: linear RGB irradiance that is the same everywhere.
     """
 
     box_centers: Float[np.ndarray, "1+B 3"]
@@ -105,12 +105,12 @@ class Scene:
 
     @property
     def num_boxes(self) -> int:
-        """Boxes other than the room."""
+        """The number of boxes, without the room."""
         return len(self.box_centers) - 1
 
     @property
     def num_spheres(self) -> int:
-        """Spheres."""
+        """The number of spheres in the room."""
         return len(self.sphere_centers)
 
     def box_corners(self) -> Float[np.ndarray, "B 8 3"]:

@@ -1,4 +1,4 @@
-"""Random furnished rooms, a function of a generator alone."""
+"""Random furnished rooms, which depend on a generator alone."""
 
 import math
 from typing import NamedTuple
@@ -16,11 +16,11 @@ LAMP_CLEARANCE = 0.6
 
 
 class Furniture(NamedTuple):
-    """Objects to place: boxes, and spheres by their bounding boxes.
+    """Objects to place in a room: boxes, and spheres by their bounding boxes.
 
     Attributes:
-        centers: in the world.
-        halves: half the edge lengths, or three times the radius.
+        centers: centres in the world.
+        halves: half the edge lengths of a box, or three times the radius of a sphere.
         yaws: rotations about the vertical.
         is_sphere: whether each is a sphere.
     """
@@ -31,7 +31,7 @@ class Furniture(NamedTuple):
     is_sphere: Bool[np.ndarray, " n"]
 
     def footprints(self) -> Float[np.ndarray, " n"]:
-        """Radius of the circle on the floor that holds each object, however it is turned."""
+        """The radius of the circle on the floor that holds an object at any angle."""
         return np.where(self.is_sphere, self.halves[:, 0], np.hypot(*self.halves[:, ::2].T))
 
     def take(self, which: np.ndarray | list[int]) -> "Furniture":
@@ -42,14 +42,14 @@ class Furniture(NamedTuple):
 def sample_scene(
     rng: Generator, size: tuple[int, int], num_objects: tuple[int, int]
 ) -> tuple[Scene, Camera]:
-    """A room and a camera in it that has at least one object in its picture.
+    """Draw a room, and a camera in it with at least one object in its picture.
 
     The floor is y = 0; the room is symmetric about the origin in x and z. Between
     `num_objects[0]` and `num_objects[1]` objects stand on the floor or hang in the air, apart from
     each other and from the camera; fewer where the room holds no more.
 
     Args:
-        rng: gives all randomness.
+        rng: the source of all randomness.
         size: (H, W) of the pictures that the camera will take.
         num_objects: the smallest and the largest number of objects.
     """
@@ -62,7 +62,7 @@ def sample_scene(
 
 
 def _sample_camera(rng: Generator, room: Float[np.ndarray, "3"], size: tuple[int, int]) -> Camera:
-    """A camera at eye level near the back wall, looking forwards and a little down."""
+    """Draw a camera at eye level near the back wall that looks forwards and a little down."""
     low = [-0.6 * room[0], -1.9, 0.4 - room[2], -0.6, 0.0, -0.05]
     high = [0.6 * room[0], -1.1, 1.4 - room[2], 0.6, 0.35, 0.05]
     *position, yaw, pitch, roll = rng.uniform(low, high)
@@ -76,7 +76,7 @@ def _sample_camera(rng: Generator, room: Float[np.ndarray, "3"], size: tuple[int
 
 
 def _turn(yaw: float | Float[np.ndarray, " n"]) -> Float[np.ndarray, "*n 3 3"]:
-    """Rotations about the vertical that take forwards towards the right."""
+    """Rotations about the vertical that turn the forward direction to the right."""
     cos, sin, zero = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)
     rows = [[cos, zero, sin], [zero, zero + 1, zero], [-sin, zero, cos]]
     return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
@@ -89,7 +89,7 @@ def _sample_furniture(
     size: tuple[int, int],
     count: int,
 ) -> Furniture:
-    """One to `count` objects inside the room and the picture, none touching another."""
+    """Draw one to `count` objects inside the room and the picture that do not touch."""
     placed: list[int] = []
     while not placed:
         candidates = _sample_candidates(rng, room, camera, count * CANDIDATES_PER_OBJECT)
@@ -106,7 +106,7 @@ def _sample_furniture(
 def _sample_candidates(
     rng: Generator, room: Float[np.ndarray, "3"], camera: Camera, count: int
 ) -> Furniture:
-    """Objects before the camera and clear of it, not yet checked against anything else."""
+    """Draw objects before the camera and clear of it, without any other check."""
     is_sphere = rng.random(count) < 0.4
     halves = rng.uniform(0.12, [0.5, 0.6, 0.5], (count, 3))
     halves = np.where(is_sphere[:, None], np.minimum(halves[:, :1], 0.4), halves)
@@ -130,7 +130,7 @@ def _sample_candidates(
 def _fits(
     furniture: Furniture, room: Float[np.ndarray, "3"], camera: Camera, size: tuple[int, int]
 ) -> Bool[np.ndarray, " n"]:
-    """Whether objects are inside the room and their centres in the picture."""
+    """Whether objects are inside the room and have their centres in the picture."""
     inside = np.abs(furniture.centers[:, ::2]) + furniture.footprints()[:, None] < room[::2]
     offsets = camera.to_camera(furniture.centers)
     reach = np.array([size[1], size[0]]) / (2 * camera.focal)
@@ -139,7 +139,7 @@ def _fits(
 
 
 def _assemble(rng: Generator, room: Float[np.ndarray, "3"], furniture: Furniture) -> Scene:
-    """The scene of a room and its furniture, with random textures and light."""
+    """Compose the scene of a room and its furniture, with random textures and light."""
     boxes = furniture.take(~furniture.is_sphere)
     spheres = furniture.take(furniture.is_sphere)
     axes = _turn(boxes.yaws)
@@ -165,7 +165,7 @@ def _assemble(rng: Generator, room: Float[np.ndarray, "3"], furniture: Furniture
 def _sample_textures(
     rng: Generator, frames: Float[np.ndarray, "I 3 3"]
 ) -> tuple[Float[np.ndarray, "I 2 4"], Float[np.ndarray, "I 5"], Float[np.ndarray, "I 2 3"]]:
-    """Waves, patterns and colours, drawn alike for all classes, so that none is given away.
+    """Draw waves, patterns and colours, alike for all classes so that none gives a class away.
 
     Half of the textures follow the local axes (tiles, planks), half run in any direction.
     """

@@ -1,4 +1,4 @@
-"""What the pixels of a camera see of a scene, and its colours."""
+"""The surfaces that the pixels of a camera see, and their colours."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,20 +9,20 @@ from jaxtyping import Float, Int
 from lightning_mtl.data.rooms.raycast import Hits, facet_normals, first_objects, first_surfaces
 from lightning_mtl.data.rooms.scene import ROOM_FACES, Camera, Scene
 
-# What casts a shadow is met clearly before the surface in question, which rounding is not.
+# A surface that casts a shadow lies clearly before the shaded one; rounding errors do not.
 BEFORE = np.float32(1 - 1e-3)
 
 
 @dataclass(frozen=True)
 class VisibleSurfaces:
-    """What each of the P pixels of a camera sees, in the camera's coordinates.
+    """The surfaces that the P pixels of a camera see, in the coordinates of the camera.
 
     Attributes:
-        scene: in the camera's coordinates.
-        camera: that looks.
-        size: (H, W) of the picture, P = H W.
-        hits: the surfaces seen; the distance of a hit is its z-depth.
-        points: the points seen.
+        scene: the scene in the coordinates of the camera.
+        camera: the camera.
+        size: size (H, W) of the picture, with P = H W.
+        hits: the surfaces; the distance of a hit is its z-depth.
+        points: the points on the surfaces.
     """
 
     scene: Scene
@@ -33,7 +33,7 @@ class VisibleSurfaces:
 
     @cached_property
     def normals(self) -> Float[np.ndarray, "3 P"]:
-        """Unit normals of the surfaces seen, towards the camera."""
+        """The unit normals of the surfaces, towards the camera."""
         table = facet_normals(self.scene).T.astype(np.float32)
         normals = np.take(table, np.maximum(self.hits.facet, 0), axis=1)
         round_ = np.flatnonzero(self.hits.facet < 0)
@@ -44,12 +44,12 @@ class VisibleSurfaces:
         return normals
 
 
-def look(scene: Scene, camera: Camera, size: tuple[int, int]) -> VisibleSurfaces:
-    """Casts one ray through the centre of each pixel."""
-    seen = scene.seen_from(camera)
+def visible_surfaces(scene: Scene, camera: Camera, size: tuple[int, int]) -> VisibleSurfaces:
+    """Cast one ray through the centre of each pixel."""
+    local = scene.seen_from(camera)
     rays = camera.rays(size)
-    hits = first_surfaces(seen, np.zeros(3), rays)
-    return VisibleSurfaces(seen, camera, size, hits, rays * hits.distance)
+    hits = first_surfaces(local, np.zeros(3), rays)
+    return VisibleSurfaces(local, camera, size, hits, rays * hits.distance)
 
 
 def image(surfaces: VisibleSurfaces) -> Float[np.ndarray, "3 H W"]:

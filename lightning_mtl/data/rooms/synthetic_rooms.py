@@ -1,4 +1,4 @@
-"""The data set that needs no files: furnished rooms, rendered on demand."""
+"""Furnished rooms, rendered on demand: the data set that needs no files."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -25,7 +25,7 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
     order. Nothing is read, downloaded or kept. Colours and textures are drawn alike for all
     surfaces, so a class is told by shape, shading and place, not by colour.
 
-    A sample holds, every pixel being valid, the image and the tasks asked for:
+    A sample holds the image and the entries of `tasks`; every pixel is valid:
 
     * `"image"`, float32 (3, H, W) in [0, 1];
     * `"segmentation"`, int64 (H, W), an index of `CLASSES`;
@@ -38,7 +38,7 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         length: number of frames.
         size: height and width of a frame in pixels.
         seed: another seed gives other rooms.
-        tasks: labels to render; those left out cost nothing.
+        tasks: labels to render; others cost nothing.
         num_objects: the smallest and the largest number of objects in a room.
         noise: standard deviation of the sensor noise of the image, whose range is [0, 1].
 
@@ -64,7 +64,6 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         num_objects: tuple[int, int] = (3, 7),
         noise: float = 0.02,
     ) -> None:
-        """Checks the arguments; renders nothing yet."""
         check_number("SyntheticRooms", "length", length, 1)
         check_number("SyntheticRooms", "seed", seed, 0)
         check_number("SyntheticRooms", "noise", noise, 0)
@@ -80,11 +79,11 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         self.noise = noise
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """The number of frames of the data set."""
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Renders a frame."""
+        """Render the frame of an index, with its labels."""
         frame = render(*self.sample(index), self.size, ("image", *self.tasks))
         if self.noise > 0:
             frame["image"] = self._expose(frame["image"], index)
@@ -97,15 +96,15 @@ class SyntheticRooms(Dataset[dict[str, Tensor]]):
         return sample_scene(Generator(PCG64([self.seed, index, 0])), self.size, self.num_objects)
 
     def scene(self, index: int) -> Scene:
-        """The scene of a frame."""
+        """The scene of the frame of an index."""
         return self.sample(index)[0]
 
     def camera(self, index: int) -> Camera:
-        """The camera of a frame; its intrinsic matrix is `camera(index).intrinsics(size)`."""
+        """The camera of the frame of an index, with the method `intrinsics(size)`."""
         return self.sample(index)[1]
 
     def _expose(self, image: np.ndarray, index: int) -> np.ndarray:
-        """The image with sensor noise, which has a generator of its own."""
+        """The image with sensor noise, which comes from a generator of its own."""
         rng = Generator(PCG64([self.seed, index, 1]))
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         return np.clip(image + np.float32(self.noise) * noise, 0, 1)
@@ -136,7 +135,7 @@ class RoomsDataModule(DeclaredDataModule):
     batch_size: int = 16
 
     def dataset(self, split: Split) -> SyntheticRooms:
-        """Rooms with the split's length and seed."""
+        """Rooms with the length and the seed of the split."""
         check_choice("RoomsDataModule", "split", split, SPLITS)
         lengths = (self.train_length, self.val_length, self.test_length)
         place = SPLITS.index(split)

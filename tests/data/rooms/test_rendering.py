@@ -9,7 +9,7 @@ import pytest
 from lightning_mtl.data.rooms.rendering import CLASSES, KEYPOINTS, RENDERERS, render
 from lightning_mtl.data.rooms.scene import Camera, Scene
 from lightning_mtl.data.rooms.scene_sampling import sample_scene
-from lightning_mtl.data.rooms.shading import look
+from lightning_mtl.data.rooms.shading import visible_surfaces
 
 SIZE = (48, 64)
 ALL = tuple(RENDERERS)
@@ -61,7 +61,7 @@ def back_projected(camera: Camera, depth: np.ndarray) -> np.ndarray:
 def test_back_projected_planes_are_flat_and_have_the_rendered_normal(scene, camera):
     frame = render(scene, camera, SIZE, ("depth", "normals"))
     points = back_projected(camera, frame["depth"])
-    facets = look(scene, camera, SIZE).hits.facet.reshape(SIZE)
+    facets = visible_surfaces(scene, camera, SIZE).hits.facet.reshape(SIZE)
     checked = 0
     for facet in np.unique(facets[facets >= 0]):
         here = facets == facet
@@ -77,7 +77,7 @@ def test_back_projected_planes_are_flat_and_have_the_rendered_normal(scene, came
 def test_finite_differences_of_the_points_give_the_rendered_normals(scene, camera):
     frame = render(scene, camera, SIZE, ("depth", "normals"))
     points = back_projected(camera, frame["depth"])
-    facets = look(scene, camera, SIZE).hits.facet.reshape(SIZE)
+    facets = visible_surfaces(scene, camera, SIZE).hits.facet.reshape(SIZE)
     middle, right, below = facets[:-1, :-1], facets[:-1, 1:], facets[1:, :-1]
     inside = (middle >= 0) & (middle == right) & (middle == below)
     across = points[:-1, 1:] - points[:-1, :-1]
@@ -95,7 +95,7 @@ def test_back_projected_spheres_are_round_and_have_radial_normals():
     for scene, camera in SAMPLES:
         frame = render(scene, camera, SIZE, ("depth", "normals"))
         points = back_projected(camera, frame["depth"])
-        instance = look(scene, camera, SIZE).hits.instance.reshape(SIZE)
+        instance = visible_surfaces(scene, camera, SIZE).hits.instance.reshape(SIZE)
         centers = camera.to_camera(scene.sphere_centers)
         for sphere, radius in enumerate(scene.sphere_radii):
             here = instance == 6 + scene.num_boxes + sphere
@@ -167,7 +167,7 @@ def test_zooming_magnifies_the_blobs_of_keypoints():
 
 @every_sample
 def test_edges_are_the_nearer_pixels_along_the_boundaries_of_instances(scene, camera):
-    hits = look(scene, camera, SIZE).hits
+    hits = visible_surfaces(scene, camera, SIZE).hits
     instance, depth = hits.instance.reshape(SIZE), hits.distance.reshape(SIZE)
     expected = np.zeros(SIZE)
     for row, column in product(range(SIZE[0]), range(SIZE[1])):
@@ -183,7 +183,7 @@ def test_edges_are_the_nearer_pixels_along_the_boundaries_of_instances(scene, ca
 def test_objects_cast_shadows_on_the_room_that_leave_the_ambient_light():
     shares = []
     for scene, camera in SAMPLES:
-        room = look(scene, camera, SIZE).hits.instance.reshape(SIZE) < 6
+        room = visible_surfaces(scene, camera, SIZE).hits.instance.reshape(SIZE) < 6
         empty, dark = without(scene, "box", "sphere"), replace(scene, lamp=np.zeros(3))
         image, unshadowed, unlit = (
             render(s, camera, SIZE, ("image",))["image"][:, room] for s in (scene, empty, dark)
