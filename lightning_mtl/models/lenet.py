@@ -1,4 +1,4 @@
-"""LeNet for two overlapping digits."""
+"""LeNet for images of two overlapping digits."""
 
 from collections.abc import Mapping
 
