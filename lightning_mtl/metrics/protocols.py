@@ -31,9 +31,9 @@ from collections.abc import Callable, Mapping
 
 from lightning_mtl.metrics.averaged import AveragedMetric
 from lightning_mtl.metrics.depth import DepthMetrics
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.normals import NormalMetrics
 from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 from lightning_mtl.metrics.segmentation import SegmentationMetrics
 
 __all__ = ["depth_metrics", "normal_metrics", "segmentation_metrics"]

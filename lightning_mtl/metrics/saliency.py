@@ -9,9 +9,9 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_number, check_shape
-from lightning_mtl.metrics.binary import as_probability
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
+from lightning_mtl.metrics.probability import as_probability
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 
 __all__ = ["SaliencyMetrics"]
 

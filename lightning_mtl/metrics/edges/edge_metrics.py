@@ -11,13 +11,13 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_number, check_shape
-from lightning_mtl.metrics.binary import as_probability
 from lightning_mtl.metrics.edges.edge_counts import edge_counts
 from lightning_mtl.metrics.edges.edge_protocols import PROTOCOLS
 from lightning_mtl.metrics.edges.edge_scores import best_f, f_score, interpolated_ap
 from lightning_mtl.metrics.edges.suppression import suppress_non_maxima
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.probability import as_probability
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 
 __all__ = ["EdgeMetrics"]
 
