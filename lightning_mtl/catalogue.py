@@ -21,7 +21,7 @@ CITATION = re.compile(
 
 
 def weightings() -> list[type[Weighting]]:
-    """All weightings that can be used; those that need only the losses first, then by name."""
+    """All weightings of the package by name, those that need only the losses first."""
     kinds = [
         kind
         for kind in vars(callbacks).values()
@@ -55,13 +55,13 @@ def citations(kind: type) -> str:
 
 
 def price(kind: type[Weighting]) -> str:
-    """What a step costs; where that depends on the arguments, with the default ones."""
+    """The cost of a step, with the default arguments."""
     cost = kind.price
     return cost if isinstance(cost, str) else kind().price
 
 
 def renewed(text: str) -> str:
-    """The text with the current table between the marks.
+    """The text with the current table between its two marks.
 
     Raises:
         ValueError: if the marks are not there, in their order.

@@ -29,7 +29,7 @@ class SaveConfig(SaveConfigCallback):
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Choose a name that is free, and save."""
+        """Save under a name that is free, called when a run starts."""
         if not trainer.loggers or self.already_saved:
             return
         # The Trainer asks the other ranks for the folder, so all of them come here.
@@ -42,16 +42,16 @@ class SaveConfig(SaveConfigCallback):
 
 
 class Parser(LightningArgumentParser):
-    """Says which classes may be meant by a name that nobody knows, after a short usage."""
+    """A parser whose errors have a short usage, and suggest classes for an unknown name."""
 
     def format_usage(self) -> str:
-        """One line, for a command with more options than a screen has lines."""
+        """The usage in one line, since a command has more options than a screen has lines."""
         if self._subcommands_action is not None:
             return super().format_usage()
         return f"usage: {self.prog}\n"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Show the error, with the names that come near those in it."""
+        """Exit with the error, and with the class names that are similar to an unknown one."""
         super().error(message + _suggestions(message), ex)
 
 
@@ -59,17 +59,17 @@ class CommandLine(LightningCLI):
     """Lightning's command line; predictions go to disk rather than into memory."""
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Name `compare` beside the commands of the Trainer."""
+        """Add `compare` to the commands of the Trainer, called by the constructor."""
         super().setup_parser(*args, **kwargs)
         commands = self.parser._subcommands_action
         assert commands is not None
         commands.add_subcommand("compare", compare_parser(), help=COMPARE)
 
     def predict(self, **arguments: Any) -> None:
-        """Predict, and write every batch."""
-        found: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        if not any(isinstance(callback, BasePredictionWriter) for callback in found):
-            found.append(PredictionWriter())
+        """Predict, and write every batch to disk instead of keeping it in memory."""
+        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if not any(isinstance(callback, BasePredictionWriter) for callback in callbacks):
+            callbacks.append(PredictionWriter())
         if arguments.get("return_predictions") is None:
             arguments["return_predictions"] = False
         self.trainer.predict(**arguments)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare_parser() -> ArgumentParser:
-    """The arguments of `compare`."""
+    """The parser of the arguments of `lightning-mtl compare`."""
     parser = ArgumentParser(prog="lightning-mtl compare", description=COMPARE)
     parser.add_argument(
         "runs",
@@ -138,7 +138,7 @@ def _compare(arguments: Sequence[str]) -> None:
 
 
 def _check_order(arguments: Sequence[str]) -> None:
-    """Refuse a config that replaces the callbacks which one before it has added."""
+    """Exit if a config replaces the callbacks that an earlier one adds."""
     pairs = zip(arguments, [*arguments[1:], ""], strict=False)
     given = [
         part[9:] if part.startswith("--config=") else after
@@ -163,7 +163,7 @@ def _stop(message: str) -> NoReturn:
 
 
 def _free_name(folder: Path, name: str) -> str:
-    """The name, or with a number where the folder has such a file."""
+    """The name, with a number added if the folder already has such a file."""
     path, number = folder / name, 0
     while path.exists():
         number += 1
@@ -172,14 +172,14 @@ def _free_name(folder: Path, name: str) -> str:
 
 
 def _suggestions(message: str) -> str:
-    """What the unknown class names of an error message may have meant."""
-    known = ["DensePrediction", *L.pytorch.callbacks.__all__, *L.pytorch.loggers.__all__]
+    """One line for each unknown class name of an error message, with similar known names."""
+    names = ["DensePrediction", *L.pytorch.callbacks.__all__, *L.pytorch.loggers.__all__]
     for package in (callbacks, data, models, tasks):
-        known += [name for name, value in vars(package).items() if isinstance(value, type)]
+        names += [name for name, value in vars(package).items() if isinstance(value, type)]
     unknown = re.findall(r"Expected a dot import path string: (\w+)", message)
     lines = []
-    for name in sorted(set(unknown) - set(known)):
-        near = difflib.get_close_matches(name, known)
+    for name in sorted(set(unknown) - set(names)):
+        near = difflib.get_close_matches(name, names)
         line = f"Found no class `{name}`. Near it are: {', '.join(near)}."
         # A parser within a parser has said so already.
         if near and line not in message:

@@ -44,7 +44,7 @@ class DensePrediction(MultiTaskModule):
         scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps
             ("step").
         baselines: primary metric of a single-task run for each task, for Delta_MTL.
-        scheduler_monitor: what is logged and a `ReduceLROnPlateau` looks at, such as
+        scheduler_monitor: the logged value that a `ReduceLROnPlateau` looks at, such as
             "val/total_loss".
 
     Raises:
@@ -96,11 +96,11 @@ class DensePrediction(MultiTaskModule):
         self._entries: set[str] | None = None
 
     def forward(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C H W"]]:
-        """Raw predictions of every task."""
+        """The raw predictions of every task: logits, metres, unnormalised vectors."""
         return self.network(image)
 
     def task_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of every task that has targets in the batch."""
+        """The loss of every task that has targets in the batch, called for each training batch."""
         self._check_targets(batch)
         if self._entries is not None:
             self._entries.update(batch)
@@ -112,11 +112,11 @@ class DensePrediction(MultiTaskModule):
         }
 
     def on_train_start(self) -> None:
-        """Start to note what the batches of the first epoch hold."""
+        """Begin to record which entries the batches have, called when training starts."""
         self._entries = set()
 
     def on_train_epoch_end(self) -> None:
-        """After the first epoch, warn of tasks that no batch of any rank had a target for."""
+        """Warn, after the first epoch, of tasks that no batch of any rank had a target for."""
         if self._entries is None:
             return
         entries = union_over_ranks(sorted(self._entries))
@@ -131,7 +131,7 @@ class DensePrediction(MultiTaskModule):
                 )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the metrics."""
+        """Add a batch to the metrics and the mean losses of the validation."""
         predictions = self._measure(self.val_metrics, batch)
         for name, task in self.tasks.items():
             if name in batch:
@@ -139,15 +139,15 @@ class DensePrediction(MultiTaskModule):
                 loss.update(task.loss(predictions[name], batch[name]), len(batch["image"]))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the metrics."""
+        """Add a batch to the metrics of the test."""
         self._measure(self.test_metrics, batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Raw predictions of every task."""
+        """The raw predictions of every task, called by `Trainer.predict` for each batch."""
         return self(batch["image"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the epoch."""
+        """Log metrics and losses of the validation, called after its last batch."""
         self._log_metrics("val", self.val_metrics)
         losses: dict[str, Tensor] = {}
         for name, mean in self.val_losses.items():
@@ -158,11 +158,11 @@ class DensePrediction(MultiTaskModule):
             self.log("val/total_loss", torch.stack(list(losses.values())).sum())
 
     def on_test_epoch_end(self) -> None:
-        """Log the metrics of the epoch."""
+        """Log the metrics of the test, called after its last batch."""
         self._log_metrics("test", self.test_metrics)
 
     def configure_optimizers(self) -> Any:
-        """The given optimizer, with the given schedule.
+        """The given optimizer with the given schedule, called when a fit begins.
 
         Raises:
             ValueError: if the schedule needs something to monitor and has nothing.

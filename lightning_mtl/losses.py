@@ -36,9 +36,9 @@ def cross_entropy(
     """Cross entropy, the mean over pixels that are not `ignore_index` of `-log softmax(logits)`.
 
     Args:
-        logits: Unnormalised log-probabilities of the C classes.
-        target: Class of each pixel, 0 to C - 1 or `ignore_index`.
-        ignore_index: Label of pixels without a class.
+        logits: unnormalised log-probabilities of the C classes.
+        target: class of each pixel, 0 to C - 1 or `ignore_index`.
+        ignore_index: label of pixels without a class.
     """
     total = functional.cross_entropy(
         logits.float(), target.long(), ignore_index=ignore_index, reduction="sum"
@@ -52,9 +52,9 @@ def masked_l1(
     """Absolute error, the mean over valid elements of `|prediction - target|`.
 
     Args:
-        prediction: Any shape and unit.
-        target: Shape and unit of `prediction`.
-        valid: Which elements count; broadcasts to `prediction`.
+        prediction: any shape and unit.
+        target: shape and unit of `prediction`.
+        valid: which elements count; broadcasts to `prediction`.
     """
     return _mean(_error(prediction, target, valid).abs(), valid)
 
@@ -65,9 +65,9 @@ def masked_squared_error(
     """Squared error, the mean over valid elements of `(prediction - target)^2`, as for heatmaps.
 
     Args:
-        prediction: Any shape and unit.
-        target: Shape and unit of `prediction`.
-        valid: Which elements count; broadcasts to `prediction`.
+        prediction: any shape and unit.
+        target: shape and unit of `prediction`.
+        valid: which elements count; broadcasts to `prediction`.
     """
     return _mean(_error(prediction, target, valid).square(), valid)
 
@@ -84,9 +84,9 @@ def normal_l1(
     Multi-Task Dense Prediction" (ICCV 2021) count pixels, which makes the loss three times larger.
 
     Args:
-        prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
-        target: Unit vectors; a vector of zero length is invalid.
-        divisor: What the mean is over.
+        prediction: vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
+        target: unit vectors; a vector of zero length is invalid.
+        divisor: what the mean is over.
     """
     check_choice("normal_l1", "divisor", divisor, get_args(Divisor))
     loss = masked_l1(unit(prediction, SHORTEST_NORMAL), target, has_length(target))
@@ -101,8 +101,8 @@ def normal_cosine(
     Liu et al., "End-to-End Multi-Task Learning with Attention" (CVPR 2019), plus one.
 
     Args:
-        prediction: Vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
-        target: Unit vectors; a vector of zero length is invalid.
+        prediction: vectors of any length. Those shorter than 1e-3 are not stretched to unit length.
+        target: unit vectors; a vector of zero length is invalid.
     """
     check_shape("normal_cosine", "target", target, tuple(prediction.shape))
     valid = has_length(target)
@@ -123,11 +123,11 @@ def balanced_binary_cross_entropy(
     the `pos_weight` of torch: the weights of both classes add up to one.
 
     Args:
-        logits: Any shape.
-        target: Shape of `logits`, positive where at least 0.5; `ignore_index` is invalid.
+        logits: any shape.
+        target: shape of `logits`, positive where at least 0.5; `ignore_index` is invalid.
         positive_weight: `w`, from 0 to 1. By default the share of negatives, so that a batch
             without negatives costs nothing, nor does one without positives.
-        ignore_index: Label of invalid elements.
+        ignore_index: label of invalid elements.
     """
     if positive_weight is not None:
         owner = "balanced_binary_cross_entropy"

@@ -1,4 +1,4 @@
-"""Fields of vectors, `(N, 3, H, W)`, as surface normals are."""
+"""Fields of vectors, `(N, 3, H, W)`, such as surface normals."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -103,11 +103,11 @@ class _Problem:
         for _ in range(SURE):
             lines = self._lines(passive)
             level = math.nan if self._dependent(lines[0]) else self._level(lines)
-            found = low < level < high
-            if not found:
+            inside = low < level < high
+            if not inside:
                 level = (low + high) / 2
             length, _, settled = self._at(level, passive)
-            if found and torch.equal(settled, passive):
+            if inside and torch.equal(settled, passive):
                 break
             passive = settled
             low, high = (low, level) if length > self.radius else (level, high)

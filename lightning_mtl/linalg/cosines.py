@@ -1,4 +1,4 @@
-"""Gramians of unit rows: the form in which no solver sees the scale of a gradient."""
+"""Gramians of unit rows, in which the scale of a gradient has no effect on a solver."""
 
 import torch
 from jaxtyping import Float

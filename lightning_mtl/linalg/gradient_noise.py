@@ -82,10 +82,10 @@ def itgn_ratio(gramian: Float[Tensor, "K K"], weights: Float[Tensor, " K"]) -> F
     for a task without gradient or weight.
     """
     weighted = gramian * torch.outer(weights, weights)
-    own = weighted.diagonal()
-    others = weighted.sum() - 2 * weighted.sum(1) + own
-    ratio = (others.clamp(min=0) / own.where(own > 0, 1)).sqrt()
-    return torch.where(own > 0, ratio, torch.inf)
+    squares = weighted.diagonal()
+    others = weighted.sum() - 2 * weighted.sum(1) + squares
+    ratio = (others.clamp(min=0) / squares.where(squares > 0, 1)).sqrt()
+    return torch.where(squares > 0, ratio, torch.inf)
 
 
 def average_overlap(beta: float, steps: Float[Tensor, ""] | float) -> float | Tensor:
@@ -114,8 +114,8 @@ def signal_gramian(
     total = second_moment.diagonal()
     # Scale rows and columns to the clamped diagonal, so that cosines stay as estimated.
     wanted = signal.diagonal().clamp(min=1e-3 * total, max=(1 - 1e-3) * total)
-    found = signal.diagonal().clamp(min=torch.finfo(signal.dtype).tiny)
-    factor = torch.where(signal.diagonal() > 0, (wanted / found).sqrt(), 0.0)
+    estimated = signal.diagonal().clamp(min=torch.finfo(signal.dtype).tiny)
+    factor = torch.where(signal.diagonal() > 0, (wanted / estimated).sqrt(), 0.0)
     scaled = signal * torch.outer(factor, factor)
     return scaled - torch.diag(scaled.diagonal()) + torch.diag(wanted)
 
@@ -136,10 +136,10 @@ def gradient_to_noise(
         covariance: C = S - M of the noise, positive semi-definite.
     """
     weighted = signal * torch.outer(weights, weights)
-    own = weighted.diagonal()
-    others = (weighted.sum() - 2 * weighted.sum(1) + own).clamp(min=0)
+    squares = weighted.diagonal()
+    others = (weighted.sum() - 2 * weighted.sum(1) + squares).clamp(min=0)
     noise = weights @ covariance @ weights + others
-    return own / noise.clamp(min=torch.finfo(noise.dtype).tiny)
+    return squares / noise.clamp(min=torch.finfo(noise.dtype).tiny)
 
 
 def nearest_psd(matrix: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:

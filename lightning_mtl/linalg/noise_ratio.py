@@ -46,8 +46,8 @@ def max_noise_ratio(
     if len(heard) > 1:
         pair = (heard[:, None], heard)
         scale = torch.maximum(signal.diagonal(), SIGNAL * power)[heard].sqrt()
-        found = _solve(signal[pair], covariance[pair], start[heard], scale, objective)
-        weights[heard] = found * (len(heard) / found.sum())
+        solution = _solve(signal[pair], covariance[pair], start[heard], scale, objective)
+        weights[heard] = solution * (len(heard) / solution.sum())
     return weights
 
 

@@ -16,8 +16,8 @@ ROUNDS = 25
 """Block pivots before a problem goes to the active-set method; one to six are usual."""
 
 FULL = 4
-"""Block pivots in which all wrong signs flip. Later only the worst do: all together might flip to
-and fro for ever."""
+"""Block pivots in which all wrong signs flip. Later only the worst do, since all together might
+never settle."""
 
 WORST = 0.7
 """How wrong a sign must be to flip later, as a share of the worst."""
@@ -155,10 +155,10 @@ class Ridged:
 
 
 def _relative(values: Float[Tensor, "n K"]) -> Float[Tensor, "n K"]:
-    """In units of the largest of each row."""
+    """The values in units of the largest absolute value of their row."""
     return values / values.abs().amax(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def _among_worst(values: Float[Tensor, "n K"]) -> Bool[Tensor, "n K"]:
-    """Which are about as negative as the most negative of their row."""
+    """Which values are about as negative as the most negative one of their row."""
     return values <= WORST * values.amin(1, keepdim=True)

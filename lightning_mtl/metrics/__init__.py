@@ -23,7 +23,7 @@ from lightning_mtl.metrics.classification import ClassificationMetrics
 from lightning_mtl.metrics.depth import DepthMetrics
 from lightning_mtl.metrics.edges.edge_metrics import EdgeMetrics
 from lightning_mtl.metrics.keypoints import KeypointMetrics
-from lightning_mtl.metrics.loss import MeanLoss
+from lightning_mtl.metrics.mean_loss import MeanLoss
 from lightning_mtl.metrics.normals import NormalMetrics
 from lightning_mtl.metrics.performance import multi_task_performance
 from lightning_mtl.metrics.protocols import depth_metrics, normal_metrics, segmentation_metrics

@@ -1,4 +1,4 @@
-"""Metrics of binary attributes."""
+"""Error and F-score of binary attributes of images."""
 
 from typing import ClassVar
 
@@ -27,8 +27,8 @@ class AttributeMetrics(PooledMetric):
     Where that holds for all, F is 0. A prediction of NaN is wrong, whatever the label.
 
     Args:
-        num_attributes: How many there are.
-        ignore_index: Label of an attribute that is not known.
+        num_attributes: how many there are.
+        ignore_index: label of an attribute that is not known.
 
     Example:
         >>> metrics = AttributeMetrics(2)
@@ -56,22 +56,22 @@ class AttributeMetrics(PooledMetric):
         """Count the attributes of a batch.
 
         Args:
-            logits: True where above 0; those of a dense prediction are averaged over the image.
-            target: True where at least 0.5; `ignore_index` is unknown.
+            logits: true where above 0; those of a dense prediction are averaged over the image.
+            target: true where at least 0.5; `ignore_index` is unknown.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
         scores = per_image(logits.detach())
         check_shape("AttributeMetrics", "prediction", scores, ("N", self.num_attributes))
         check_shape("AttributeMetrics", "target", target, tuple(scores.shape))
-        known, true = target != self.ignore_index, target >= 0.5
-        found = torch.where(scores.isnan(), ~true, scores > 0)
-        cells = (true & found, ~true & found, true & ~found, ~true & ~found)
-        self.confusion += torch.stack([(known & cell).sum(dim=0) for cell in cells])
+        labelled, true = target != self.ignore_index, target >= 0.5
+        predicted = torch.where(scores.isnan(), ~true, scores > 0)
+        cells = (true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted)
+        self.confusion += torch.stack([(labelled & cell).sum(dim=0) for cell in cells])
 
     def values(self) -> dict[str, Tensor]:
-        """The mean error and the mean F-score."""
+        """The mean error and the mean F-score, called by `compute`."""
         if not self.confusion.any():
             return {}
         counts = self.confusion.to(accumulator_dtype(self.confusion.device))
@@ -82,6 +82,6 @@ class AttributeMetrics(PooledMetric):
         }
 
 
-def _mean(part: Float[Tensor, " A"], whole: Float[Tensor, " A"]) -> Float[Tensor, ""]:
-    """The mean of `part / whole` where there is a whole."""
-    return (part / whole.clamp(min=1)).sum() / (whole > 0).sum().clamp(min=1)
+def _mean(counts: Float[Tensor, " A"], totals: Float[Tensor, " A"]) -> Float[Tensor, ""]:
+    """The mean of `counts / totals` over the attributes whose total is not 0."""
+    return (counts / totals.clamp(min=1)).sum() / (totals > 0).sum().clamp(min=1)

@@ -25,9 +25,9 @@ class AveragedMetric(PooledMetric):
     Unlike that of other metrics, `update` waits for the device.
 
     Args:
-        metric: What to take the values of.
-        over: What each value is taken over.
-        names: Which values; by default all.
+        metric: what to take the values of.
+        over: what each value is taken over.
+        names: which values; by default all.
 
     Example:
         >>> from lightning_mtl.metrics.depth import DepthMetrics
@@ -68,11 +68,11 @@ class AveragedMetric(PooledMetric):
         """Add the values of each image or of the batch.
 
         Args:
-            prediction: As the metric expects it.
-            target: As the metric expects it.
+            prediction: as the metric expects it.
+            target: as the metric expects it.
 
         Raises:
-            ValueError: If there are not as many targets as predictions, or the metric says so.
+            ValueError: if there are not as many targets as predictions, or the metric says so.
         """
         size = 1 if self.over == "images" else max(1, len(prediction))
         for pair in zip(prediction.split(size), target.split(size), strict=True):
@@ -84,7 +84,7 @@ class AveragedMetric(PooledMetric):
                 self.sums += torch.stack([values[name].to(self.sums) for name in self.names])
 
     def values(self) -> dict[str, Tensor]:
-        """The mean of each value."""
+        """The mean of each value over images or batches, called by `compute`."""
         if self.groups == 0:
             return {}
         return dict(zip(self.names, self.sums / self.groups, strict=True))

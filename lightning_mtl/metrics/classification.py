@@ -1,4 +1,4 @@
-"""Metrics of the classification of images."""
+"""Accuracy of the classification of images."""
 
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ class ClassificationMetrics(PooledMetric):
     An image with a NaN among its scores has no most likely class, so it is wrong.
 
     Args:
-        ignore_index: Label of images without a class.
+        ignore_index: label of images without a class.
 
     Example:
         >>> metrics = ClassificationMetrics()
@@ -45,21 +45,21 @@ class ClassificationMetrics(PooledMetric):
         """Count the images of a batch.
 
         Args:
-            logits: Scores of the classes; those of a dense prediction are averaged over the image.
-            target: Class of each image, or `ignore_index`.
+            logits: scores of the classes; those of a dense prediction are averaged over the image.
+            target: class of each image, or `ignore_index`.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
         scores = per_image(logits.detach())
         check_shape("ClassificationMetrics", "prediction", scores, ("N", "C"))
         check_shape("ClassificationMetrics", "target", target, (len(scores),))
         valid = target != self.ignore_index
-        score, found = scores.max(dim=1)
-        hits = valid & (found == target) & ~score.isnan()
+        score, label = scores.max(dim=1)
+        hits = valid & (label == target) & ~score.isnan()
         self.counts += torch.stack([hits.sum(), valid.sum()])
 
     def values(self) -> dict[str, Tensor]:
-        """The accuracy."""
+        """The accuracy over all labelled images, called by `compute`."""
         hits, count = self.counts.to(accumulator_dtype(self.counts.device))
         return {"accuracy": hits / count} if count > 0 else {}

@@ -1,4 +1,4 @@
-"""Metrics of depth."""
+"""Errors of depth maps, pooled over the pixels of a data set."""
 
 from typing import ClassVar
 
@@ -63,11 +63,11 @@ class DepthMetrics(PooledMetric):
         """Add the errors of a batch.
 
         Args:
-            prediction: Depth in metres.
-            target: Depth in metres; 0 is invalid.
+            prediction: depth in metres.
+            target: depth in metres; 0 is invalid.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
         check_shape("DepthMetrics", "prediction", prediction, ("N", 1, "H", "W"))
         check_shape("DepthMetrics", "target", target, tuple(prediction.shape))
@@ -89,7 +89,7 @@ class DepthMetrics(PooledMetric):
         self.within += torch.stack([((ratio < 1.25**k) & valid).sum() for k in (1, 2, 3)])
 
     def values(self) -> dict[str, Tensor]:
-        """The errors and the shares."""
+        """The errors and the shares below thresholds, called by `compute`."""
         if self.count == 0:
             return {}
         squared, squared_log, absolute, relative = self.errors / self.count

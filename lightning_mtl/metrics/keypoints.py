@@ -1,4 +1,4 @@
-"""Metrics of keypoints."""
+"""Distances between predicted and true keypoints, from their heatmaps."""
 
 from typing import ClassVar, Literal, get_args
 
@@ -33,9 +33,9 @@ class KeypointMetrics(PooledMetric):
     predicted heatmap with a NaN is nowhere: it is not correct, and makes the errors NaN.
 
     Args:
-        alpha: How far from the target a keypoint is correct, as a share of S.
-        decode: How a predicted heatmap becomes a position.
-        temperature: Sharpness of `"soft_argmax"`.
+        alpha: how far from the target a keypoint is correct, as a share of S.
+        decode: how a predicted heatmap becomes a position.
+        temperature: sharpness of `"soft_argmax"`.
 
     Example:
         >>> target = torch.zeros(1, 1, 4, 5)
@@ -75,18 +75,19 @@ class KeypointMetrics(PooledMetric):
         """Add the distances of a batch.
 
         Args:
-            prediction: One heatmap per keypoint, on any scale.
-            target: One heatmap per keypoint, not positive anywhere if there is none.
+            prediction: one heatmap per keypoint, on any scale.
+            target: one heatmap per keypoint, not positive anywhere if there is none.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
         check_shape("KeypointMetrics", "prediction", prediction, ("N", "J", "H", "W"))
         check_shape("KeypointMetrics", "target", target, tuple(prediction.shape))
         valid = (target > 0).flatten(2).any(dim=2)
         heatmap = prediction.detach().float()
-        found = peaks(heatmap) if self.decode == "argmax" else _means(self.temperature * heatmap)
-        distance = (found - peaks(target)).square().sum(dim=2).sqrt()
+        soft = self.decode == "soft_argmax"
+        position = _means(self.temperature * heatmap) if soft else peaks(heatmap)
+        distance = (position - peaks(target)).square().sum(dim=2).sqrt()
         distance = torch.where(heatmap.isnan().flatten(2).any(dim=2), torch.nan, distance)
         distance = torch.where(valid, distance, 0)
         side = max(target.shape[2:])
@@ -96,7 +97,7 @@ class KeypointMetrics(PooledMetric):
         self.correct += ((distance <= self.alpha * side) & valid).sum()
 
     def values(self) -> dict[str, Tensor]:
-        """The mean distances and the share of correct keypoints."""
+        """The mean distances and the share of correct keypoints, called by `compute`."""
         if self.count == 0:
             return {}
         error, relative = self.distances / self.count

@@ -1,4 +1,4 @@
-"""Metrics of surface normals."""
+"""Angles between surface normals, pooled over the pixels of a data set."""
 
 from typing import ClassVar
 
@@ -67,11 +67,11 @@ class NormalMetrics(PooledMetric):
         """Add the angles of a batch.
 
         Args:
-            prediction: Vectors of any length.
-            target: Vectors of any length; one of zero length is invalid.
+            prediction: vectors of any length.
+            target: vectors of any length; one of zero length is invalid.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
         check_shape("NormalMetrics", "prediction", prediction, ("N", 3, "H", "W"))
         check_shape("NormalMetrics", "target", target, tuple(prediction.shape))
@@ -90,7 +90,7 @@ class NormalMetrics(PooledMetric):
         self.histogram += count_bins(index.flatten(1), NUM_BINS + 1)[:-1]
 
     def values(self) -> dict[str, Tensor]:
-        """The angles and the shares."""
+        """The angles and the shares below thresholds, called by `compute`."""
         if self.count == 0:
             return {}
         mean, mean_square = self.angles / self.count

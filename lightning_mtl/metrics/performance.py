@@ -24,15 +24,15 @@ def multi_task_performance(
     baselines. Other papers average over all metrics of all tasks, some with the opposite sign.
 
     Args:
-        results: The primary metric of each task.
-        baselines: The same metric of the single-task network, positive.
-        higher_is_better: The direction of each metric.
+        results: the primary metric of each task.
+        baselines: the same metric of the single-task network, positive.
+        higher_is_better: the direction of each metric.
 
     Returns:
         A float, or a tensor if a result is one.
 
     Raises:
-        ValueError: If the tasks differ, there is none, or a baseline is not positive and finite.
+        ValueError: if the tasks differ, there is none, or a baseline is not positive and finite.
 
     Example:
         >>> delta = multi_task_performance(
@@ -61,11 +61,11 @@ def check_baselines(owner: str, baselines: Mapping[str, float]) -> None:
     """Raise unless improvements over the baselines have a size and a sign.
 
     Args:
-        owner: Whose baselines they are, for the message.
-        baselines: One number per task.
+        owner: whose baselines they are, for the message.
+        baselines: one number per task.
 
     Raises:
-        ValueError: If one is not positive and finite: a negative one would turn a gain into a loss.
+        ValueError: if one is not positive and finite: a negative one would turn a gain into a loss.
     """
     useless = {task: value for task, value in baselines.items() if not 0 < value < math.inf}
     if useless:

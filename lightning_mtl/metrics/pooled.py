@@ -1,4 +1,4 @@
-"""The base of all metrics here: sums over the valid pixels of the data set."""
+"""The base of all metrics: sums over the valid pixels of a data set."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -42,13 +42,13 @@ class PooledMetric(Metric, ABC):
     are float64 (`accumulator_dtype`), whatever precision the rest of the model is moved to.
 
     `update` takes predictions of any floating type, computes in float32, and never waits for the
-    device. `compute` gives `{name: float32 value}`, and `{}` if no valid pixel was seen: a task
+    device. `compute` gives `{name: float32 value}`, and `{}` if no pixel was valid: a task
     that is absent from an epoch has no numbers.
 
     Attributes:
-        directions: Whether higher is better, for each name.
-        primary: Names by which results are compared: the first of them that a protocol has.
-        prefix: What `compute` puts in front of each name; set by `clone(prefix=...)`.
+        directions: whether higher is better, for each name.
+        primary: names by which results are compared: the first of them that a protocol has.
+        prefix: what `compute` puts in front of each name; set by `clone(prefix=...)`.
     """
 
     directions: ClassVar[dict[str, bool]]
@@ -59,14 +59,14 @@ class PooledMetric(Metric, ABC):
 
     @abstractmethod
     def values(self) -> dict[str, Tensor]:
-        """The value of each name in `directions` from the states, or `{}` without any pixel."""
+        """The value of each name in `directions` for `compute`; `{}` if no pixel was valid."""
 
     def compute(self) -> dict[str, Tensor]:
         """The value of each name, with `prefix`, over everything since the last reset."""
         return {f"{self.prefix}{name}": value.float() for name, value in self.values().items()}
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Set all sums to zero, called before each pass over a data set."""
         # A state made in inference mode, in which Lightning validates and tests, could not be added
         # to outside of it, as in a later fit.
         with torch.inference_mode(False):

@@ -31,9 +31,9 @@ from collections.abc import Callable, Mapping
 
 from lightning_mtl.metrics.averaged import AveragedMetric
 from lightning_mtl.metrics.depth import DepthMetrics
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.normals import NormalMetrics
 from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 from lightning_mtl.metrics.segmentation import SegmentationMetrics
 
 __all__ = ["depth_metrics", "normal_metrics", "segmentation_metrics"]
@@ -98,12 +98,12 @@ def segmentation_metrics(
     """New metrics of semantic segmentation.
 
     Args:
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        ignore_index: Label of pixels without a class.
-        protocol: Whose numbers to compare with.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        ignore_index: label of pixels without a class.
+        protocol: whose numbers to compare with.
 
     Raises:
-        ValueError: If the protocol is not known.
+        ValueError: if the protocol is not known.
     """
     return find_protocol("segmentation_metrics", protocol, SEGMENTATION)(num_classes, ignore_index)
 
@@ -112,10 +112,10 @@ def depth_metrics(protocol: str = "pooled") -> PooledMetric:
     """New metrics of depth.
 
     Args:
-        protocol: Whose numbers to compare with.
+        protocol: whose numbers to compare with.
 
     Raises:
-        ValueError: If the protocol is not known.
+        ValueError: if the protocol is not known.
     """
     return find_protocol("depth_metrics", protocol, DEPTH)()
 
@@ -124,9 +124,9 @@ def normal_metrics(protocol: str = "pooled") -> PooledMetric:
     """New metrics of surface normals.
 
     Args:
-        protocol: Whose numbers to compare with.
+        protocol: whose numbers to compare with.
 
     Raises:
-        ValueError: If the protocol is not known.
+        ValueError: if the protocol is not known.
     """
     return find_protocol("normal_metrics", protocol, NORMALS)()

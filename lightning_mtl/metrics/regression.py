@@ -1,4 +1,4 @@
-"""Metrics of regression."""
+"""Errors of real numbers about images."""
 
 from typing import ClassVar
 
@@ -43,23 +43,23 @@ class RegressionMetrics(PooledMetric):
         """Add the errors of a batch.
 
         Args:
-            prediction: In the unit of the target; a dense one is averaged over the image.
+            prediction: in the unit of the target; a dense one is averaged over the image.
             target: NaN is invalid.
 
         Raises:
-            ValueError: If a shape does not fit.
+            ValueError: if a shape does not fit.
         """
-        found = per_image(prediction.detach())
-        check_shape("RegressionMetrics", "prediction", found, ("N", "C"))
-        check_shape("RegressionMetrics", "target", target, tuple(found.shape))
+        numbers = per_image(prediction.detach())
+        check_shape("RegressionMetrics", "prediction", numbers, ("N", "C"))
+        check_shape("RegressionMetrics", "target", target, tuple(numbers.shape))
         valid = ~target.isnan()
-        error = torch.where(valid, found - target.float(), 0)
+        error = torch.where(valid, numbers - target.float(), 0)
         sums = (error.square(), error.abs())
         self.count += valid.sum()
         self.errors += torch.stack([one.sum(dtype=self.errors.dtype) for one in sums])
 
     def values(self) -> dict[str, Tensor]:
-        """The root mean squared and the mean absolute error."""
+        """The root mean squared and the mean absolute error, called by `compute`."""
         if self.count == 0:
             return {}
         squared, absolute = self.errors / self.count

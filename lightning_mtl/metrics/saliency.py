@@ -1,4 +1,4 @@
-"""Metrics of saliency."""
+"""F-score and intersection over union of saliency, at the best threshold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_number, check_shape
-from lightning_mtl.metrics.binary import as_probability
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
+from lightning_mtl.metrics.probability import as_probability
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 
 __all__ = ["SaliencyMetrics"]
 
@@ -70,12 +70,12 @@ class SaliencyMetrics(PooledMetric):
     8 bits; these here are not rounded.
 
     Args:
-        protocol: Whose numbers to compare with.
-        thresholds: Which to try. By default the protocol's.
-        beta_squared: Weight of P against R. By default the protocol's.
-        pooled: Whether to pool counts, or to average over images. By default as the protocol does.
-        logits: Whether predictions are logits and not probabilities.
-        ignore_index: Label of pixels without a label.
+        protocol: whose numbers to compare with.
+        thresholds: which to try. By default the protocol's.
+        beta_squared: weight of P against R. By default the protocol's.
+        pooled: whether to pool counts, or to average over images. By default as the protocol does.
+        logits: whether predictions are logits and not probabilities.
+        ignore_index: label of pixels without a label.
 
     Example:
         >>> metrics = SaliencyMetrics()
@@ -128,23 +128,23 @@ class SaliencyMetrics(PooledMetric):
         """Count the pixels of a batch.
 
         Args:
-            prediction: Probability that a pixel is salient, or its logit if so declared.
-            target: Salient where at least 0.5; `ignore_index` is invalid.
+            prediction: probability that a pixel is salient, or its logit if so declared.
+            target: salient where at least 0.5; `ignore_index` is invalid.
 
         Raises:
-            ValueError: If a shape does not fit, or probabilities are not from 0 to 1.
+            ValueError: if a shape does not fit, or probabilities are not from 0 to 1.
         """
         probability = as_probability("SaliencyMetrics", prediction, self.logits)
         check_shape("SaliencyMetrics", "target", target, tuple(probability.shape))
         valid = target != self.ignore_index
         salient = valid & (target >= 0.5)
-        lost = probability.isnan()
+        undefined = probability.isnan()
         above = torch.ge if self.inclusive else torch.gt
         counts = []
         for threshold in self.thresholds:
-            found = valid & torch.where(lost, ~salient, above(probability, threshold))
-            hits = (found & salient).flatten(1).sum(dim=1)
-            false = found.flatten(1).sum(dim=1) - hits
+            predicted = valid & torch.where(undefined, ~salient, above(probability, threshold))
+            hits = (predicted & salient).flatten(1).sum(dim=1)
+            false = predicted.flatten(1).sum(dim=1) - hits
             counts.append(torch.stack([hits, false, salient.flatten(1).sum(dim=1) - hits]))
         per_image = torch.stack(counts, dim=-1)
         labelled = valid.flatten(1).any(dim=1)
@@ -153,7 +153,7 @@ class SaliencyMetrics(PooledMetric):
         self.shares += (_shares(per_image) * labelled[:, None]).sum(dim=1)
 
     def values(self) -> dict[str, Tensor]:
-        """The best F-score and the best intersection over union."""
+        """The best F-score and the best intersection over union, called by `compute`."""
         if self.images == 0:
             return {}
         precision, recall, iou = _shares(self.counts) if self.pooled else self.shares / self.images

@@ -1,4 +1,4 @@
-"""Metrics of semantic segmentation."""
+"""Intersection over union and accuracy of semantic segmentation."""
 
 from typing import ClassVar, Literal, get_args
 
@@ -42,9 +42,9 @@ class SegmentationMetrics(PooledMetric):
     not to wait for the device, in `compute`.
 
     Args:
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        ignore_index: Label of pixels without a class.
-        absent_classes: What a class that never occurs does to the mean.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        ignore_index: label of pixels without a class.
+        absent_classes: what a class that never occurs does to the mean.
 
     Example:
         >>> metrics = SegmentationMetrics(num_classes=2)
@@ -82,12 +82,12 @@ class SegmentationMetrics(PooledMetric):
         """Count the pixels of a batch.
 
         Args:
-            logits: Scores of the classes; the highest is the prediction, NaN is none.
-            target: Class of each pixel, or `ignore_index`.
+            logits: scores of the classes; the highest is the prediction, NaN is none.
+            target: class of each pixel, or `ignore_index`.
 
         Raises:
-            TypeError: If the target is not of an integer type.
-            ValueError: If a shape does not fit, or a label on the host is outside the classes.
+            TypeError: if the target is not of an integer type.
+            ValueError: if a shape does not fit, or a label on the host is outside the classes.
         """
         classes = self.num_classes
         check_shape("SegmentationMetrics", "prediction", logits, ("N", classes, "H", "W"))
@@ -96,8 +96,8 @@ class SegmentationMetrics(PooledMetric):
         if on_host(target):
             check_labels("SegmentationMetrics", target, classes, self.ignore_index)
         # On a CPU, `argmax` of torch 2.15 takes ten times as long as `max`.
-        score, found = logits.max(dim=1)
-        cell = target.long() * (classes + 1) + torch.where(score.isnan(), classes, found)
+        score, label = logits.max(dim=1)
+        cell = target.long() * (classes + 1) + torch.where(score.isnan(), classes, label)
         inside = (target >= 0) & (target < classes)
         cells = self.confusion.numel()
         cell = torch.where(inside, cell, cells)
@@ -107,10 +107,10 @@ class SegmentationMetrics(PooledMetric):
         self.outside += counts[-2]
 
     def values(self) -> dict[str, Tensor]:
-        """The mean intersection over union and the pixel accuracy.
+        """The mean intersection over union and the pixel accuracy, called by `compute`.
 
         Raises:
-            ValueError: If a target on a device had labels outside the classes.
+            ValueError: if a target on a device had labels outside the classes.
         """
         if self.outside > 0:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Networks for dense prediction: image in, one prediction per task out."""
 
+from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.lenet import LeNet
-from lightning_mtl.models.network import DenseNetwork
 from lightning_mtl.models.pooled_encoder import PooledEncoder
 from lightning_mtl.models.shared_encoder import SharedEncoder
 

@@ -16,7 +16,7 @@ Decoder = Literal["unet", "fpn", "deeplabv3"]
 
 
 class Encoder(Protocol):
-    """What smp promises of every encoder."""
+    """What every encoder of smp has."""
 
     out_channels: Sequence[int]
     output_stride: int
@@ -45,10 +45,10 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
             name, in_channels=3, depth=5, weights=weights, output_stride=output_stride
         )
     except (KeyError, RuntimeError) as error:
-        known = smp.encoders.get_encoder_names()
-        if name in known:
+        names = smp.encoders.get_encoder_names()
+        if name in names:
             raise
-        similar = [other for other in known if other[:3] == name[:3]] or known
+        similar = [other for other in names if other[:3] == name[:3]] or names
         raise ValueError(
             f"The encoder should be one that segmentation-models-pytorch knows, such as"
             f" {', '.join(similar[:6])}, or `tu-` and the name of a timm model. Found {name!r}."
@@ -100,10 +100,10 @@ def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
 
 
 def decoder_channels(kind: Decoder) -> int:
-    """The channels of what the decoder returns."""
+    """The number of channels that the decoder returns."""
     return {"unet": 16, "fpn": 128, "deeplabv3": 256}[kind]
 
 
 def head_kernel(kind: Decoder) -> int:
-    """The size of the convolution after the decoder; that of DeepLab ends in a 3 x 3 one itself."""
+    """The kernel size of the head after a decoder; DeepLab's has a 3 x 3 convolution at its end."""
     return {"unet": 3, "fpn": 3, "deeplabv3": 1}[kind]

@@ -1,4 +1,4 @@
-"""LeNet for two overlapping digits."""
+"""LeNet for images of two overlapping digits."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.checks import check_number
-from lightning_mtl.models.network import DenseNetwork
+from lightning_mtl.models.dense_network import DenseNetwork
 
 
 class LeNet(DenseNetwork):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.encoders import build_encoder
-from lightning_mtl.models.network import DenseNetwork
 
 
 class PooledEncoder(DenseNetwork):

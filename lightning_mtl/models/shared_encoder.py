@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.engine.graph import join_features
+from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.encoders import (
     Decoder,
     build_decoder,
@@ -14,7 +15,6 @@ from lightning_mtl.models.encoders import (
     decoder_channels,
     head_kernel,
 )
-from lightning_mtl.models.network import DenseNetwork
 
 
 class SharedEncoder(DenseNetwork):

@@ -1,4 +1,4 @@
-"""The table at the end of a run."""
+"""The callback that prints a table of metrics at the end of a run."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -19,10 +19,10 @@ from lightning_mtl.tasks import Task
 class MetricTable(L.Callback):
     """Shows the last validation metrics beside those of a trivial predictor, when training ends.
 
-    The trivial predictor says the same at every pixel: the most frequent class, the mean depth, the
-    mean normal of the training set. What does not beat it has learned nothing. It sees the batches
-    that the run sees: those of all ranks, as many as `limit_train_batches` and `limit_val_batches`
-    leave.
+    The trivial predictor has one prediction for all pixels: the most frequent class, the mean
+    depth, the mean normal of the training set. A network that does not beat it has learned nothing.
+    It is computed from the batches of the run: those of all ranks, as many as
+    `limit_train_batches` and `limit_val_batches` leave.
 
     Args:
         trivial: whether to compute the trivial predictor; it reads the training and the validation
@@ -99,7 +99,7 @@ def _means(
 
 
 def _limit(batches: float) -> int | None:
-    """How many batches to read; None for all of a loader that does not know how many it has."""
+    """How many batches to read; `None` for all of a loader without a length."""
     return None if batches == float("inf") else int(batches)
 
 

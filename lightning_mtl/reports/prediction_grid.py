@@ -1,4 +1,4 @@
-"""Pictures of what the network sees, should see and says."""
+"""The callback that draws inputs, targets and predictions during training."""
 
 from pathlib import Path
 from textwrap import fill
@@ -26,12 +26,12 @@ TITLE = 30
 
 
 class PredictionGrid(L.Callback):
-    """Draws a grid every few epochs: one row a frame; input, then target and prediction per task.
+    """Draws a grid every few epochs: a row per frame; input, then target and prediction per task.
 
     Saved as `pictures/epoch_<n>.png` in the folder of the log, beside the checkpoints, and sent to
-    the TensorBoard logger if there is one. A target of depth has the range of its colours in metres
-    written on it, what is predicted for an image as a whole stands there as text, and classes have
-    a legend.
+    the TensorBoard logger if there is one. Tasks caption their pictures by `Task.words` and
+    `Task.target_words`, such as the range of depths in metres or the class of an image; the legend
+    below is `Task.palette`.
 
     Args:
         every_n_epochs: how often, at least 1; the end of training is always drawn, whatever ended
@@ -162,5 +162,5 @@ def _predictions(module: DensePrediction, image: Tensor) -> dict[str, Tensor]:
 
 
 def _first(value: Any, count: int) -> Any:
-    """A copy of the first entries, so that the batch itself can be freed."""
+    """A copy of the first entries; a view would keep the whole batch in memory."""
     return value[:count].clone() if isinstance(value, Tensor) else value[:count]

@@ -1,4 +1,4 @@
-"""What a network predicts, on disk."""
+"""The callback that writes predictions to disk."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ class PredictionWriter(BasePredictionWriter):
     """Writes what the network predicts for every sample, batch by batch, so that nothing piles up.
 
     Sample `n` of the data set gives `predictions/<n>.npz` in the folder of the log, or else in the
-    Trainer's `default_root_dir`. It has one float32 array for each task: the raw output (C, H, W),
-    of which the class is the argmax over C (segmentation), the probability the sigmoid (edges,
-    saliency), the normal the vector divided by its length, and depth the value itself, in metres.
-    A `DensePrediction` has a picture of each task beside it, `<n>_<task>.png`, in which that is
-    done. Several data loaders have a folder each, `predictions/loader_<k>`.
+    Trainer's `default_root_dir`. It has one float32 array for each task, the raw output (C, H, W):
+    the class is the argmax over C (segmentation), the probability the sigmoid (edges, saliency),
+    the normal the vector divided by its length, and depth the value itself, in metres. With a
+    `DensePrediction`, `<n>_<task>.png` beside it is a picture of that for each task. Several data
+    loaders have a folder each, `predictions/loader_<k>`.
 
     Args:
         pictures: whether to draw the pictures.
@@ -46,7 +46,7 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write one batch.
+        """Write the predictions of one batch, called after each batch.
 
         Raises:
             TypeError: if the module predicts anything but a dict of tensors, one per task.
@@ -77,13 +77,13 @@ class PredictionWriter(BasePredictionWriter):
         self._written += len(names)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find the folder."""
+        """Choose the folder, called before the first batch."""
         # The Trainer asks the other ranks for it, so all of them come here.
         self._folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER
         self._written = 0
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what has been written and where."""
+        """Log how many samples were written and where, called after the last batch."""
         rank_zero_info(
             f"PredictionWriter: wrote {self._written} samples of this rank to `{self._folder}`, raw"
             " outputs as .npz"
@@ -91,7 +91,7 @@ class PredictionWriter(BasePredictionWriter):
 
 
 def _names(trainer: L.Trainer, indices: Sequence[int] | None, batch: int, size: int) -> list[str]:
-    """The places of the samples in the data set, or in the run where nobody knows the former."""
+    """File names: the indices of the samples, or else their places in the batches of the rank."""
     if indices is not None and len(indices) == size:
         return [f"{index:06d}" for index in indices]
     return [f"rank{trainer.global_rank}_batch{batch:06d}_{place:03d}" for place in range(size)]

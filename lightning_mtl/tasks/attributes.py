@@ -26,8 +26,8 @@ class Attributes(Task):
 
     Args:
         num_attributes: A: 40 for CelebA, or 1 where each attribute is a task.
-        name: Key of the task.
-        ignore_index: Label of an attribute that is not known.
+        name: key of the task.
+        ignore_index: label of an attribute that is not known.
     """
 
     (primary_metric,) = AttributeMetrics.primary
@@ -42,14 +42,14 @@ class Attributes(Task):
         self.ignore_index = ignore_index
 
     def loss(self, prediction: Tensor, target: Num[Tensor, "N A"]) -> Float[Tensor, ""]:
-        """Binary cross entropy, the mean over known attributes."""
+        """The binary cross entropy, a mean over known attributes."""
         # Balanced at a half, both classes have half of their plain weight.
         return 2 * balanced_binary_cross_entropy(
             per_image(prediction), target, 0.5, self.ignore_index
         )
 
     def metrics(self) -> AttributeMetrics:
-        """New attribute metrics."""
+        """New attribute metrics, without any data yet."""
         return AttributeMetrics(self.out_channels, self.ignore_index)
 
     def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 A"]:
@@ -58,8 +58,8 @@ class Attributes(Task):
 
     def draw_target(self, target: Num[Tensor, "N A"]) -> Float[Tensor, "N 3 1 A"]:
         """One pixel per attribute, bright if true, black if unknown."""
-        known = (target != self.ignore_index)[:, None, None]
-        return torch.where(known, colorize(target.float()[:, None]), 0)
+        labelled = (target != self.ignore_index)[:, None, None]
+        return torch.where(labelled, colorize(target.float()[:, None]), 0)
 
     def words(self, prediction: Tensor) -> list[str]:
         """The probabilities, if there are at most three attributes."""
@@ -72,9 +72,9 @@ class Attributes(Task):
     def pixel_sum(self, target: Num[Tensor, "N A"]) -> tuple[Tensor, Tensor]:
         """How often each attribute is true, and how often it is known."""
         dtype = accumulator_dtype(target.device)
-        known = target != self.ignore_index
-        true = (known & (target >= 0.5)).sum(dim=0, dtype=dtype)
-        return true, known.sum(dim=0, dtype=dtype)
+        labelled = target != self.ignore_index
+        true = (labelled & (target >= 0.5)).sum(dim=0, dtype=dtype)
+        return true, labelled.sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " A"], target: Tensor) -> Float[Tensor, "N A"]:
         """The logit of how often each attribute is true, for every image."""

@@ -1,4 +1,4 @@
-"""What edges and saliency have in common."""
+"""The base of tasks that have one of two classes per pixel."""
 
 import warnings
 from abc import ABC
@@ -25,9 +25,9 @@ class BinaryMap(Task, ABC):
     A prediction is one logit `(N, 1, H, W)`; a target is `(N, H, W)`, floating, of 0 and 1.
 
     Attributes:
-        positive_weight: Weight of positive pixels in the loss; that of negative ones is the rest
+        positive_weight: weight of positive pixels in the loss; that of negative ones is the rest
             to one. None is the share of negative pixels in the batch.
-        ignore_index: Label of pixels without a label.
+        ignore_index: label of pixels without a label.
     """
 
     out_channels = 1
@@ -38,7 +38,7 @@ class BinaryMap(Task, ABC):
         """Raise unless the weight of positive pixels is a share.
 
         Raises:
-            ValueError: If it is not from 0 to 1.
+            ValueError: if it is not from 0 to 1.
         """
         if self.positive_weight is not None:
             owner = type(self).__name__
@@ -47,7 +47,7 @@ class BinaryMap(Task, ABC):
     def loss(
         self, prediction: Float[Tensor, "N 1 H W"], target: Num[Tensor, "N H W"]
     ) -> Float[Tensor, ""]:
-        """Balanced binary cross entropy."""
+        """The class-balanced binary cross entropy, a mean over labelled pixels."""
         return balanced_binary_cross_entropy(
             prediction[:, 0], target, self.positive_weight, self.ignore_index
         )

@@ -20,9 +20,9 @@ class Classification(Task):
     counts; a target is the class `(N,)`.
 
     Args:
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        name: Key of the task.
-        ignore_index: Label of images without a class.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        name: key of the task.
+        ignore_index: label of images without a class.
     """
 
     (primary_metric,) = ClassificationMetrics.primary
@@ -35,12 +35,12 @@ class Classification(Task):
         self._pixels = Segmentation(num_classes, name, ignore_index)
 
     def loss(self, prediction: Tensor, target: Int[Tensor, " N"]) -> Float[Tensor, ""]:
-        """Cross entropy."""
+        """The cross entropy, a mean over labelled images."""
         logits = per_image(prediction)[:, :, None, None]
         return cross_entropy(logits, target[:, None, None], self.ignore_index)
 
     def metrics(self) -> ClassificationMetrics:
-        """New classification metrics."""
+        """New classification metrics, without any data yet."""
         return ClassificationMetrics(self.ignore_index)
 
     def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 1"]:

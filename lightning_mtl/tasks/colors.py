@@ -1,4 +1,4 @@
-"""Colours of pictures."""
+"""Colours of classes and of values on pictures."""
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""Depth as a task."""
+"""Depth maps as a task, in metres."""
 
 import torch
 from jaxtyping import Float
@@ -23,8 +23,8 @@ class Depth(Task):
     Prediction and target are `(N, 1, H, W)` in metres; a target of 0 is invalid.
 
     Args:
-        name: Key of the task.
-        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
+        name: key of the task.
+        protocol: whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     out_channels = 1
@@ -39,11 +39,11 @@ class Depth(Task):
     def loss(
         self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"]
     ) -> Float[Tensor, ""]:
-        """Mean absolute error in metres."""
+        """The mean absolute error in metres over valid pixels."""
         return masked_l1(prediction, target, target > 0)
 
     def metrics(self) -> PooledMetric:
-        """New depth metrics."""
+        """New depth metrics, without any data yet."""
         return depth_metrics(self.protocol)
 
     def draw(

@@ -1,4 +1,4 @@
-"""Disparity as a task."""
+"""Disparity (inverse depth) maps as a task."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +18,8 @@ class Disparity(WrappedTask):
     Multi-Task Learning with Attention", CVPR 2019).
 
     Args:
-        name: Key of the task.
-        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`: one that has `abs_err`.
+        name: key of the task.
+        protocol: whose metrics, of `lightning_mtl.metrics.protocols`: one that has `abs_err`.
     """
 
     out_channels = 1

@@ -1,4 +1,4 @@
-"""Edges as a task."""
+"""Maps of edges as a task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +15,14 @@ class Edges(BinaryMap):
     Its metrics take seconds per image. A few thresholds will do to choose a model.
 
     Args:
-        name: Key of the task.
-        positive_weight: Weight of edge pixels in the loss: 0.95 in Vandenhende et al., "Multi-Task
+        name: key of the task.
+        positive_weight: weight of edge pixels in the loss: 0.95 in Vandenhende et al., "Multi-Task
             Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021), 0.8 for NYUD elsewhere.
-        ignore_index: Label of pixels without a label.
-        thresholds: How many, or which, as in `EdgeMetrics`.
-        max_dist: Largest distance of a match, as a share of the image diagonal.
-        protocol: Whose metrics, of `lightning_mtl.metrics.edges.edge_protocols`.
-        workers: Processes that match edges, 0 for none.
+        ignore_index: label of pixels without a label.
+        thresholds: how many, or which, as in `EdgeMetrics`.
+        max_dist: largest distance of a match, as a share of the image diagonal.
+        protocol: whose metrics, of `lightning_mtl.metrics.edges.edge_protocols`.
+        workers: processes that match edges, 0 for none.
     """
 
     (primary_metric,) = EdgeMetrics.primary
@@ -53,7 +53,7 @@ class Edges(BinaryMap):
         return batch.get("annotators", batch[self.name])
 
     def metrics(self) -> EdgeMetrics:
-        """New edge metrics."""
+        """New edge metrics, without any data yet."""
         return EdgeMetrics(
             self.thresholds,
             self.max_dist,

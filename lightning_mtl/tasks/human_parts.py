@@ -1,4 +1,4 @@
-"""Human parts as a task."""
+"""Segmentation of human parts as a task."""
 
 from lightning_mtl.tasks.segmentation import Segmentation
 from lightning_mtl.tasks.wrapped import WrappedTask
@@ -14,10 +14,10 @@ class HumanParts(WrappedTask):
     et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey", TPAMI 2021).
 
     Args:
-        num_classes: Parts and the background.
-        name: Key of the task.
-        ignore_index: Label of pixels without a class.
-        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
+        num_classes: parts and the background.
+        name: key of the task.
+        ignore_index: label of pixels without a class.
+        protocol: whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Keypoints as a task."""
+"""Heatmaps of keypoints as a task."""
 
 from typing import Literal
 
@@ -24,9 +24,9 @@ class Keypoints(Task):
 
     Args:
         num_keypoints: J.
-        name: Key of the task.
-        alpha: How far from the target a keypoint is correct, as a share of the longer image side.
-        decode: How a predicted heatmap becomes a position, as in `KeypointMetrics`.
+        name: key of the task.
+        alpha: how far from the target a keypoint is correct, as a share of the longer image side.
+        decode: how a predicted heatmap becomes a position, as in `KeypointMetrics`.
     """
 
     (primary_metric,) = KeypointMetrics.primary
@@ -49,11 +49,11 @@ class Keypoints(Task):
     def loss(
         self, prediction: Float[Tensor, "N J H W"], target: Float[Tensor, "N J H W"]
     ) -> Float[Tensor, ""]:
-        """Mean squared error of the heatmaps."""
+        """The mean squared error of the heatmaps that have a keypoint."""
         return masked_squared_error(prediction, target, _exists(target))
 
     def metrics(self) -> KeypointMetrics:
-        """New keypoint metrics."""
+        """New keypoint metrics, without any data yet."""
         return KeypointMetrics(self.alpha, self.decode)
 
     def draw(

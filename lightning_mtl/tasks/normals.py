@@ -1,4 +1,4 @@
-"""Surface normals as a task."""
+"""Maps of surface normals as a task."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,9 +35,9 @@ class Normals(Task):
     prediction may have any length; a target has unit length, or zero length where it is invalid.
 
     Args:
-        name: Key of the task.
-        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
-        loss: Of the normalised prediction: the absolute error of its components, a mean over them
+        name: key of the task.
+        protocol: whose metrics, of `lightning_mtl.metrics.protocols`.
+        loss: of the normalised prediction: the absolute error of its components, a mean over them
             ("l1", Vandenhende et al., TPAMI 2021) or over pixels, three times as large
             ("l1_per_pixel", Bruggemann et al., ICCV 2021), or one minus the cosine of the angle
             ("cosine", Liu et al., CVPR 2019).
@@ -58,11 +58,11 @@ class Normals(Task):
     def loss(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
     ) -> Float[Tensor, ""]:
-        """The loss that was chosen, of the normalised prediction."""
+        """The loss named in the constructor, of the normalised prediction."""
         return self._loss(prediction, target)
 
     def metrics(self) -> PooledMetric:
-        """New normal metrics."""
+        """New normal metrics, without any data yet."""
         return normal_metrics(self.protocol)
 
     def draw(

@@ -1,4 +1,4 @@
-"""Regression as a task."""
+"""Real numbers about images as a task."""
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ class Regression(Task):
     where it is not known. Targets of about unit size are learned best.
 
     Args:
-        name: Key of the task.
+        name: key of the task.
         out_channels: C.
     """
 
@@ -36,11 +36,11 @@ class Regression(Task):
         self.out_channels = out_channels
 
     def loss(self, prediction: Tensor, target: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
-        """Mean squared error."""
+        """The mean squared error over known numbers."""
         return masked_squared_error(per_image(prediction), target, ~target.isnan())
 
     def metrics(self) -> RegressionMetrics:
-        """New regression metrics."""
+        """New regression metrics, without any data yet."""
         return RegressionMetrics()
 
     def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 C"]:
@@ -65,7 +65,7 @@ class Regression(Task):
         return target.nansum(dim=0, dtype=dtype), (~target.isnan()).sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C"]:
-        """The mean for every image."""
+        """The mean of each number, for every image."""
         return mean.to(target.device).expand(len(target), -1)
 
     def check_form(self, target: Float[Tensor, "N C"]) -> None:

@@ -1,4 +1,4 @@
-"""Saliency as a task."""
+"""Maps of saliency as a task."""
 
 from lightning_mtl.metrics import SaliencyMetrics
 from lightning_mtl.tasks.binary_map import BinaryMap
@@ -12,12 +12,12 @@ class Saliency(BinaryMap):
     Compared by mIoU, or under the protocol "atrc" by maxF, as the papers do.
 
     Args:
-        name: Key of the task.
-        positive_weight: Weight of salient pixels in the loss. By default the share of pixels of the
+        name: key of the task.
+        positive_weight: weight of salient pixels in the loss. By default the share of pixels of the
             batch that are not (Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks:
             A Survey", TPAMI 2021).
-        ignore_index: Label of pixels without a label.
-        protocol: Whose metrics, of the table in `SaliencyMetrics`.
+        ignore_index: label of pixels without a label.
+        protocol: whose metrics, of the table in `SaliencyMetrics`.
     """
 
     def __init__(
@@ -36,5 +36,5 @@ class Saliency(BinaryMap):
         self.higher_is_better = SaliencyMetrics.directions[self.primary_metric]
 
     def metrics(self) -> SaliencyMetrics:
-        """New saliency metrics."""
+        """New saliency metrics, without any data yet."""
         return SaliencyMetrics(self.protocol, logits=True, ignore_index=self.ignore_index)

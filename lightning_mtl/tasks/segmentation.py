@@ -1,4 +1,4 @@
-"""Semantic segmentation as a task."""
+"""Semantic segmentation of images as a task."""
 
 import torch
 from jaxtyping import Float, Int
@@ -20,10 +20,10 @@ class Segmentation(Task):
     A prediction is `num_classes` logits, a target the class `(N, H, W)`.
 
     Args:
-        num_classes: Labels run from 0 to `num_classes - 1`.
-        name: Key of the task.
-        ignore_index: Label of pixels without a class.
-        protocol: Whose metrics, of `lightning_mtl.metrics.protocols`.
+        num_classes: labels run from 0 to `num_classes - 1`.
+        name: key of the task.
+        ignore_index: label of pixels without a class.
+        protocol: whose metrics, of `lightning_mtl.metrics.protocols`.
     """
 
     (primary_metric,) = SegmentationMetrics.primary
@@ -45,11 +45,11 @@ class Segmentation(Task):
     def loss(
         self, prediction: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"]
     ) -> Float[Tensor, ""]:
-        """Cross entropy."""
+        """The cross entropy, a mean over labelled pixels."""
         return cross_entropy(prediction, target, self.ignore_index)
 
     def metrics(self) -> PooledMetric:
-        """New segmentation metrics."""
+        """New segmentation metrics, without any data yet."""
         return segmentation_metrics(self.out_channels, self.ignore_index, self.protocol)
 
     def draw(

@@ -1,4 +1,4 @@
-"""The interface of a task."""
+"""`Task`, the interface of all tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Task(ABC):
     the invalid value of a target are the task's own.
 
     Attributes:
-        name: Key of the task in samples, batches, predictions, losses and logs.
+        name: key of the task in samples, batches, predictions, losses and logs.
         out_channels: C, the number of output channels that the task needs.
-        primary_metric: Name of the metric by which results are compared.
-        higher_is_better: Direction of the primary metric.
+        primary_metric: name of the metric by which results are compared.
+        higher_is_better: direction of the primary metric.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> PooledMetric:
-        """New metrics, which take `update(prediction, target)`."""
+        """New metrics, updated by `update(prediction, target)`; called once for each stage."""
 
     def metric_target(self, batch: Mapping[str, Any]) -> Any:
-        """What the metrics take as target; what the loss takes, unless a batch has better."""
+        """The target that metrics are updated with: that of the loss, unless overridden."""
         return batch[self.name]
 
     @abstractmethod
@@ -50,8 +50,8 @@ class Task(ABC):
         """A picture of each prediction, RGB from 0 to 1.
 
         Args:
-            prediction: What to draw.
-            target: If given, colours mean the same as in `draw_target(target)`.
+            prediction: what to draw.
+            target: if given, colours mean the same as in `draw_target(target)`.
         """
 
     @abstractmethod
@@ -84,8 +84,8 @@ class Task(ABC):
         """Raise unless a batch of targets has the shape and the dtype that the task expects.
 
         Raises:
-            TypeError: If the dtype is wrong.
-            ValueError: If the shape is wrong.
+            TypeError: if the dtype is wrong.
+            ValueError: if the shape is wrong.
         """
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Task(ABC):
         """Raise unless the values of a batch of targets mean something; needs it on the host.
 
         Raises:
-            ValueError: If a value is wrong.
+            ValueError: if a value is wrong.
         """
 
     def check(self, target: Tensor) -> None:
@@ -102,8 +102,8 @@ class Task(ABC):
         Values are read on the host only: on a device it would be a sync.
 
         Raises:
-            TypeError: If the dtype is wrong.
-            ValueError: If the shape or a value is wrong.
+            TypeError: if the dtype is wrong.
+            ValueError: if the shape or a value is wrong.
         """
         self.check_form(target)
         if on_host(target):
@@ -111,7 +111,7 @@ class Task(ABC):
 
     @property
     def title(self) -> str:
-        """Class and name, for messages."""
+        """The class and the name of the task, for messages."""
         return f"{type(self).__name__} {self.name}"
 
     def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C H W"]:

@@ -1,4 +1,4 @@
-"""A task that is another one under a name of its own."""
+"""The base of tasks that do what another task does."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -14,53 +14,53 @@ __all__ = ["WrappedTask"]
 
 
 class WrappedTask(Task, ABC):
-    """Does what another task does.
+    """A task that does what another one does, under a name of its own.
 
     Attributes:
-        task: The other task.
+        task: the other task.
     """
 
     task: Task
 
     def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
-        """The loss of the task."""
+        """The loss of the wrapped task."""
         return self.task.loss(prediction, target)
 
     def metrics(self) -> PooledMetric:
-        """New metrics of the task."""
+        """New metrics of the wrapped task."""
         return self.task.metrics()
 
     def draw(
         self, prediction: Float[Tensor, "N C H W"], target: Tensor | None = None
     ) -> Float[Tensor, "N 3 H W"]:
-        """The picture of the task."""
+        """The pictures that the wrapped task draws."""
         return self.task.draw(prediction, target)
 
     def draw_target(self, target: Tensor) -> Float[Tensor, "N 3 H W"]:
-        """The picture of the task."""
+        """The pictures of targets that the wrapped task draws."""
         return self.task.draw_target(target)
 
     def words(self, prediction: Float[Tensor, "N C H W"]) -> list[str]:
-        """The words of the task on each prediction."""
+        """The words of the wrapped task on each prediction."""
         return self.task.words(prediction)
 
     def target_words(self, target: Tensor) -> list[str]:
-        """The words of the task on each target."""
+        """The words of the wrapped task on each target."""
         return self.task.target_words(target)
 
     @property
     def palette(self) -> Mapping[str, Color]:
-        """The legend of the task."""
+        """The legend of the wrapped task."""
         return self.task.palette
 
     def pixel_sum(self, target: Tensor) -> tuple[Float[Tensor, " C"], Float[Tensor, "*C"]]:
-        """The sum of the task."""
+        """The sums of the wrapped task."""
         return self.task.pixel_sum(target)
 
     def check_form(self, target: Tensor) -> None:
-        """The check of the task."""
+        """Raise unless the shape and the dtype suit the wrapped task."""
         self.task.check_form(target)
 
     def check_content(self, target: Tensor) -> None:
-        """The check of the task."""
+        """Raise unless the values suit the wrapped task."""
         self.task.check_content(target)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.graph import cut, reach, root_edge
 from lightning_mtl.models import DenseNetwork, SharedEncoder
-from lightning_mtl.models.network import IMAGENET_MEAN, IMAGENET_STD
+from lightning_mtl.models.dense_network import IMAGENET_MEAN, IMAGENET_STD
 
 CHANNELS = {"segmentation": 5, "depth": 1}
 DECODERS = pytest.mark.parametrize(

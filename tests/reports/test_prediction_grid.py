@@ -18,10 +18,17 @@ from lightning_mtl.reports.grid_figure import rendered
 from lightning_mtl.reports.prediction_grid import TASKS, draw, figures
 from lightning_mtl.tasks import Attributes, Depth, Segmentation
 from tests.reports.test_grid_figure import cell, texts
+from tests.support.rooms import SmallNetwork
 from tests.support.toy import Toy, quiet_trainer, toy_loader
 from tests.test_dense_prediction import NETWORK, SIZE, rooms, three_tasks
 
 ALL = ("segmentation", "depth", "normals")
+FRAMES = rooms(4)
+
+
+def depth_alone() -> DensePrediction:
+    """A small network, for tests of when and where pictures are drawn."""
+    return DensePrediction([Depth()], network=SmallNetwork)
 
 
 class StopAfter(L.Callback):
@@ -40,7 +47,7 @@ def drawn(folder: Path, **settings: object) -> list[str]:
     logger = CSVLogger(folder, name="", version="run")
     trainer = quiet_trainer(logger=logger, log_every_n_steps=1, **(short | settings))
     trainer.callbacks.append(PredictionGrid(every_n_epochs=2, frames=1))
-    trainer.fit(three_tasks(), rooms(4), rooms(4))
+    trainer.fit(depth_alone(), FRAMES, FRAMES)
     return sorted(path.name for path in (folder / "run" / "pictures").iterdir())
 
 
@@ -198,7 +205,7 @@ def test_drawing_changes_nothing_in_the_run(tmp_path):
             callbacks=callbacks,
             default_root_dir=tmp_path,
         )
-        trainer.fit(module, rooms(2), rooms(2))
+        trainer.fit(module, FRAMES, FRAMES)
         results.append([parameter.detach().clone() for parameter in module.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 

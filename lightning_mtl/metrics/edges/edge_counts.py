@@ -26,12 +26,12 @@ def edge_counts(
     (`evaluation_bdry_image` of BSDS500, Arbelaez et al., TPAMI 2011).
 
     Args:
-        probability: Probability of an edge.
-        targets: Edges of the A annotators, lines of one pixel.
-        valid: Where predicted pixels count.
-        thresholds: In ascending order.
-        radius: Largest distance of a match in pixels.
-        inclusive: Whether a probability equal to the threshold is an edge.
+        probability: probability of an edge.
+        targets: edges of the A annotators, lines of one pixel.
+        valid: where predicted pixels count.
+        thresholds: in ascending order.
+        radius: largest distance of a match in pixels.
+        inclusive: whether a probability equal to the threshold is an edge.
     """
     counts = np.zeros((4, len(thresholds)), dtype=np.int64)
     size = -1

@@ -1,4 +1,4 @@
-"""Metrics of edges."""
+"""F-scores and average precision of edges."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,13 +11,13 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_number, check_shape
-from lightning_mtl.metrics.binary import as_probability
 from lightning_mtl.metrics.edges.edge_counts import edge_counts
 from lightning_mtl.metrics.edges.edge_protocols import PROTOCOLS
 from lightning_mtl.metrics.edges.edge_scores import best_f, f_score, interpolated_ap
 from lightning_mtl.metrics.edges.suppression import suppress_non_maxima
-from lightning_mtl.metrics.lookup import find_protocol
 from lightning_mtl.metrics.pooled import PooledMetric
+from lightning_mtl.metrics.probability import as_probability
+from lightning_mtl.metrics.protocol_lookup import find_protocol
 
 __all__ = ["EdgeMetrics"]
 
@@ -47,15 +47,15 @@ class EdgeMetrics(PooledMetric):
     are spawned, so a script that uses them needs `if __name__ == "__main__"`.
 
     Args:
-        thresholds: How many, evenly between 0 and 1, or which. To a number of them, "astmt" adds
+        thresholds: how many, evenly between 0 and 1, or which. To a number of them, "astmt" adds
             its two at the ends.
-        max_dist: Largest distance of a match, as a share of the image diagonal.
-        protocol: Whose numbers to compare with.
-        interpolate: Whether odsF looks between thresholds. By default as the protocol does.
-        suppress: Whether to suppress non-maxima first. By default as the protocol does.
-        workers: Processes; 0 works in this one.
-        logits: Whether predictions are logits and not probabilities.
-        ignore_index: Label of pixels without a label. What is predicted there does not count.
+        max_dist: largest distance of a match, as a share of the image diagonal.
+        protocol: whose numbers to compare with.
+        interpolate: whether odsF looks between thresholds. By default as the protocol does.
+        suppress: whether to suppress non-maxima first. By default as the protocol does.
+        workers: processes; 0 works in this one.
+        logits: whether predictions are logits and not probabilities.
+        ignore_index: label of pixels without a label. What is predicted there does not count.
 
     Example:
         >>> metrics = EdgeMetrics()
@@ -110,12 +110,12 @@ class EdgeMetrics(PooledMetric):
         """Match the edges of a batch.
 
         Args:
-            prediction: Probability of an edge, or its logit if so declared. NaN is no edge.
-            target: For each image the maps of its annotators, positive where at least 0.5; a tensor
+            prediction: probability of an edge, or its logit if so declared. NaN is no edge.
+            target: for each image the maps of its annotators, positive where at least 0.5; a tensor
                 `(N, H, W)` has one annotator. A map that is all `ignore_index` is no annotator.
 
         Raises:
-            ValueError: If a shape does not fit, or probabilities are not from 0 to 1.
+            ValueError: if a shape does not fit, or probabilities are not from 0 to 1.
         """
         probability = as_probability("EdgeMetrics", prediction, self.logits)
         maps = [labels if labels.ndim == 3 else labels[None] for labels in target]
@@ -136,7 +136,7 @@ class EdgeMetrics(PooledMetric):
             self.best += torch.from_numpy(counts[:, scores.argmax()]).to(self.best)
 
     def values(self) -> dict[str, Tensor]:
-        """The F-scores and the average precision."""
+        """The F-scores and the average precision, called by `compute`."""
         if self.images == 0:
             return {}
         totals, best = self.totals.cpu().numpy(), self.best.cpu().numpy()
@@ -153,17 +153,17 @@ class EdgeMetrics(PooledMetric):
     def _job(self, probability: np.ndarray, labels: Tensor) -> tuple[Any, ...] | None:
         """The arguments of `edge_counts` before the thresholds, or None without any label."""
         maps = labels.cpu().numpy()
-        known = maps != self.ignore_index
-        annotated = known.any(axis=(1, 2))
+        labelled = maps != self.ignore_index
+        annotated = labelled.any(axis=(1, 2))
         if not annotated.any():
             return None
-        edges = ((maps >= 0.5) & known)[annotated]
+        edges = ((maps >= 0.5) & labelled)[annotated]
         if self.suppress:
             probability = suppress_non_maxima(probability)
-        return probability, edges, known.any(axis=0)
+        return probability, edges, labelled.any(axis=0)
 
     def _count(self, jobs: list[tuple[Any, ...]]) -> Iterable[Int[np.ndarray, "4 T"]]:
-        """The counts of each image."""
+        """The counts of each image, in the order of the jobs, computed in parallel if asked for."""
         parts = max(1, self.workers)
         shares = [self.thresholds[part::parts] for part in range(parts)]
         calls = [

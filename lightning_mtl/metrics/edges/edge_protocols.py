@@ -23,11 +23,11 @@ class EdgeProtocol:
     """One row of the table, whose number of thresholds is that of `EdgeMetrics`.
 
     Attributes:
-        ends: The thresholds before and after those that are evenly spread.
-        inclusive: Whether a probability equal to the threshold is an edge.
-        suppress: Whether non-maxima are suppressed before thresholds are applied.
-        interpolate: Whether odsF looks between thresholds.
-        empty_precision: Precision where nothing is predicted.
+        ends: the thresholds before and after those that are evenly spread.
+        inclusive: whether a probability equal to the threshold is an edge.
+        suppress: whether non-maxima are suppressed before thresholds are applied.
+        interpolate: whether odsF looks between thresholds.
+        empty_precision: precision where nothing is predicted.
     """
 
     ends: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
@@ -40,7 +40,7 @@ class EdgeProtocol:
         """Those that are wanted, or so many, evenly between 0 and 1, and the protocol's ends.
 
         Raises:
-            ValueError: If there is none, or they are not in ascending order from 0 to 1.
+            ValueError: if there is none, or they are not in ascending order from 0 to 1.
         """
         if isinstance(wanted, int):
             given = [*self.ends[0], *_even(wanted), *self.ends[1]] if wanted > 0 else []

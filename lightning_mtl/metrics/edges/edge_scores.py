@@ -27,9 +27,9 @@ def best_f(counts: Int[np.ndarray, "4 T"], empty_precision: float, interpolate: 
     """The largest F-score of all thresholds.
 
     Args:
-        counts: As `edge_counts` gives them, summed over images.
-        empty_precision: Precision where nothing is predicted.
-        interpolate: Whether to also try 100 points between neighbouring thresholds, with recall and
+        counts: as `edge_counts` gives them, summed over images.
+        empty_precision: precision where nothing is predicted.
+        interpolate: whether to also try 100 points between neighbouring thresholds, with recall and
             precision interpolated linearly (`collect_eval_bdry` of BSDS500).
     """
     recall, precision = recall_precision(counts, empty_precision)

@@ -23,9 +23,9 @@ def match(
     takes up to 10000 times as long.
 
     Args:
-        prediction: Pixels to be matched.
-        target: Pixels to be matched to.
-        radius: Largest Euclidean distance of a match, inclusive.
+        prediction: pixels to be matched.
+        target: pixels to be matched to.
+        radius: largest Euclidean distance of a match, inclusive.
     """
     neighbours, counts = _neighbours(prediction, target, radius)
     if not neighbours.size:

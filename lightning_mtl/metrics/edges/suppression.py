@@ -1,4 +1,4 @@
-"""Suppression of what is not a ridge of an edge map."""
+"""Suppression of the pixels of an edge map that are not on a ridge."""
 
 import numpy as np
 from jaxtyping import Float
@@ -24,11 +24,11 @@ def suppress_non_maxima(
     Along a row of pixels exactly, `E_xy` is 0, and nothing is suppressed; nor is it there.
 
     Args:
-        probability: Probability of an edge.
-        smoothing: Radius of the triangle filter in pixels.
-        radius: How far neighbours are looked at, in pixels.
-        border: Over how many pixels the map fades out towards the border of the image, 1 or more.
-        slack: By what factor a neighbour must exceed the pixel.
+        probability: probability of an edge.
+        smoothing: radius of the triangle filter in pixels.
+        radius: how far neighbours are looked at, in pixels.
+        border: over how many pixels the map fades out towards the border of the image, 1 or more.
+        slack: by what factor a neighbour must exceed the pixel.
     """
     angle = _across(probability, smoothing)
     cosine, sine = np.cos(angle), np.sin(angle)

@@ -1,4 +1,4 @@
-"""Morphological thinning, in time that goes with the pixels it removes."""
+"""Morphological thinning, in time proportional to the pixels that it removes."""
 
 from itertools import cycle
 
@@ -17,12 +17,12 @@ def thin(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
     Guo and Hall, "Parallel Thinning with Two-Subiteration Algorithms" (CACM 1989), in the form of
     Lam, Lee and Suen, "Thinning Methodologies" (TPAMI 1992): what benchmarks of edges know as
-    `bwmorph(mask, "thin", inf)`, and equal to `skimage.morphology.thin`. That filters the whole
-    image in each iteration, of which a thick mask needs many; here, only pixels next to one that
-    was just removed are looked at again.
+    `bwmorph(mask, "thin", inf)`, and equal to `skimage.morphology.thin`. The latter filters the
+    whole image in each iteration, and a thick mask needs many; here, an iteration looks only at
+    pixels next to one that was just removed.
 
     Args:
-        mask: Pixels outside of it are not set.
+        mask: the pixels to thin; those outside of the image count as not set.
     """
     width = mask.shape[1] + 2
     alive = np.pad(mask, 1).ravel()

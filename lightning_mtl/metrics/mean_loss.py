@@ -13,6 +13,9 @@ __all__ = ["MeanLoss"]
 class MeanLoss(PooledMetric):
     """The mean of a loss over images: that of each batch, weighted by the size of the batch.
 
+    `torchmetrics.MeanMetric` waits for the device in every update to look for NaN, ignores the
+    weights if told not to look (1.9), and rounds its sums where a module is moved to bfloat16.
+
     Example:
         >>> import torch
         >>> metric = MeanLoss()
@@ -35,12 +38,12 @@ class MeanLoss(PooledMetric):
         """Add the loss of a batch.
 
         Args:
-            loss: A mean over the batch.
-            size: The number of its images.
+            loss: a mean over the batch.
+            size: the number of its images.
         """
         self.count += size
         self.total += size * loss.detach().to(self.total)
 
     def values(self) -> dict[str, Tensor]:
-        """The mean."""
+        """The mean over all images, called by `compute`."""
         return {} if self.count == 0 else {"loss": self.total / self.count}

@@ -1,4 +1,4 @@
-"""The lookup of a protocol by its name."""
+"""The lookup of an evaluation protocol by its name."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -14,12 +14,12 @@ def find_protocol(owner: str, name: str, protocols: Mapping[str, T]) -> T:
     """The protocol of that name.
 
     Args:
-        owner: Who asks, for the message.
-        name: What papers follow it.
-        protocols: Those that the owner knows.
+        owner: who asks, for the message.
+        name: what papers follow it.
+        protocols: those that the owner knows.
 
     Raises:
-        ValueError: If the owner does not know it.
+        ValueError: if the owner does not know it.
     """
     remedy = "`lightning_mtl.metrics` says how they differ."
     check_choice(owner, "protocol", name, sorted(protocols), remedy)

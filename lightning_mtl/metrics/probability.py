@@ -1,4 +1,4 @@
-"""What metrics of binary labels are given: probabilities or logits."""
+"""The predictions of binary metrics as probabilities."""
 
 import torch
 from jaxtyping import Float
@@ -16,12 +16,12 @@ def as_probability(
     """The probabilities of a batch in float32, without a graph.
 
     Args:
-        owner: Who expects them, for the message.
-        prediction: Probabilities or logits.
-        logits: Which of the two.
+        owner: who expects them, for the message.
+        prediction: probabilities or logits.
+        logits: which of the two.
 
     Raises:
-        ValueError: If the shape does not fit, or probabilities on the host are not from 0 to 1.
+        ValueError: if the shape does not fit, or probabilities on the host are not from 0 to 1.
     """
     if prediction.ndim == 4:
         check_shape(owner, "prediction", prediction, ("N", 1, "H", "W"))

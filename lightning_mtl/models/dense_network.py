@@ -1,4 +1,4 @@
-"""What all dense networks have in common."""
+"""`DenseNetwork`, the base of all networks."""
 
 from abc import ABC, abstractmethod
 
