@@ -180,10 +180,10 @@ def find_owners(roots: Sequence[GradientEdge]) -> Owners:
         stack = [root.node]
         while stack:
             node = stack.pop()
-            known = owner.get(node)
-            if known in (task, SHARED):
+            before = owner.get(node)
+            if before in (task, SHARED):
                 continue
-            owner[node] = task if known is None else SHARED
+            owner[node] = task if before is None else SHARED
             stack.extend(_children(node))
     return owner
 

@@ -1,6 +1,7 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,9 @@ from torch.nn import Module, Parameter
 
 from lightning_mtl.distributed import max_over_ranks
 from lightning_mtl.engine.graph import Reach
+
+CACHED = 256
+"""How many graphs are recognised by the identities of their leaves."""
 
 Signature = tuple[tuple[int, ...], ...]
 """The tasks of a graph, and the identities of the parameters that they reach."""
@@ -55,22 +59,29 @@ class Partition:
         self._seen = torch.zeros(len(tasks) + 1, 0, dtype=torch.bool)
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
         self._hidden = False
-        self._learned: set[Signature] = set()
+        # Parameters of other modules, which the losses reach and nobody asked to train.
+        self._foreign: set[Parameter] = set()
+        self._familiar: dict[Signature, bool] = {}
         self._read_parameters()
 
     def is_news(self, reached: Reach, present: Sequence[int]) -> bool:
         """Whether this step's graph, or a frozen or thawed parameter, shows something new.
 
-        Cheap enough for every micro-batch: it compares the identities of the leaves with those of
-        the graphs that have been learned.
+        Cheap enough for every micro-batch: graphs whose leaves are those of an earlier one are
+        recognised by their identities.
 
         Args:
             reached: the leaves that this rank's losses reach.
             present: the tasks that these losses belong to.
         """
-        return [
-            parameter.requires_grad for parameter in self.names
-        ] != self._trainable or self._signature(reached, present) not in self._learned
+        if [parameter.requires_grad for parameter in self.names] != self._trainable:
+            return True
+        signature = self._signature(reached, present)
+        if signature not in self._familiar:
+            if self._teaches(reached, present):
+                return True
+            _remember(self._familiar, signature, True)
+        return False
 
     def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
         """Add what one step's graph shows. A collective call: every rank makes it, or none.
@@ -81,7 +92,6 @@ class Partition:
             device: that collective calls run on.
         """
         self._read_parameters()
-        self._learned.add(self._signature(reached, present))
         for task, leaves in zip(present, reached.task_specific, strict=True):
             self._mark(task, leaves)
             self._traced[task] = True
@@ -144,7 +154,8 @@ class Partition:
         signature = self._signature(reached, present)
         if signature not in self._usages:
             used = self.used(reached)
-            self._usages[signature] = like.new_tensor([float(p in used) for p in self.names])
+            usage = like.new_tensor([float(p in used) for p in self.names])
+            _remember(self._usages, signature, usage)
         return self._usages[signature].to(like)
 
     def unused_by(self, present: Sequence[int]) -> list[Parameter]:
@@ -206,6 +217,21 @@ class Partition:
         self._columns = {parameter: column for column, parameter in enumerate(self.names)}
         self.parameters = [parameter for parameter in self.names if parameter.requires_grad]
 
+    def _teaches(self, reached: Reach, present: Sequence[int]) -> bool:
+        """Whether `learn` would sort a parameter anew."""
+        shared = self._seen[-1] | (self._seen[:-1].sum(0) > 1)
+        groups = [(shared, reached.shared)]
+        for task, leaves in zip(present, reached.task_specific, strict=True):
+            groups.append((shared | self._seen[task], leaves))
+        for seen, leaves in groups:
+            seen_here = seen.tolist()
+            for leaf in leaves:
+                if isinstance(leaf, Parameter) and leaf not in self._foreign:
+                    column = self._columns.get(leaf)
+                    if column is None or not seen_here[column]:
+                        return True
+        return False
+
     def _signature(self, reached: Reach, present: Sequence[int]) -> Signature:
         """The tasks and the identities of the parameters that each of them reaches."""
         groups = (reached.shared, *reached.task_specific)
@@ -215,9 +241,12 @@ class Partition:
 
     def _mark(self, row: int, leaves: Sequence[Tensor]) -> None:
         for leaf in leaves:
-            column = self._columns.get(leaf)  # type: ignore[call-overload]
-            if column is not None:
-                self._seen[row, column] = True
+            if isinstance(leaf, Parameter):
+                column = self._columns.get(leaf)
+                if column is None:
+                    self._foreign.add(leaf)
+                else:
+                    self._seen[row, column] = True
 
     def _assign(self) -> None:
         trainable = torch.tensor(self._trainable, dtype=torch.bool)
@@ -244,6 +273,13 @@ class Partition:
     def _pick(self, mask: Tensor) -> list[Parameter]:
         parameters = list(self.names)
         return [parameters[column] for column in mask.nonzero().flatten().tolist()]
+
+
+def _remember(cache: dict[Signature, Any], signature: Signature, value: Any) -> None:
+    """Add to a cache, which begins anew when tasks come in too many combinations."""
+    if len(cache) >= CACHED:
+        cache.clear()
+    cache[signature] = value
 
 
 def _size(parameters: Sequence[Parameter]) -> str:

@@ -1,7 +1,7 @@
 """Gradient noise, from Gramians alone.
 
-Let R independent parts of a batch (ranks, micro-batches) have Jacobians J_r, and J̄ be their mean.
-Two (K, K) matrices hold all that is needed: A = J̄ J̄ᵀ and B = (1/R) Σ_r J_r J_rᵀ.
+Let R independent sub-batches (the micro-batches of all ranks) have Jacobians J_r, and J̄ be their
+mean. Two (K, K) matrices hold all that is needed: A = J̄ J̄ᵀ and B = (1/R) Σ_r J_r J_rᵀ.
 """
 
 import torch
@@ -11,35 +11,35 @@ from torch import Tensor
 
 def unbiased_gramian(
     mean_gramian: Float[Tensor, "K K"],
-    part_gramian: Float[Tensor, "K K"],
-    parts: Float[Tensor, "K K"] | float,
+    sub_batch_gramian: Float[Tensor, "K K"],
+    count: Float[Tensor, "K K"] | float,
 ) -> Float[Tensor, "K K"]:
     """The inner products of the expected gradients, E[g_i] · E[g_j], without the noise's share.
 
-    (R A - B) / (R - 1): the mean of g_ir · g_js over parts r ≠ s. Unbiased, hence it may have
+    (R A - B) / (R - 1): the mean of g_ir · g_js over sub-batches r ≠ s. Unbiased, hence it may have
     negative eigenvalues: for diagnostics, not for solvers.
 
     Args:
         mean_gramian: A.
-        part_gramian: B.
-        parts: R, at least 2; where tasks are absent from some parts, a number for each pair.
+        sub_batch_gramian: B.
+        count: R, at least 2; where tasks are absent from some sub-batches, a number for each pair.
     """
-    return (parts * mean_gramian - part_gramian) / (parts - 1)
+    return (count * mean_gramian - sub_batch_gramian) / (count - 1)
 
 
 def noise_trace(
     mean_gramian: Float[Tensor, "K K"],
-    part_gramian: Float[Tensor, "K K"],
-    parts: float,
+    sub_batch_gramian: Float[Tensor, "K K"],
+    count: float,
     samples: float,
 ) -> Float[Tensor, " K"]:
     """The variance of one sample's gradient, tr Σ_k, for each task.
 
-    b (B_kk - A_kk) R / (R - 1) with b samples in a part: McCandlish, Kaplan, Amodei et al., "An
-    Empirical Model of Large-Batch Training", arXiv 1812.06162 (2018), appendix A.1.
+    b (B_kk - A_kk) R / (R - 1) with b samples in a sub-batch: McCandlish, Kaplan, Amodei et al.,
+    "An Empirical Model of Large-Batch Training", arXiv 1812.06162 (2018), appendix A.1.
     """
-    spread = (part_gramian - mean_gramian).diagonal()
-    return samples * spread * parts / (parts - 1)
+    spread = (sub_batch_gramian - mean_gramian).diagonal()
+    return samples * spread * count / (count - 1)
 
 
 def noise_scale(

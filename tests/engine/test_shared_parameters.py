@@ -163,10 +163,22 @@ def news(partition: Partition, losses: list[Tensor], present: Sequence[int]) -> 
 
 def test_a_graph_that_was_learned_is_no_news_and_another_one_is():
     net = Net()
-    partition = learned(net, "abc", "ab")
-    assert not news(partition, net.losses("abc"), [0, 1, 2])
+    partition = learned(net, "a", "b")
     assert not news(partition, net.losses("ab"), [0, 1])
-    assert news(partition, net.losses("bc"), [1, 2])
+    assert not news(partition, net.losses("b"), [1])
+    assert news(partition, net.losses("c"), [2])
+    assert news(partition, [loss * net.heads["b"].bias for loss in net.losses("a")], [0])
+
+
+def test_a_parameter_of_another_module_is_news_once():
+    net, other = Net(), nn.Linear(1, 1)
+    partition = learned(net, "abc")
+    losses = lambda: [loss * other.weight.sum() for loss in net.losses("abc")]  # noqa: E731
+    assert news(partition, losses(), [0, 1, 2])
+    roots = [root_edge(loss) for loss in losses()]
+    partition.learn(reach(roots), [0, 1, 2], torch.device("cpu"))
+    assert not news(partition, losses(), [0, 1, 2])
+    assert other.weight not in partition.parameters
 
 
 def test_inputs_that_require_gradients_are_no_news():

@@ -16,8 +16,8 @@ from lightning_mtl.engine.window import Window, select_block
 class Features(Place):
     """The shared features, where the heads leave the trunk: K passes of the heads, paid anyway.
 
-    MGDA-UB of Sener & Koltun, NeurIPS 2018. Samples have features of their own, so Gramians of
-    parts of a batch add up.
+    MGDA-UB of Sener & Koltun, NeurIPS 2018. Samples have features of their own, so the Gramians
+    of sub-batches add up.
     """
 
     price: ClassVar[str] = "F + H + B"
