@@ -155,7 +155,7 @@ class FilesDataModule(DeclaredDataModule):
     Args:
         root: folder of the data; by default that of the environment variable of the data set.
         size: height and width of the samples; `None` keeps those on disk.
-        augment: random flip and zoom (1 to 1.5, distances scaled with it) in training.
+        augment: random flip and zoom by s (1 to 1.5; depth / s, disparity · s) in training.
 
     Attributes:
         AUGMENTATION: transforms that `augment` applies, one after the other.

@@ -20,20 +20,40 @@ from tests.test_dense_prediction import NETWORK
 SIZE = (32, 64)
 
 
-def official(root: Path, batch_size: int) -> MultiTaskDataModule:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Labelled frames and frames of videos in both layouts; the latter lack the segmentation."""
+    root = tmp_path_factory.mktemp("mixed")
     layouts.nyuv2(root / "official")
+    for number in range(1, 5):
+        path = root / f"official/normals/{number:06d}.png"
+        layouts.save(path, layouts.encoded_normals(480, 640))
     layouts.nyuv2_frames(root / "videos")
-    folders = {"root": root / "official", "extra_root": root / "videos"}
-    return NYUv2DataModule(num_classes=13, size=SIZE, batch_size=batch_size, **folders)
+    for name in ("labelled_arrays", "video_arrays"):
+        layouts.nyuv2_arrays(root / name)
+    for path in (root / "video_arrays/train/label").iterdir():
+        path.unlink()
+    return root
+
+
+def official(root: Path, batch_size: int) -> MultiTaskDataModule:
+    return NYUv2DataModule(
+        root / "official",
+        num_classes=13,
+        size=SIZE,
+        normals=root / "official/normals",  # to compute them takes longer than the training
+        extra_root=root / "videos",
+        batch_size=batch_size,
+    )
 
 
 def arrays(root: Path, batch_size: int) -> MultiTaskDataModule:
-    for name in ("labelled", "videos"):
-        layouts.nyuv2_arrays(root / name)
-    for path in (root / "videos/train/label").iterdir():
-        path.unlink()
-    folders = {"root": root / "labelled", "extra_root": root / "videos"}
-    return NYUv2ArraysDataModule(size=SIZE, batch_size=batch_size, **folders)
+    return NYUv2ArraysDataModule(
+        root / "labelled_arrays",
+        size=SIZE,
+        extra_root=root / "video_arrays",
+        batch_size=batch_size,
+    )
 
 
 class Recorded(DensePrediction):
@@ -83,17 +103,17 @@ def trained(data: MultiTaskDataModule, weighting: Callable | None) -> Recorded:
 @every_weighting
 @pytest.mark.parametrize("make", [official, arrays])
 def test_steps_of_video_frames_train_the_other_tasks_and_leave_the_segmentation(
-    tmp_path, make, weighting
+    folder, make, weighting
 ):
-    module = trained(make(tmp_path, batch_size=1), weighting)
+    module = trained(make(folder, batch_size=1), weighting)
     labelled = ["segmentation" in losses for losses in module.lost]
     assert sorted(labelled) == [False] * 3 + [True] * 3
     assert all({"depth", "normals"} <= losses.keys() for losses in module.lost)
     assert [moved > 0 for moved in module.moved] == labelled
 
 
-def test_in_a_mixed_batch_the_loss_is_that_of_the_labelled_frames(tmp_path):
-    data = official(tmp_path, batch_size=6)
+def test_in_a_mixed_batch_the_loss_is_that_of_the_labelled_frames(folder):
+    data = official(folder, batch_size=6)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     labelled = (batch["segmentation"] != 255).flatten(1).any(1)

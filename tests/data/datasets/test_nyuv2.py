@@ -43,7 +43,8 @@ def test_frames_come_upright_and_in_the_order_of_the_split(official):
 
 def test_labels_of_894_become_classes_of_40_or_13(official):
     for num_classes, left, right in ((40, 3, 39), (13, 0, 6)):
-        labels = NYUv2(official, num_classes=num_classes)[0]["segmentation"]
+        dataset = NYUv2(official, num_classes=num_classes, tasks=("segmentation",))
+        labels = dataset[0]["segmentation"]
         expected = torch.from_numpy(layouts.halves(480, 640, left, right, 255))
         assert torch.equal(labels, expected)
 
