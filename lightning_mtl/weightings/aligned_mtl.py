@@ -5,11 +5,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.linalg import cosines_and_norms, resolution
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 Scale = Literal["min", "median", "rmse"]
 

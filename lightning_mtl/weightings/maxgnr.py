@@ -6,7 +6,6 @@ from typing import ClassVar, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype
@@ -21,7 +20,8 @@ from lightning_mtl.linalg.gradient_noise import (
     signal_gramian,
 )
 from lightning_mtl.linalg.noise_ratio import Objective, max_noise_ratio
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class MaxGNR(GramianWeighting):

@@ -2,11 +2,10 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
 from lightning_mtl.linalg import project_to_simplex
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
-from lightning_mtl.weightings.bases.gramian_weighting import Measurement
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class MoDo(CrossGramianWeighting):

@@ -2,10 +2,10 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
 from lightning_mtl.linalg import fair_weights
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class NashMTL(GramianWeighting):

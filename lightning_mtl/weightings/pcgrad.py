@@ -3,10 +3,10 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
 from lightning_mtl.linalg import cosines_and_norms
-from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting, Measurement
+from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 

@@ -1,7 +1,7 @@
 """The base of the weightings that need no more of the task gradients than their inner products."""
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple, TypedDict
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,22 +21,6 @@ from lightning_mtl.engine.window import Window
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.memory.weight_cache import WeightCache
-
-
-class Measurement(TypedDict, total=False):
-    """Where and how often a `GramianWeighting` measures; it has the details.
-
-    Args:
-        gradients: where: `"shared"` (exact), `"last_layer"` or `"features"`.
-        every_n_steps: solve at every n-th optimizer step, and reuse the weights in between.
-        layer: name of the shared layer for `"last_layer"`; by default the last one.
-        weight_heads: whether the gradients of the heads are weighted too.
-    """
-
-    gradients: str
-    every_n_steps: int
-    layer: str | None
-    weight_heads: bool
 
 
 class Solution(NamedTuple):
