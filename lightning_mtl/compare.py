@@ -55,8 +55,9 @@ def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
 
 def metric_kinds() -> list[type[PooledMetric]]:
     """The classes of metrics of the package that have names before there is an object."""
-    kinds = (getattr(metric_module, name) for name in metric_module.__all__)
-    return [kind for kind in kinds if inspect.isclass(kind) and hasattr(kind, "directions")]
+    members = (getattr(metric_module, name) for name in metric_module.__all__)
+    kinds = [kind for kind in members if inspect.isclass(kind) and issubclass(kind, PooledMetric)]
+    return [kind for kind in kinds if hasattr(kind, "directions")]
 
 
 def known_directions() -> dict[str, bool]:
