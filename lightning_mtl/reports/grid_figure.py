@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lightning_mtl.tasks.colors import Color
 
-CELL = 1.5
-"""Width of a picture in inches; a large one has more pixels per inch, so letters grow with it."""
+WIDTH, HEIGHT = 1.5, 0.4
+"""Least size of a picture in inches; large ones have more pixels per inch: letters grow too."""
 
 SMALLEST = 128
 """Least width of a picture in pixels; smaller ones are enlarged by a whole number."""
@@ -57,7 +57,7 @@ def grid_figure(columns: Sequence[Column], size: tuple[int, int]) -> Figure:
     """
     times = ceil(SMALLEST / size[1])
     height, width = (times * side for side in size)
-    rows, dpi = len(columns[0].pictures), width / CELL
+    rows, dpi = len(columns[0].pictures), min(width / WIDTH, height / HEIGHT)
     inner = (len(columns) * (width + GAP) - GAP, rows * (height + GAP) - GAP)
     figure = Figure(figsize=(inner[0] / dpi, inner[1] / dpi), dpi=dpi)
     figure.set_layout_engine("none")

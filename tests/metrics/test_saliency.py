@@ -99,7 +99,8 @@ def test_logits_are_probabilities_after_the_sigmoid():
 
 
 def test_an_unknown_protocol_is_an_error_that_lists_those_known():
-    with pytest.raises(ValueError, match=r"of \['astmt', 'atrc', 'survey'\]. Found 'mtan'"):
+    match = r"""\(protocol=\)` should be one of "astmt", "atrc", "survey"\. Found 'mtan'"""
+    with pytest.raises(ValueError, match=match):
         SaliencyMetrics("mtan")
 
 

@@ -224,7 +224,10 @@ def test_protocols_differ_in_thresholds_equality_and_suppression():
 
 
 def test_an_unknown_protocol_is_an_error_that_lists_those_known():
-    with pytest.raises(ValueError, match=r"of \['astmt', 'bsds', 'survey'\]. Found 'mtan'"):
+    match = (
+        r"""`EdgeMetrics\(protocol=\)` should be one of "astmt", "bsds", "survey"\. Found 'mtan'"""
+    )
+    with pytest.raises(ValueError, match=match):
         EdgeMetrics(protocol="mtan")
 
 
