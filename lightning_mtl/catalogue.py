@@ -50,7 +50,7 @@ def citations(kind: type) -> str:
     """Authors, venue and year of the works that the docstring cites; empty if there are none."""
     text = " ".join((inspect.getdoc(kind) or "").split())
     return "; ".join(
-        f"{_short(found['authors'])}, {found['venue']}" for found in CITATION.finditer(text)
+        f"{_short(match['authors'])}, {match['venue']}" for match in CITATION.finditer(text)
     )
 
 
@@ -71,13 +71,13 @@ def renewed(text: str) -> str:
     if not begin or not end:
         raise ValueError(
             f"The place of the table should be marked by `{BEGIN}` and, after it, `{END}`. Found"
-            f" {'only the first' if begin else 'no such marks'}."
+            f" {'only the first' if begin else 'no such marks'}. Add both where the table belongs."
         )
     return f"{before}{BEGIN}\n{catalogue_markdown()}\n{END}{after}"
 
 
 def main(files: list[str]) -> None:
-    """Renew the table in every file."""
+    """Write the current table into each file. Called from the command line."""
     for file in map(Path, files):
         file.write_text(renewed(file.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -8,7 +8,8 @@ import pytest
 from lightning_mtl.callbacks import Weighting
 from lightning_mtl.catalogue import citations, price, weightings
 
-LABELS = ("Scale:", "Heads:", "Cost:", "Deviations:")
+LABELS = ("Scale:", "Heads:", "Deviations:")
+MEMORY = "Memory:"
 OF_NO_PAPER = ("EqualWeighting", "FixedWeighting")
 every_card = pytest.mark.parametrize("kind", weightings(), ids=lambda kind: kind.__name__)
 
@@ -18,7 +19,7 @@ def text_of(kind: type[Weighting]) -> str:
 
 
 @every_card
-def test_scale_heads_cost_and_deviations_are_said_once_in_this_order(kind) -> None:
+def test_scale_heads_and_deviations_are_said_once_in_this_order(kind) -> None:
     places = [text_of(kind).find(label) for label in LABELS]
     assert -1 not in places, [label for label in LABELS if label not in text_of(kind)]
     assert places == sorted(places)
@@ -26,9 +27,34 @@ def test_scale_heads_cost_and_deviations_are_said_once_in_this_order(kind) -> No
 
 
 @every_card
-def test_the_cost_is_what_the_class_prints_before_training(kind) -> None:
-    _, _, cost = text_of(kind).partition("Cost: ")
-    assert re.match(rf"{re.escape(price(kind))}\b", cost)
+def test_every_label_starts_a_line(kind) -> None:
+    lines = (inspect.getdoc(kind) or "").splitlines()
+    for label in (*LABELS, MEMORY):
+        assert sum(line.startswith(label) for line in lines) == text_of(kind).count(label)
+
+
+@every_card
+def test_memory_is_said_between_heads_and_deviations_where_the_price_has_any(kind) -> None:
+    text = text_of(kind)
+    if re.search(r"\b(numbers|states)\b", price(kind)):
+        assert MEMORY in text
+    if MEMORY in text:
+        assert text.count(MEMORY) == 1
+        assert text.find("Heads:") < text.find(MEMORY) < text.find("Deviations:")
+
+
+@every_card
+def test_the_price_names_forward_heads_and_backward_and_no_docstring_repeats_it(kind) -> None:
+    assert {"F", "H", "B"} <= set(re.findall(r"\w+", price(kind)))
+    assert price(kind) not in text_of(kind)
+    assert not re.search(r"\bCost:|\bF \+ |\+ H\b", text_of(kind))
+
+
+@every_card
+def test_an_example_ends_the_card(kind) -> None:
+    *_, example = (inspect.getdoc(kind) or "").partition("\nExample:\n")
+    assert re.search(rf">>> .*\b{kind.__name__}\(", example)
+    assert all(line.startswith("    ") for line in example.splitlines() if line)
 
 
 @every_card

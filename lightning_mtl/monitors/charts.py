@@ -9,13 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 FEW = 10
-"""Tasks that have numbers in their cells and colours that everybody tells apart."""
+"""The most tasks that have numbers in their cells, and colours that are easy to tell apart."""
 
 COLUMNS = 5
-"""Of a legend."""
+"""The number of columns of a legend."""
 
 STYLES = ("-", "--", "-.", ":")
-"""Of lines, in turn: where curves coincide, those on top leave gaps."""
+"""Line styles, in turn: where curves coincide, those on top leave gaps."""
 
 History = Mapping[str, Sequence[float]]
 """A curve for each task; NaN where there is no value."""
@@ -55,7 +55,7 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
         for index, task in enumerate(weights):
             values = curves.get(task, [])
             color = colormaps["turbo"](index / (len(weights) - 1)) if many else f"C{index}"
-            # Each narrower than the one beneath it, which so stays seen.
+            # Each is narrower than the one beneath it, which stays visible.
             width = 0.6 if many else 4 - 2.8 * index / max(1, len(weights) - 1)
             axes.plot(
                 steps[: len(values)],
@@ -84,13 +84,13 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
 
 
 def pixels(figure: Figure) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
-    """The figure as RGB, (height, width, 3)."""
+    """The rendered figure as an RGB array of shape (height, width, 3)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG, making the folder where it is missing."""
+    """Write the figure as PNG. Makes the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)

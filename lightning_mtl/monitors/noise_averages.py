@@ -19,7 +19,7 @@ from lightning_mtl.linalg.gradient_noise import (
 
 
 class Noise(NamedTuple):
-    """What is known of the gradients of k tasks; see `lightning_mtl.linalg.gradient_noise`.
+    """Signal and noise of the gradients of k tasks; see `lightning_mtl.linalg.gradient_noise`.
 
     Attributes:
         signal: E[g_i] · E[g_j].
@@ -47,11 +47,13 @@ def noise_between_sub_batches(
     return Noise(signal, (within - signal) / count, noise_trace(mean, within, count, samples))
 
 
-def noise_between_steps(now: list[Gradients], before: list[Gradients], samples: float) -> Noise:
+def noise_between_steps(
+    current: list[Gradients], previous: list[Gradients], samples: float
+) -> Noise:
     """Signal and noise from the gradients of two steps, each of one batch of `samples` samples."""
     # The Gramian of all their rows has both steps and the products between them.
-    both = gramian([*now, *before]).cpu().double()
-    count = len(now)
+    both = gramian([*current, *previous]).cpu().double()
+    count = len(current)
     across = (both[:count, count:] + both[count:, :count]) / 2
     within = (both[:count, :count] + both[count:, count:]) / 2
     trace = noise_trace((within + across) / 2, within, 2, samples)
@@ -64,13 +66,13 @@ def agreement(
     cosine: Float[Tensor, "k k"],
     weights: Float[Tensor, " k"],
 ) -> dict[str, Tensor]:
-    """How much at odds at least two tasks are, by the names under which that is logged.
+    """How much the tasks agree, by the names under which it is logged; for two tasks or more.
 
     Args:
         tasks: their names.
         mean: A, the Gramian of the mean gradients.
-        cosine: `lightning_mtl.linalg.gradient_noise.cosines` of it.
-        weights: those applied.
+        cosine: the matrix `lightning_mtl.linalg.gradient_noise.cosines` of it.
+        weights: of the tasks, as they were applied.
     """
     similarity, itgn = magnitude_similarity(mean), itgn_ratio(mean, weights)
     report = {"conflict_rate": conflict_rate(mean)}
@@ -82,10 +84,10 @@ def agreement(
 
 
 class NoiseAverages:
-    """Exponential averages of `Noise`, free of the bias of their start, each pair for itself.
+    """Bias-corrected exponential averages of `Noise`, each pair of tasks for itself.
 
     Args:
-        decay: of what is known at every measurement.
+        decay: of the averages at each measurement.
 
     Attributes:
         tensors: for all tasks, (K, K); what a checkpoint keeps.
@@ -96,7 +98,7 @@ class NoiseAverages:
         self.tensors: dict[str, Tensor] = {}
 
     def learn(self, tasks: int, measured: list[int], noise: Noise) -> None:
-        """Add a measurement.
+        """Add a measurement to the averages.
 
         Args:
             tasks: K.
@@ -105,8 +107,8 @@ class NoiseAverages:
         """
         pair = _pairs(measured)
         one = torch.ones_like(noise.signal)
-        seen = (noise.signal, noise.covariance, torch.diag(noise.trace), one)
-        for name, value in zip((*Noise._fields, "weight"), seen, strict=True):
+        values = (noise.signal, noise.covariance, torch.diag(noise.trace), one)
+        for name, value in zip((*Noise._fields, "weight"), values, strict=True):
             average = self.tensors.get(name, value.new_zeros(tasks, tasks)).clone()
             average[pair] = self.decay * average[pair] + (1 - self.decay) * value
             self.tensors[name] = average

@@ -73,8 +73,9 @@ class GradientNoiseMonitor(L.Callback):
     def __init__(self, every_n_steps: int = 50, decay: float = 0.9) -> None:
         if every_n_steps < 1 or not 0 <= decay < 1:
             raise ValueError(
-                "`GradientNoiseMonitor` needs `every_n_steps` of at least 1 and `decay` in [0, 1)."
-                f" Found {every_n_steps} and {decay}."
+                "`GradientNoiseMonitor` should have `every_n_steps` of at least 1 and `decay` in"
+                f" [0, 1). Found {every_n_steps} and {decay}. Use 1 to measure at every step, and 0"
+                " not to average."
             )
         self.every_n_steps = every_n_steps
         self.averages = NoiseAverages(decay)
@@ -88,30 +89,32 @@ class GradientNoiseMonitor(L.Callback):
         self._cosines: tuple[list[str], list[list[float]]] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Start looking at the module's steps."""
+        """Start observing the module's steps. Called as each stage begins."""
         if not isinstance(pl_module, MultiTaskModule):
             raise TypeError(
-                "`GradientNoiseMonitor` needs a `MultiTaskModule`. Found"
-                f" `{type(pl_module).__name__}`."
+                "`GradientNoiseMonitor` should be attached to a `MultiTaskModule`. Found"
+                f" `{type(pl_module).__name__}`. Derive it from `lightning_mtl.MultiTaskModule` and"
+                " move its losses to `task_losses`."
             )
         check_whole_parameters(type(self).__name__, trainer.strategy)
         if stage == "fit":
             pl_module._multi_task.observers.append(self)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Stop looking."""
+        """Stop observing the module's steps. Called at the end of each stage."""
         if isinstance(pl_module, MultiTaskModule) and self in pl_module._multi_task.observers:
             pl_module._multi_task.observers.remove(self)
 
-    def on_train_batch_start(  # noqa: D102
+    def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Count the samples of the batch where the step will be measured."""
         # Counting may fail on an exotic batch, so it is left alone where nothing is measured.
         if trainer.global_step % self.every_n_steps == 0:
             self._samples = float(extract_batch_size(batch))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an interrupted epoch had accumulated, as Lightning does."""
+        """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
         self._forget()
 
     def observe(self, micro_batch: MicroBatch) -> None:
@@ -215,13 +218,13 @@ class GradientNoiseMonitor(L.Callback):
                 curve += [float("nan")] * (len(steps) - 1 - len(curve)) + [value]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the cosines."""
+        """Draw the cosines of the last measurement. Called at the end of each training epoch."""
         if self._cosines is not None:
             tasks, matrix = self._cosines
             self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw GNR and weights over the run."""
+        """Draw GNR and weights over the run. Called when training ends."""
         steps = self.history.get("step", [])
         if len(steps) > 1:
             curves: dict[str, dict[str, list[float]]] = {"gnr": {}, "weight": {}}
@@ -233,11 +236,11 @@ class GradientNoiseMonitor(L.Callback):
             self._draw(trainer, "noise", history_figure(steps, curves["gnr"], curves["weight"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Averages and history; the previous step's gradients are measured again."""
+        """Averages and history, for a checkpoint; the previous step's gradients are left out."""
         return {"averages": dict(self.averages.tensors), "history": dict(self.history)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the Trainer's checkpoint."""
+        """Restore averages and history from the Trainer's checkpoint."""
         self.averages.tensors = dict(state_dict["averages"])
         self.history = dict(state_dict["history"])
 

@@ -1,4 +1,4 @@
-"""Aligned-MTL."""
+"""The weighting Aligned-MTL, by independent component alignment."""
 
 from typing import Literal, get_args
 
@@ -25,7 +25,6 @@ class AlignedMTL(GramianWeighting):
 
     Scale: 1/K for orthogonal gradients of one norm, as in the paper and in TorchJD.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: the rank is that of the matrix of cosines, which the norms of the gradients cannot
     hide. Without any gradient, w = 1/K.
 
@@ -33,6 +32,10 @@ class AlignedMTL(GramianWeighting):
         scale: λ: the smallest eigenvalue (`"min"`, the paper), the (lower) median, or the mean
             (`"rmse"`, the authors' code).
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> AlignedMTL().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([0.5000, 0.2500])
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class AlignedMTL(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """√λ V Λ^{-1/2} Vᵀ 1/K."""
+        """The weights of the aligned gradients, √λ V Λ^{-1/2} Vᵀ 1/K."""
         cosines, norms = cosines_and_norms(gramian)
         mean = torch.full_like(norms, 1 / len(norms))
         values, vectors = torch.linalg.eigh(cosines)

@@ -1,4 +1,4 @@
-"""CAGrad."""
+"""The weighting CAGrad, conflict-averse gradient descent."""
 
 from typing import Literal, get_args
 
@@ -28,7 +28,6 @@ class CAGrad(GramianWeighting):
     LibMTL divide by 1 + c² (`rescale="quadratic"`), TorchJD does not; nash-mtl then multiplies by
     K.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where g_w = 0 (the tasks are Pareto-stationary and c is large enough), d is not
     defined by the paper; here it is then the nearest direction to g_0 that no task objects to.
     A zero gradient counts as a task removed.
@@ -37,6 +36,11 @@ class CAGrad(GramianWeighting):
         c: in [0, 1) by the paper's theory; 0.4 in its NYUv2 runs.
         rescale: `"none"`, or divide by 1 + c² (`"quadratic"`) or 1 + c (`"linear"`).
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> conflict = torch.tensor([[1.0, -1.0], [-1.0, 2.0]])
+        >>> CAGrad(c=0.4).weights(torch.ones(2), conflict)
+        tensor([0.7000, 0.5000])
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class CAGrad(GramianWeighting):
     ) -> None:
         super().__init__(**measurement)
         if c < 0:
-            raise ValueError(f"`CAGrad(c=)` should not be negative. Found {c}.")
+            raise ValueError(
+                f"`CAGrad(c=)` should not be negative. Found {c}. Use 0 for the mean gradient."
+            )
         check_choice(type(self).__name__, "rescale", rescale, get_args(Rescale))
         self.c = c
         self.rescale = rescale
@@ -55,7 +61,7 @@ class CAGrad(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """1/K + c ||g_0|| / ||g_w|| w."""
+        """The weights of d, 1/K + c ||g_0|| / ||g_w|| w, divided as `rescale` says."""
         kept = gramian.diagonal() > 0
         if not bool(kept.any()):
             return torch.full_like(gramian.diagonal(), 1 / len(gramian))

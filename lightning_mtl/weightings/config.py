@@ -1,4 +1,4 @@
-"""ConFIG."""
+"""The weighting ConFIG, by conflict-free inverse gradients."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 
 
 class ConFIG(GramianWeighting):
-    r"""Conflict-free inverse gradients: equal cosines with all, and the length they support.
+    r"""Conflict-free inverse gradients: the direction with equal cosines to all task gradients.
 
     With U = D⁻¹ J the unit gradients, D = diag(||g_i||), the direction is that of U⁺ 1, and the
     length the sum of the projections, Σ_i g_i·d/||d||. In weights, U⁺ 1 = (D⁻¹ C⁺ 1)ᵀ J with C =
@@ -20,16 +20,19 @@ class ConFIG(GramianWeighting):
 
     Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: none. Where no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.
 
     Args: see `GramianWeighting`.
+
+    Example:
+        >>> ConFIG().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([1.5000, 0.7500])
     """
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """D⁻¹ C⁺ 1, times (Σ_i g_i·d) / ||d||²."""
+        """The weights of the conflict-free direction d, D⁻¹ C⁺ 1 times (Σ_i g_i·d) / ||d||²."""
         ones = torch.ones_like(gramian.diagonal())
         solution, norms = solve_units(gramian, ones)
         weights = solution / norms

@@ -1,4 +1,4 @@
-"""DB-MTL."""
+"""The weighting DB-MTL, dual balancing of losses and gradients."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
 class DBMTL(JacobianWeighting):
-    r"""Dual balancing: gradients of the logarithms of the losses, averaged, of equal norms.
+    r"""Dual balancing: averaged gradients of the logarithms of the losses, rescaled to one norm.
 
     ĝ_k ← β_t ĝ_k + (1 - β_t) ∇ log L_k with β_t = β / t^σ, and d = α Σ_k ĝ_k / ||ĝ_k||, α =
     max_k ||ĝ_k||. ∇ log L_k = g_k / L_k.
@@ -22,8 +22,8 @@ class DBMTL(JacobianWeighting):
     Scale: as in the paper: K vectors of the largest norm.
     Heads: their own gradients, unweighted; in the paper those of log L_k, which an optimizer that
     normalises hardly tells apart.
-    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
-    them too. They begin anew when other parameters are shared than before.
+    Memory: K P numbers of averaged gradients beside the K P of J. Checkpoints hold them too. They
+    begin anew when other parameters are shared than before.
     Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
     positive; one of zero, of a batch without a valid label, counts as absent, and the task's
     average stays.
@@ -31,6 +31,11 @@ class DBMTL(JacobianWeighting):
     Args:
         beta: β of the averages; 0 does not average.
         beta_sigma: σ, their decay.
+
+    Example:
+        >>> gradients = torch.diag(torch.tensor([1.0, 6.0]))
+        >>> DBMTL().combine(torch.tensor([2.0, 4.0]), gradients)  # of log L: lengths 0.5 and 1.5
+        tensor([1.5000, 1.5000])
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
@@ -40,8 +45,8 @@ class DBMTL(JacobianWeighting):
         super().__init__()
         if not 0 <= beta < 1 or beta_sigma < 0:
             raise ValueError(
-                "`DBMTL` needs beta in [0, 1) and beta_sigma >= 0. Found"
-                f" beta={beta} and beta_sigma={beta_sigma}."
+                "`DBMTL` should have beta in [0, 1) and beta_sigma >= 0. Found"
+                f" beta={beta} and beta_sigma={beta_sigma}. Use beta=0 to average nothing."
             )
         self.beta = beta
         self.beta_sigma = beta_sigma
@@ -51,14 +56,14 @@ class DBMTL(JacobianWeighting):
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """α Σ ĝ / ||ĝ||."""
-        there = losses > 0
-        steps = self._steps.read(losses) + there
+        """The sum of the averaged gradients at equal norms, α Σ ĝ / ||ĝ||; moves the averages."""
+        positive = losses > 0
+        steps = self._steps.read(losses) + positive
         self._steps.write(steps)
         average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)
-        rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * there
+        rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * positive
         # ∇ log L_k = g_k / L_k, without a copy of it.
-        shares = (rate / torch.where(there, losses, 1.0)).to(jacobian)
+        shares = (rate / torch.where(positive, losses, 1.0)).to(jacobian)
         rate = rate.to(jacobian)
         for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
             row.mul_(kept).addcmul_(gradient, share)

@@ -1,4 +1,4 @@
-"""Dynamic weight averaging."""
+"""The weighting DWA, dynamic weight averaging."""
 
 from typing import ClassVar
 
@@ -22,12 +22,19 @@ class DWA(LossWeighting):
     Scale: Σ w = K, as in the paper, LibMTL and MTAN. nash-mtl divides by K, and compares windows of
     25 steps instead of epochs.
     Heads: weighted, as the network minimises the objective.
-    Cost: F + H + B.
     Deviations: none. Losses have to be positive, as a ratio of others is no rate of training; one
     of zero, of a batch without a valid label, counts as absent.
 
     Args:
         temperature: T; large values even the weights out.
+
+    Example:
+        >>> rule = DWA()
+        >>> for mean_losses in ([1.0, 1.0], [0.5, 1.0]):  # two epochs; the second loss stays
+        ...     rule.update(torch.tensor(mean_losses))
+        ...     rule.end_epoch()
+        >>> rule.weights(torch.ones(2))
+        tensor([0.8756, 1.1244])
     """
 
     positive_losses: ClassVar[bool] = True
@@ -35,7 +42,10 @@ class DWA(LossWeighting):
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         if temperature <= 0:
-            raise ValueError(f"`DWA(temperature=)` should be positive. Found {temperature}.")
+            raise ValueError(
+                f"`DWA(temperature=)` should be positive. Found {temperature}. Use a large one for"
+                " nearly equal weights."
+            )
         self.temperature = temperature
         nan = float("nan")
         self._sum = self.memory.per_task("sum")
@@ -44,18 +54,18 @@ class DWA(LossWeighting):
         self._before_last = self.memory.per_task("before_last", initial=nan)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """From the last two epochs' means; a task without them counts as unchanged, r = 1."""
+        """The weights K softmax(r / T); r = 1 for a task without means of the last two epochs."""
         ratio = self._last.read(losses) / self._before_last.read(losses)
         ratio = torch.where(torch.isfinite(ratio), ratio, torch.ones_like(ratio))
         return len(losses) * torch.softmax(ratio / self.temperature, 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Add to this epoch's means."""
+        """Add the losses of one optimizer step to the means of this epoch. Called once per step."""
         self._sum.write(self._sum.read(losses) + losses)
         self._steps.write(self._steps.read(losses) + (losses > 0))
 
     def end_epoch(self) -> None:
-        """Shift the history by one epoch; a task that did not occur keeps its own."""
+        """Shift the means by one epoch; a task that did not occur in it keeps its old ones."""
         sums = self._sum.values
         if sums is None:
             return
@@ -69,5 +79,5 @@ class DWA(LossWeighting):
         self._steps.write(torch.zeros_like(sums))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Shift the history."""
+        """Shift the means by one epoch. Called by the Trainer at the end of each training epoch."""
         self.end_epoch()

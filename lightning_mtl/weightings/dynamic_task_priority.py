@@ -1,4 +1,4 @@
-"""Dynamic task prioritisation."""
+"""The weighting that prioritises tasks by how well they perform."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
@@ -36,7 +36,6 @@ class DynamicTaskPriority(LossWeighting):
     Scale: as that formula has it; w = 1 for a task whose indicator has not been seen, as before the
     first validation.
     Heads: weighted, as the network minimises the weighted sum.
-    Cost: F + H + B.
     Deviations: indicators are those of the validation epochs of the training, means over the ranks,
     where the paper has training batches: they cost nothing there. One γ for all tasks. A primary
     metric e of which less is better has no bound; it counts as k = e_1 / (e_1 + e), with e_1 that
@@ -49,6 +48,12 @@ class DynamicTaskPriority(LossWeighting):
             `{"segmentation": "val/segmentation/mIoU", "depth": "val/depth/delta1"}`; a task that is
             not named keeps w = 1. By default the primary metrics of the tasks of a
             `DensePrediction`.
+
+    Example:
+        >>> rule = DynamicTaskPriority(indicators={"depth": "val/delta1", "labels": "val/mIoU"})
+        >>> rule.observe({"depth": 0.9, "labels": 0.5})
+        >>> rule.weights(torch.ones(2))
+        tensor([0.0105, 0.3466])
     """
 
     def __init__(
@@ -57,8 +62,9 @@ class DynamicTaskPriority(LossWeighting):
         super().__init__()
         if gamma < 0 or not 0 < alpha <= 1:
             raise ValueError(
-                "`DynamicTaskPriority` needs gamma >= 0 and alpha in (0, 1]. Found"
-                f" gamma={gamma} and alpha={alpha}."
+                "`DynamicTaskPriority` should have gamma >= 0 and alpha in (0, 1]. Found"
+                f" gamma={gamma} and alpha={alpha}. Use alpha=1 to follow the newest indicators"
+                " alone."
             )
         self.gamma = gamma
         self.alpha = alpha
@@ -69,18 +75,18 @@ class DynamicTaskPriority(LossWeighting):
         self._errors: set[str] = set()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """As every weighting, and see which metrics to follow.
+        """Check module and Trainer as every weighting does, and find which metrics to follow.
 
         Raises:
-            ValueError: if nothing says which.
+            ValueError: if neither the arguments nor the module say which.
         """
         super().setup(trainer, pl_module, stage)
         if self.indicators is not None:
             return
         if not isinstance(pl_module, _HasTasks):
             raise ValueError(
-                "`DynamicTaskPriority` needs to know how well each task performs: `indicators`, or"
-                " a `DensePrediction`, whose tasks have primary metrics. Found"
+                "`DynamicTaskPriority` should be told how well each task performs: by `indicators`,"
+                " or by a `DensePrediction`, whose tasks have primary metrics. Found"
                 f" `{type(pl_module).__name__}` and no indicators. Log a metric in (0, 1] for each"
                 " task in `validation_step`, and name them:"
                 ' `DynamicTaskPriority(indicators={"depth": "val/depth/delta1"})`.'
@@ -90,7 +96,7 @@ class DynamicTaskPriority(LossWeighting):
         self._errors = {name for name in tasks if not tasks[name].higher_is_better}
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """-(1 - κ)^γ log κ."""
+        """The focal weights -(1 - κ)^γ log κ; 1 for a task whose indicator has not been seen."""
         self._check_names(self._sources)
         average = self._indicator.read(losses)
         kappa = average.clamp(min=SMALLEST, max=1.0)
@@ -98,7 +104,7 @@ class DynamicTaskPriority(LossWeighting):
         return torch.where(torch.isnan(average), torch.ones_like(focal), focal)
 
     def observe(self, indicators: dict[str, float]) -> None:
-        """Move the averages.
+        """Move the averages towards new indicators. Called after each validation of the training.
 
         Args:
             indicators: k of some tasks, each in (0, 1].
@@ -111,7 +117,7 @@ class DynamicTaskPriority(LossWeighting):
         for task, value in indicators.items():
             if not 0 <= value <= 1:
                 raise ValueError(
-                    "`DynamicTaskPriority` needs an indicator in (0, 1] of each task. Found"
+                    "The indicators of `DynamicTaskPriority` should lie in (0, 1]. Found"
                     f" {value} for `{task}`. Choose a metric that grows from 0 to 1."
                 )
         average = self._indicator.read(torch.empty(len(tasks))).clone()
@@ -148,22 +154,25 @@ class DynamicTaskPriority(LossWeighting):
         self.observe(values | self.relative(errors))
 
     def _logged(self, metrics: dict[str, Tensor], device: torch.device) -> dict[str, float]:
-        """Means over the ranks that have logged them: without `sync_dist`, values are a rank's."""
-        nothing = torch.zeros(2)
-        found = [
+        """The mean of each metric over the ranks that have logged it, by task.
+
+        Without `sync_dist`, ranks log different values.
+        """
+        not_logged = torch.zeros(2)
+        values = [
             torch.stack([metrics[name].cpu().float(), torch.ones(())])
             if name in metrics
-            else nothing
+            else not_logged
             for name in self._sources.values()
         ]
-        sums, counts = sum_over_ranks(torch.stack(found, 1).to(device)).cpu()
+        sums, counts = sum_over_ranks(torch.stack(values, 1).to(device)).cpu()
         pairs = zip(self._sources.values(), counts.tolist(), strict=True)
         missing = [name for name, count in pairs if count == 0]
         if missing:
             raise ValueError(
-                "`DynamicTaskPriority` needs a logged metric for each indicator. Found no"
-                f" {missing}. Logged by this validation: {', '.join(sorted(metrics)) or 'nothing'}."
-                " Log it, or name another one in `indicators`."
+                f"The validation should log the indicators {missing} of `DynamicTaskPriority`."
+                f" Found that it has logged {', '.join(sorted(metrics)) or 'nothing'}. Log them, or"
+                " name other metrics in `indicators`."
             )
         return dict(zip(self._sources, (sums / counts).tolist(), strict=True))
 
@@ -172,6 +181,6 @@ class DynamicTaskPriority(LossWeighting):
         unknown = [task for task in named if task not in tasks]
         if unknown:
             raise ValueError(
-                f"`DynamicTaskPriority` needs an indicator of tasks among {list(tasks)}. Found"
+                f"`DynamicTaskPriority` should have indicators of tasks among {list(tasks)}. Found"
                 f" {unknown}. Correct the names in `indicators`."
             )

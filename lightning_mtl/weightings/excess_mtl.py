@@ -1,4 +1,4 @@
-"""ExcessMTL."""
+"""The weighting ExcessMTL, by estimated excess risks."""
 
 from typing import ClassVar
 
@@ -12,26 +12,33 @@ from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
 class ExcessMTL(JacobianWeighting):
-    r"""Excess risks as a compass: tasks far from their own optimum weigh more, noisy ones do not.
+    r"""Excess-risk weighting: a task weighs more the farther its loss is above its own minimum.
 
-    The excess risk is estimated to second order with a diagonal Hessian as AdaGrad's, E_k = g_kᵀ
-    H_k⁻¹ g_k with H_k = √(Σ_t g_k²), relative to its mean over a warm-up; the weights move by an
-    exponentiated gradient step, α_k ∝ α_k exp(η E_k / E_k(0)).
+    Label noise raises the loss and its minimum alike, and so not the weight. The excess risk is
+    estimated to second order with a diagonal Hessian as AdaGrad's, E_k = g_kᵀ H_k⁻¹ g_k with
+    H_k = √(Σ_t g_k²), relative to its mean over a warm-up; the weights move by an exponentiated
+    gradient step, α_k ∝ α_k exp(η E_k / E_k(0)).
 
     He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi & Zhao, "Robust Multi-Task Learning with Excess Risks",
     ICML 2024, eq. 6, 7 and 9.
 
     Scale: Σ α = 1, as in the paper; LibMTL and the authors' code have K.
     Heads: their own gradients, unweighted; the authors' code weights them.
-    Cost: F + H + K B, and K P numbers of summed squares beside the K P of J. Checkpoints hold them
-    too. They, E_k(0) and the warm-up begin anew when other parameters are shared than before; α
-    stays.
+    Memory: K P numbers of summed squares beside the K P of J. Checkpoints hold them too. They,
+    E_k(0) and the warm-up begin anew when other parameters are shared than before; α stays.
     Deviations: the constant in H is relative to its largest entry.
 
     Args:
         eta: η, the step size.
         warmup_steps: optimizer steps of equal weights, over which E_k(0) is averaged; the paper
             advises three epochs, the authors' code has 1.
+
+    Example:
+        >>> rule = ExcessMTL()
+        >>> for first_norm in (1.0, 0.1):  # the first task comes near its optimum
+        ...     direction = rule.combine(torch.ones(2), torch.diag(torch.tensor([first_norm, 1.0])))
+        >>> rule.applied
+        tensor([0.3324, 0.6676])
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of summed squares"
@@ -40,8 +47,9 @@ class ExcessMTL(JacobianWeighting):
         super().__init__()
         if eta <= 0 or warmup_steps < 1:
             raise ValueError(
-                "`ExcessMTL` needs eta > 0 and warmup_steps of at least 1. Found"
-                f" eta={eta} and warmup_steps={warmup_steps}."
+                "`ExcessMTL` should have eta > 0 and warmup_steps of at least 1. Found"
+                f" eta={eta} and warmup_steps={warmup_steps}. E_k(0) is averaged over the warm-up:"
+                " use 1 for that of the first step."
             )
         self.eta = eta
         self.warmup_steps = warmup_steps
@@ -53,7 +61,7 @@ class ExcessMTL(JacobianWeighting):
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """αᵀJ, with the moved α."""
+        """The gradient αᵀJ, after a step of α along the excess risks."""
         rows = self._squares.rows(len(jacobian), jacobian.shape[1], jacobian)
         pairs = zip(jacobian, rows, strict=True)
         excess = torch.stack([_excess(gradient, squares) for gradient, squares in pairs])
@@ -61,7 +69,7 @@ class ExcessMTL(JacobianWeighting):
         return weighted_sum(self.applied, jacobian.unbind())
 
     def _move(self, excess: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-        """One step of α, or of the warm-up's mean."""
+        """The next α; in the warm-up α stays, and E_k(0) takes in the excess risks."""
         steps = self._steps.read(excess) + 1
         warm = steps <= self.warmup_steps
         initial = self._initial.read(excess)
@@ -77,7 +85,7 @@ class ExcessMTL(JacobianWeighting):
 
 
 def _excess(gradient: Float[Tensor, " P"], squares: Float[Tensor, " P"]) -> Float[Tensor, ""]:
-    """gᵀ H⁻¹ g, once g² is added to `squares`, in place."""
+    """The excess risk gᵀ H⁻¹ g, after adding g² to `squares` in place."""
     squares.addcmul_(gradient, gradient)
     floor = squares.amax().sqrt() * torch.finfo(squares.dtype).eps
     total = torch.zeros_like(floor)

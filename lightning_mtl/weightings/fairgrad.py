@@ -1,4 +1,4 @@
-"""FairGrad."""
+"""The weighting FairGrad, by α-fair resource allocation."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +9,7 @@ from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class FairGrad(GramianWeighting):
-    r"""An α-fair division of progress among the tasks, as of bandwidth among users.
+    r"""Fair resource allocation: the update whose progress is divided α-fairly among the tasks.
 
     d = wᵀJ maximises Σ (g_i·d)^{1-α} / (1-α) over a ball; w > 0 solves G w = w^{-1/α}. α → 0 is the
     mean, α = 1 proportional fairness, large α favours the task that progresses least. Solved to
@@ -21,7 +21,6 @@ class FairGrad(GramianWeighting):
     to 1.
     Heads: their own gradients, unweighted, as in the authors' code; LibMTL weights them
     (`weight_heads`).
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
     eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
     gradient has weight 1 and is otherwise removed.
@@ -29,6 +28,11 @@ class FairGrad(GramianWeighting):
     Args:
         alpha: α > 0; 2 in the paper's NYUv2 runs.
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> import torch
+        >>> FairGrad(alpha=1.0).weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([1.0000, 0.5000])
     """
 
     def __init__(
@@ -39,7 +43,8 @@ class FairGrad(GramianWeighting):
         super().__init__(**measurement)
         if alpha <= 0:
             raise ValueError(
-                f"`FairGrad(alpha=)` should be positive. Found {alpha}. Its limit at 0 is the mean."
+                f"`FairGrad(alpha=)` should be positive. Found {alpha}. Use a small one for"
+                " nearly the mean gradient, its limit at 0."
             )
         self.alpha = alpha
         self._lifted_steps = self.memory.single("lifted_steps")
@@ -47,11 +52,11 @@ class FairGrad(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The solution of G w = w^{-1/α}."""
+        """The α-fair weights: the positive solution of G w = w^{-1/α}."""
         weights, lifted = fair_weights(gramian, self.alpha)
         self._lifted_steps.count(lifted)
         return weights
 
     def logs(self) -> dict[str, Tensor]:
-        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        """The number of steps so far that had no solution, so that an eigenvalue was lifted."""
         return self._lifted_steps.logs()

@@ -1,4 +1,4 @@
-"""FAMO."""
+"""The weighting FAMO, fast adaptive multitask optimisation."""
 
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from lightning_mtl.weightings.replay import RandomState, replay
 
 
 class FAMO(LossWeighting):
-    r"""Fast adaptive multitask optimisation: all losses fall at one rate, by the losses alone.
+    r"""Fast adaptive multitask optimisation: losses decrease at one rate, without task gradients.
 
     With z = softmax(ξ), a step descends c Σ z_k log L_k, c = 1 / Σ (z_k / L_k) a constant, so
     that w_k = c z_k / L_k. After it, ξ moves along the softmax's derivative of δ_k = log L_k
@@ -28,16 +28,24 @@ class FAMO(LossWeighting):
     Scale: Σ w = 1, as in the paper. Part of the authors' code multiplies by c where the paper
     divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5; in LibMTL and TorchJD it is 1e-3.
     Heads: weighted, as the network minimises the objective.
-    Cost: 2 F + H + B; under gradient accumulation 2 F + H + B + (K - 1) B and K P numbers.
-    Deviations: Adam moves ξ, as in the authors' code. The losses after the step are computed
-    with the same dropout, and without touching batch norm's statistics, metrics, logs or random
-    numbers; under gradient accumulation for all batches of the window, which stay in memory
-    until then. Losses have to be positive; a loss of zero, of a batch without a valid label,
-    counts as absent: its weight is 0, and its ξ stays.
+    Memory: under gradient accumulation, all batches of the window and K P numbers for the task
+    gradients, which then take one trunk pass each.
+    Deviations: Adam moves ξ, as in the authors' code. The losses after the step are computed with
+    the same dropout, and without touching batch norm's statistics, metrics, logs or random numbers;
+    under gradient accumulation for all batches of the window. Losses have to be positive; a loss of
+    zero, of a batch without a valid label, counts as absent: its weight is 0, and its ξ stays.
 
     Args:
         lr: learning rate of ξ.
         gamma: γ, the decay of ξ.
+
+    Example:
+        >>> rule, before = FAMO(), torch.tensor([1.0, 4.0])
+        >>> rule.weights(before)
+        tensor([0.8000, 0.2000])
+        >>> rule.learn(before, after=torch.tensor([0.5, 4.0]))  # only the first loss fell
+        >>> rule.weights(before)
+        tensor([0.7919, 0.2081])
     """
 
     price: ClassVar[str] = "2 F + H + B"
@@ -56,37 +64,37 @@ class FAMO(LossWeighting):
         self._tasks: list[int] = []
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """The weights c z / L, which are softmax(ξ - log L); 0 for a loss of zero."""
+        """The weights c z / L, that is softmax(ξ - log L); 0 for a loss of zero."""
         logits = self._logits.read(losses) - _logarithms(losses)
         return _softmax(logits, losses > 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Remember the losses before the step."""
+        """Remember the losses of an optimizer step. Called before the parameters change."""
         self._before = losses
         self._tasks = self.memory.present(len(losses))
 
     def learn(self, before: Float[Tensor, " K"], after: Float[Tensor, " K"]) -> None:
-        """Move ξ by what one optimizer step has changed.
+        """Move ξ by how one optimizer step has changed the losses. Called after the step.
 
         Args:
             before: the losses of the tasks present, before the step.
             after: those of the same samples, after it.
         """
         # A step that diverges teaches nothing, and must not be remembered for ever.
-        known = (before > 0) & (after > 0) & torch.isfinite(after)
-        change = torch.where(known, _logarithms(before) - _logarithms(after), 0.0)
+        valid = (before > 0) & (after > 0) & torch.isfinite(after)
+        change = torch.where(valid, _logarithms(before) - _logarithms(after), 0.0)
         logits = self._logits.read(before)
-        shares = _softmax(logits, known)
+        shares = _softmax(logits, valid)
         gradient = shares * (change - shares @ change) + self.gamma * logits
-        self._logits.write(logits - self._adam.step(gradient, self.lr, moving=known))
+        self._logits.write(logits - self._adam.step(gradient, self.lr, moving=valid))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an interrupted epoch had accumulated."""
+        """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
         self._window = []
         self._before = None
 
     def prepare(self, device: torch.device) -> None:
-        """Note where the random numbers of this batch start."""
+        """Save the state of the random generators. Called before a batch's losses are computed."""
         self._start = RandomState.now(device)
 
     def on_train_batch_end(
@@ -97,7 +105,7 @@ class FAMO(LossWeighting):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """After an optimizer step, compute the losses of its batches again, and learn."""
+        """After an optimizer step, compute the losses of its batches again, and learn from them."""
         assert isinstance(pl_module, MultiTaskModule) and self._start is not None
         self._window.append((batch, self._start))
         if self._before is None:
@@ -105,8 +113,8 @@ class FAMO(LossWeighting):
         before, self._before = self._before, None
         window, self._window = self._window, []
         sums = before.new_zeros(2, len(self.tasks))
-        for part, start in window:
-            for task, loss in replay(trainer, pl_module, part, start).items():
+        for inputs, start in window:
+            for task, loss in replay(trainer, pl_module, inputs, start).items():
                 index = self.tasks.index(task)
                 sums[0, index] += loss
                 sums[1, index] += 1
@@ -120,7 +128,7 @@ def _logarithms(losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     return losses.clamp(min=torch.finfo(losses.dtype).tiny).log()
 
 
-def _softmax(logits: Float[Tensor, " K"], there: Bool[Tensor, " K"]) -> Float[Tensor, " K"]:
-    """The softmax over the tasks that are there; 0 for the others, if need be all."""
-    shares = torch.softmax(torch.where(there, logits, -torch.inf), 0)
-    return torch.where(there, shares, 0.0)
+def _softmax(logits: Float[Tensor, " K"], included: Bool[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """The softmax over the included tasks; 0 for the others, which may be all of them."""
+    shares = torch.softmax(torch.where(included, logits, -torch.inf), 0)
+    return torch.where(included, shares, 0.0)

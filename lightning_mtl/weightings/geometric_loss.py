@@ -1,4 +1,4 @@
-"""The geometric mean of the losses."""
+"""The weighting that minimises the geometric mean of the losses."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
 
 class GeometricLoss(LossWeighting):
-    """The geometric mean of the losses as objective, (Π L_k)^{1/K}: no loss's scale matters.
+    """Geometric loss: the mean (Π L_k)^{1/K} as objective, so that no loss's scale matters.
 
     Its gradient is that of Σ w_k L_k with the weights w_k = (Π L)^{1/K} / (K L_k).
 
@@ -20,19 +20,24 @@ class GeometricLoss(LossWeighting):
     Scale: Σ w_k L_k is the geometric mean, as in the paper and as in LibMTL and TorchJD; w = 1/K
     for equal losses.
     Heads: weighted, as the network minimises the objective.
-    Cost: F + H + B; under gradient accumulation F + H + B + (K - 1) B and K P numbers.
+    Memory: under gradient accumulation, K P numbers for the task gradients, which then take one
+    trunk pass each.
     Deviations: none. Losses have to be positive; a loss of zero, of a batch without a valid label,
     counts as absent and has weight 0.
+
+    Example:
+        >>> GeometricLoss().weights(torch.tensor([1.0, 4.0]))
+        tensor([1.0000, 0.2500])
     """
 
     depends_on_losses: ClassVar[bool] = True
     positive_losses: ClassVar[bool] = True
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """(Π L)^{1/K} / (K L), over the K losses that are not zero."""
-        there = losses > 0
-        count = there.sum().clamp(min=1)
-        positive = losses.clamp(min=torch.finfo(losses.dtype).tiny)
-        logarithms = torch.where(there, positive.log(), 0.0)
+        """The weights (Π L)^{1/K} / (K L) over the K positive losses; 0 for a loss of zero."""
+        positive = losses > 0
+        count = positive.sum().clamp(min=1)
+        clamped = losses.clamp(min=torch.finfo(losses.dtype).tiny)
+        logarithms = torch.where(positive, clamped.log(), 0.0)
         weights = torch.exp(logarithms.sum() / count - logarithms) / count
-        return torch.where(there, weights, 0.0)
+        return torch.where(positive, weights, 0.0)

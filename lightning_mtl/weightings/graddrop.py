@@ -1,4 +1,4 @@
-"""GradDrop."""
+"""The weighting GradDrop, by gradient sign dropout."""
 
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ class GradDrop(JacobianWeighting):
 
     Scale: the sum, as in the paper: Σ g where all signs agree.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B, with the K P numbers of J and one row more.
+    Memory: the K P numbers of J, and one row more.
     Deviations: signs are those of the shared parameters' gradients, as in TorchJD; the paper (and
     LibMTL) takes those of the shared features, summed over the batch.
 
@@ -31,6 +31,11 @@ class GradDrop(JacobianWeighting):
         leak: in [0, 1]; 1 is the plain sum.
         seed: of the draws, which are alike on every rank and saved with checkpoints; by default
             that of `seed_everything`.
+
+    Example:
+        >>> disagree = torch.tensor([[1.0, 2.0], [3.0, -2.0]])  # on the second parameter
+        >>> GradDrop(seed=0).combine(torch.ones(2), disagree)
+        tensor([ 4., -2.])
     """
 
     price: ClassVar[str] = "F + H + K B"
@@ -38,7 +43,9 @@ class GradDrop(JacobianWeighting):
     def __init__(self, leak: float = 0.0, seed: int | None = None) -> None:
         super().__init__()
         if not 0 <= leak <= 1:
-            raise ValueError(f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}.")
+            raise ValueError(
+                f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}. Use 1 for the plain sum."
+            )
         self.leak = leak
         self.seed = seed
         self._stream = RandomStream(self.memory, seed)
@@ -46,7 +53,7 @@ class GradDrop(JacobianWeighting):
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """Σ_k (leak + (1 - leak) M_k) g_k."""
+        """The gradient Σ_k (leak + (1 - leak) M_k) g_k, where M_k is 1 on what is kept of g_k."""
         # Drawn where the gradients are: P numbers are too many to send.
         generator = torch.Generator(jacobian.device).manual_seed(self._stream.draw_seed())
         direction = torch.empty_like(jacobian[0])

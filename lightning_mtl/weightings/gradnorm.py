@@ -1,4 +1,4 @@
-"""GradNorm."""
+"""The weighting GradNorm, by gradient normalisation."""
 
 import math
 from typing import ClassVar, Literal
@@ -18,7 +18,7 @@ SMALLEST = 1e-3
 
 
 class GradNorm(Weighting):
-    r"""Gradient normalisation: learned weights that even out the gradients and the training rates.
+    r"""Gradient normalisation: learned weights that balance gradient norms and training rates.
 
     With n_k = ||∇_W L_k|| at the last shared layer W, G_k = w_k n_k, the mean Ḡ, and the relative
     inverse training rate r_k = (L_k / L_k(0)) / mean, the weights descend Σ_k |G_k - Ḡ r_k^α|,
@@ -29,8 +29,8 @@ class GradNorm(Weighting):
     Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2, Algorithm 1. The step of the
     network uses w(t), that of the weights gives w(t+1).
 
-    Scale: Σ w = K, as in the paper. Heads: weighted, as in the paper.
-    Cost: F + H + B + K B_last.
+    Scale: Σ w = K, as in the paper.
+    Heads: weighted, as in the paper.
     Deviations: weights are clamped at 1e-3 before they are renormalised; the paper's own rule turns
     them negative when losses differ by 100x, and then ascends that task. Gradient accumulation and
     ranks: norms are those of the averaged gradient; the weights move once per optimizer step.
@@ -42,6 +42,12 @@ class GradNorm(Weighting):
         initial_loss: L_k(0). `"first"`: of the first step in which the task is present;
             `"theoretical"`: the numbers in `theoretical_losses`, such as log(C) for C classes.
         theoretical_losses: by the names of the tasks.
+
+    Example:
+        >>> rule = GradNorm()
+        >>> rule.update(losses=torch.ones(2), norms=torch.tensor([1.0, 3.0]))
+        >>> rule.weights(torch.ones(2))
+        tensor([1.0250, 0.9750])
     """
 
     price: ClassVar[str] = "F + H + B + K B_last"
@@ -58,9 +64,9 @@ class GradNorm(Weighting):
         super().__init__()
         if (initial_loss == "theoretical") != (theoretical_losses is not None):
             raise ValueError(
-                '`GradNorm(initial_loss="theoretical")` goes with `theoretical_losses`, a dict of'
-                f" positive numbers by task. Found initial_loss={initial_loss!r} and"
-                f" theoretical_losses={theoretical_losses}."
+                '`GradNorm(initial_loss="theoretical")` should go with `theoretical_losses`, a dict'
+                f" of positive numbers by task. Found initial_loss={initial_loss!r} and"
+                f" theoretical_losses={theoretical_losses}. Give both, or neither."
             )
         self.alpha = alpha
         self.lr = lr
@@ -73,12 +79,12 @@ class GradNorm(Weighting):
         self._adam = Adam(self.memory)
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """w(t), rescaled to sum to the number of tasks present."""
+        """The weights w(t), rescaled to sum to the number of tasks present."""
         weights = self._weights.read(losses)
         return weights * (len(weights) / weights.sum())
 
     def update(self, losses: Float[Tensor, " K"], norms: Float[Tensor, " K"]) -> None:
-        """Move to w(t+1).
+        """Move the weights to w(t+1). Called once per optimizer step.
 
         Args:
             losses: L_k(t).
@@ -97,7 +103,7 @@ class GradNorm(Weighting):
         losses: Float[Tensor, " K"],
         norms: Float[Tensor, " K"],
     ) -> Float[Tensor, " K"]:
-        """∂/∂w Σ_k |G_k - Ḡ r_k^α| with constant targets."""
+        """The gradient of Σ_k |G_k - Ḡ r_k^α| in w, with constant targets Ḡ r_k^α."""
         ratio = losses / self._initial(losses)
         ratio = torch.where(torch.isnan(ratio), torch.ones_like(ratio), ratio)
         rate = ratio / ratio.mean()
@@ -106,15 +112,15 @@ class GradNorm(Weighting):
         return (weighted - target).sign() * norms * weights.sign()
 
     def begin_window(self) -> None:
-        """Forget the norms that were measured in the window before."""
+        """Forget the norms of the window before. Called as each optimizer step begins."""
         self.place.begin()
 
     def total(self, micro_batch: MicroBatch) -> Tensor:
-        """Σ L_k; the weights are applied at the cut between heads and trunk."""
+        """The sum of the losses; the weights are applied at the cut between heads and trunk."""
         return micro_batch.total()
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Measure the norms at W, apply w(t), move to w(t+1)."""
+        """Measure the norms at W and apply w(t); at the end of the window, move to w(t+1)."""
         backward = micro_batch.differentiate_shared(loss)
         if backward is None:
             return
@@ -130,14 +136,14 @@ class GradNorm(Weighting):
                 self.update(window.losses, measured)
 
     def _initial(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """L_k(0) of the tasks present; remembers the first losses."""
+        """The initial losses L_k(0) of the tasks present; remembers those of new tasks."""
         if self.theoretical_losses is not None:
             given = self.theoretical_losses
             tasks = self.tasks or tuple(given)
             if set(tasks) != set(given) or min(given.values()) <= 0:
                 raise ValueError(
                     "`GradNorm(theoretical_losses=)` should give a positive number for each of"
-                    f" {sorted(tasks)}. Found {given}. log(C) is that of C classes."
+                    f" {sorted(tasks)}. Found {given}. Use log(C) for C classes."
                 )
             return losses.new_tensor([given[tasks[k]] for k in self.memory.present(len(losses))])
         initial = self._first.read(losses)

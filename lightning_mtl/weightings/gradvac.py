@@ -1,4 +1,4 @@
-"""GradVac."""
+"""The weighting GradVac, the gradient vaccine."""
 
 import torch
 from jaxtyping import Float
@@ -10,14 +10,14 @@ from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 LARGEST = 1 - 1e-6
-"""Of a target cosine: reaching 1 would take infinitely much of the other gradient."""
+"""The largest target cosine: reaching 1 would take infinitely much of the other gradient."""
 
 TINY = 1e-24
-"""Of the squared length of a unit gradient: what is left of it is rounding."""
+"""The smallest squared length of what is left of a unit gradient; less is rounding."""
 
 
 class GradVac(GramianWeighting):
-    r"""Gradient vaccine: gradients are pulled together to the cosine that they usually have.
+    r"""Gradient vaccine: gradients that agree less than usual are pulled to their usual cosine.
 
     Each g_i visits the other tasks j ≠ i in a random order. With φ the cosine between g_i' (as
     changed so far) and g_j, and φ̂_ij its running average: where φ < φ̂_ij,
@@ -30,9 +30,8 @@ class GradVac(GramianWeighting):
     Wang, Tsvetkov, Firat & Cao, "Gradient Vaccine: Investigating and Improving Multi-task
     Optimization in Massively Multilingual Models", ICLR 2021, Algorithm 1.
 
-    Scale: the sum, as in the paper and in TorchJD: w = 1 where nothing is pulled. Heads: their own
-    gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Scale: the sum, as in the paper and in TorchJD: w = 1 where nothing is pulled.
+    Heads: their own gradients, unweighted.
     Deviations: one cosine for all shared parameters (the paper also has one per layer). φ̂ is kept
     below 1 - 1e-6, so that nearly equal tasks do not ask for an infinite pull. LibMTL moves φ̂ only
     where it pulls.
@@ -42,6 +41,13 @@ class GradVac(GramianWeighting):
         seed: of the random order, which is alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> rule = GradVac()
+        >>> agree, orthogonal = torch.tensor([[1.0, 0.8], [0.8, 1.0]]), torch.eye(2)
+        >>> moved = rule.weights(torch.ones(2), agree)  # the target cosine is now 0.4
+        >>> rule.weights(torch.ones(2), orthogonal)
+        tensor([1.4364, 1.4364])
     """
 
     def __init__(
@@ -52,7 +58,10 @@ class GradVac(GramianWeighting):
     ) -> None:
         super().__init__(**measurement)
         if not 0 <= beta <= 1:
-            raise ValueError(f"`GradVac(beta=)` should be in [0, 1]. Found {beta}.")
+            raise ValueError(
+                f"`GradVac(beta=)` should be in [0, 1]. Found {beta}. Use 1 to follow the newest"
+                " cosines alone."
+            )
         self.beta = beta
         self.seed = seed
         self._stream = RandomStream(self.memory, seed)
@@ -61,35 +70,35 @@ class GradVac(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """How often each gradient occurs in the sum of the changed ones; moves the targets."""
+        """The coefficient of each gradient in the sum of the changed ones; moves the targets."""
         cosines, norms = cosines_and_norms(gramian)
-        own = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
+        identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
         orders = draws.argsort(1).to(cosines.device)
-        # Every pair meets once a step, so targets are known at once. A zero gradient meets none.
+        # Every pair meets once a step, so targets can be read at once. A zero gradient meets none.
         targets = self._targets.read(cosines)
-        there = cosines.diagonal() > 0
-        meets = (own == 0) & there & there.unsqueeze(1)
+        nonzero = cosines.diagonal() > 0
+        meets = (identity == 0) & nonzero & nonzero.unsqueeze(1)
         cotangents = targets / (1 - targets.square()).clamp(min=1e-12).sqrt()
         slopes = torch.where(meets, cotangents, -torch.inf).gather(1, orders)
         # Row i is g_i' / ||g_i||: its products with the unit gradients, and its squared length.
         products, square = cosines.clone(), cosines.diagonal().unsqueeze(1)
-        found, squares, pulls = [], [], []
+        met_products, squares, pulls = [], [], []
         turns = zip(orders.split(1, 1), cosines[orders].unbind(1), slopes.split(1, 1), strict=True)
         for j, others, slope in turns:
             product = products.gather(1, j)
             # From φ to φ̂ in the plane of g_i' and g_j, what is across g_j stays as it is.
             across = torch.addcmul(square, product, product, value=-1).clamp_(min=TINY)
             wanted = torch.maximum(product, slope * across.sqrt())
-            found.append(product)
+            met_products.append(product)
             squares.append(square)
             pulls.append(wanted - product)
             square = across.addcmul_(wanted, wanted)
             products.addcmul_(others, pulls[-1])
-        changed = own.scatter_add(1, orders, torch.cat(pulls, 1))
+        changed = identity.scatter_add(1, orders, torch.cat(pulls, 1))
         lengths = torch.cat(squares, 1).clamp_(min=TINY).sqrt_()
-        met = (torch.cat(found, 1) / lengths).clamp_(-1, 1)
+        met = (torch.cat(met_products, 1) / lengths).clamp_(-1, 1)
         met = torch.empty_like(cosines).scatter_(1, orders, met)
         moved = torch.lerp(targets, met, self.beta).clamp(max=LARGEST)
         self._targets.write(torch.where(meets, moved, targets))

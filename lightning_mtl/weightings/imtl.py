@@ -1,4 +1,4 @@
-"""IMTL: both parts."""
+"""The weighting IMTL, impartial learning by losses and gradients."""
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from lightning_mtl.weightings.memory.adam import Adam
 
 
 class IMTL(GramianWeighting):
-    r"""Impartial learning, both parts: losses scaled to one size, then equal projections.
+    r"""Impartial learning, both parts: losses scaled to one size, gradients to equal projections.
 
     Losses are scaled to e^{s_k} L_k - s_k with learned s; on the gradients e^{s_k} g_k of these,
     α with Σ α = 1 makes all projections of d = Σ α_k e^{s_k} g_k equal. The weights are α_k
@@ -20,9 +20,9 @@ class IMTL(GramianWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, Algorithm 1.
 
-    Scale: Σ α = 1, as in the paper. Heads: their own gradients, unweighted; the paper scales
-    them by e^s, which an optimizer that normalises does not see.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Scale: Σ α = 1, as in the paper.
+    Heads: their own gradients, unweighted; the paper scales them by e^s, which an optimizer that
+    normalises does not see.
     Deviations: s has its own Adam and no weight decay. Dependent gradients, and weights of negative
     sum, as in the gradient part alone.
 
@@ -30,6 +30,13 @@ class IMTL(GramianWeighting):
         lr: learning rate of s.
         measurement: where and how often gradients are measured, see `GramianWeighting`; s moves
             when weights are solved for.
+
+    Example:
+        >>> rule, unequal = IMTL(), torch.diag(torch.tensor([1.0, 4.0]))
+        >>> rule.weights(torch.tensor([1.0, 4.0]), unequal)
+        tensor([0.6667, 0.3333])
+        >>> rule.weights(torch.tensor([1.0, 4.0]), unequal)  # the larger loss is scaled down
+        tensor([0.6611, 0.3305])
     """
 
     def __init__(
@@ -46,16 +53,16 @@ class IMTL(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The weights α e^s; moves s."""
-        wide = losses.double()
-        log_scale = self._log_scale.read(wide)
+        """The weights α_k e^{s_k} by the s so far; takes a step on s."""
+        losses = losses.double()
+        log_scale = self._log_scale.read(losses)
         self._regulariser = -log_scale.sum()
         scale = torch.exp(log_scale)
-        self._log_scale.write(log_scale - self._adam.step(scale * wide - 1, self.lr))
+        self._log_scale.write(log_scale - self._adam.step(scale * losses - 1, self.lr))
         factor = scale.to(gramian)
         scaled = gramian * torch.outer(factor, factor)
         return impartial_weights(scaled) * factor
 
     def logs(self) -> dict[str, Tensor]:
-        """The part of the last scaled losses that is not a loss."""
+        """The regulariser of the last step, -Σ_k s_k: the objective without the losses."""
         return {"regulariser": self._regulariser}

@@ -1,4 +1,4 @@
-"""IMTL-G."""
+"""The weighting IMTL-G, impartial learning by gradients."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,16 +17,21 @@ class IMTLG(GramianWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, IMTL-G.
 
-    Scale: Σ w = 1, as in the paper and in TorchJD. Heads: their own gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Scale: Σ w = 1, as in the paper and in TorchJD.
+    Heads: their own gradients, unweighted.
     Deviations: where gradients depend on each other, a least-squares solution. Where the weights
     would sum to a negative number (the paper's formula then ascends every loss), they sum to -1.
 
     Args: see `GramianWeighting`.
+
+    Example:
+        >>> import torch
+        >>> IMTLG().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([0.6667, 0.3333])
     """
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """D⁻¹ C⁺ 1, divided by its sum."""
+        """The weights of equal projections, D⁻¹ C⁺ 1 divided by its sum."""
         return impartial_weights(gramian)

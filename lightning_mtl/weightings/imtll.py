@@ -1,4 +1,4 @@
-"""IMTL-L."""
+"""The weighting IMTL-L, impartial learning by losses."""
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,6 @@ class IMTLL(LossWeighting):
 
     Scale: w = 1 at the start, as in the paper, LibMTL and TorchJD.
     Heads: weighted, as in the paper.
-    Cost: F + H + B.
     Deviations: s has its own Adam and no weight decay, where LibMTL lets the network's optimizer
     decay it. The objective may go negative: `train/weighted_loss` is its data part,
     `train/regulariser` the rest, -Σ_k s_k. While a loss is negative its scale only grows, and so
@@ -27,6 +26,12 @@ class IMTLL(LossWeighting):
 
     Args:
         lr: learning rate of s.
+
+    Example:
+        >>> rule = IMTLL()
+        >>> rule.update(torch.tensor([1.0, 4.0]))
+        >>> rule.weights(torch.tensor([1.0, 4.0]))
+        tensor([1.0000, 0.9753])
     """
 
     def __init__(self, lr: float = 0.025) -> None:
@@ -37,16 +42,16 @@ class IMTLL(LossWeighting):
         self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """e^s."""
+        """The weights e^{s_k} of the tasks present."""
         return torch.exp(self._log_scale.read(losses))
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """One Adam step on s."""
+        """Take one Adam step on s. Called once per optimizer step."""
         gradient = self.weights(losses) * losses - 1
         log_scale = self._log_scale.read(losses)
         self._regulariser = -log_scale.sum()
         self._log_scale.write(log_scale - self._adam.step(gradient, self.lr))
 
     def logs(self) -> dict[str, Tensor]:
-        """The part of the last step's objective that is not a loss."""
+        """The regulariser of the last step, -Σ_k s_k: the objective without the losses."""
         return {"regulariser": self._regulariser}

@@ -1,4 +1,4 @@
-"""MaxGNR."""
+"""The weighting MaxGNR, by maximal gradient-to-noise ratios."""
 
 import math
 from typing import ClassVar, get_args
@@ -44,10 +44,11 @@ class MaxGNR(GramianWeighting):
     gradients approximate the expectations. The formulas above are this project's own formulation:
     the paper's printed ones were not available to it.
 
-    Scale: Σ w = K. Heads: their own gradients, unweighted.
-    Cost: F + H + K B, and K P numbers of averaged gradients. They are in every checkpoint too, and
-    begin anew, with S and the warm-up, when they are measured at other parameters than before.
-    Their inner products are a second copy of (K, K) numbers to the host in each step that solves.
+    Scale: Σ w = K.
+    Heads: their own gradients, unweighted.
+    Memory: K P numbers of averaged gradients. They are in every checkpoint too, and begin anew,
+    with S and the warm-up, when they are measured at other parameters than before. In each step
+    that solves, their inner products are a second copy of (K, K) numbers to the host.
     Deviations: unknown, as the paper's formulas are. Weights are 1 in a warm-up, until the averages
     mean something.
 
@@ -61,6 +62,15 @@ class MaxGNR(GramianWeighting):
             `gradients="features"` it is the gradient of a bias added to each channel of the shared
             features, since features themselves belong to one batch. With `every_n_steps` the
             averages see only the steps that solve.
+
+    Example:
+        >>> rule = MaxGNR(warmup_steps=1)
+        >>> for noise in (1.0, -1.0, 1.0, -1.0):  # of the second gradient, along the first one
+        ...     gradients = torch.tensor([[1.0, 0.0], [noise, 1.0]])
+        ...     rule.observe([[row] for row in gradients], scale=torch.ones(2))
+        ...     weights = rule.weights(torch.ones(2), gradients @ gradients.T)
+        >>> weights
+        tensor([1.5632, 0.4368])
     """
 
     needs_rows: ClassVar[bool] = True
@@ -77,9 +87,15 @@ class MaxGNR(GramianWeighting):
         super().__init__(**measurement)
         # Without an average of gradients there is no telling their mean from their noise.
         if not 0 < beta1 < 1:
-            raise ValueError(f"`MaxGNR(beta1=)` should lie in (0, 1). Found {beta1}.")
+            raise ValueError(
+                f"`MaxGNR(beta1=)` should lie in (0, 1). Found {beta1}. Use one near 1 to average"
+                " over many steps."
+            )
         if not 0 <= beta2 < 1:
-            raise ValueError(f"`MaxGNR(beta2=)` should lie in [0, 1). Found {beta2}.")
+            raise ValueError(
+                f"`MaxGNR(beta2=)` should lie in [0, 1). Found {beta2}. Use one near 1 to average"
+                " over many steps."
+            )
         check_choice(type(self).__name__, "objective", objective, get_args(Objective))
         self.beta1 = beta1
         self.beta2 = beta2
@@ -94,34 +110,34 @@ class MaxGNR(GramianWeighting):
         self._logs: dict[str, Tensor] = {}
 
     def price_of(self, accumulate: int) -> str:
-        """The price of every Gramian rule, and the memory of the averages."""
+        """The price of a step of any Gramian rule, with the memory of the averages added."""
         assert isinstance(self.place, RowPlace)
         price = super().price_of(accumulate)
         return f"{price}, and K {self.place.size} numbers of averaged gradients"
 
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
-        """Average the gradients of the tasks present.
+        """Average the gradients of the tasks present. Called before `weights` at steps that solve.
 
         Args:
             rows: the gradients times `scale`.
-            scale: on the host.
+            scale: what to divide them by, on the host.
         """
         first = rows[0]
-        sizes = [part.numel() for part in first]
+        sizes = [gradient.numel() for gradient in first]
         like = first[0].new_empty((), dtype=accumulation_dtype(first[0]))
         means = self._mean.rows(len(rows), sum(sizes), like)
         for mean, row, divisor in zip(means, rows, scale.tolist(), strict=True):
-            # In place and part by part: this is as large as the trunk, for every task.
-            parts = list(mean.split(sizes))
-            new = [part.flatten().to(mean.dtype) for part in row]
-            torch._foreach_mul_(parts, self.beta1)
-            torch._foreach_add_(parts, new, alpha=(1 - self.beta1) / divisor)
+            # In place and piece by piece: this is as large as the trunk, for every task.
+            pieces = list(mean.split(sizes))
+            new = [gradient.flatten().to(mean.dtype) for gradient in row]
+            torch._foreach_mul_(pieces, self.beta1)
+            torch._foreach_add_(pieces, new, alpha=(1 - self.beta1) / divisor)
         self._mean_steps.write(self._mean_steps.read(torch.zeros_like(scale)) + 1)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The argmax over w; `observe` has seen the gradients of the same step."""
+        """The weights that maximise the objective; 1 in the warm-up. Called after `observe`."""
         second_moment = self._average(gramian.double())
         steps = self._solved.read(losses) + 1
         self._solved.write(steps)
@@ -137,7 +153,7 @@ class MaxGNR(GramianWeighting):
     def moments(
         self, second_moment: Float[Tensor, "K K"]
     ) -> tuple[Float[Tensor, "K K"], Float[Tensor, "K K"]]:
-        """M and C of the tasks present, without negative eigenvalues.
+        """The signal M and the covariance C of the tasks present, without negative eigenvalues.
 
         Args:
             second_moment: S.
@@ -145,11 +161,11 @@ class MaxGNR(GramianWeighting):
         tasks = len(second_moment)
         steps = self._mean_steps.read(second_moment.diagonal())
         # Bias-corrected: an average that started at zero holds 1 - beta^t of the weight.
-        filled = 1 - self.beta1**steps
+        correction = 1 - self.beta1**steps
         assert self._mean.values is not None
         size = self._mean.values.shape[1]
         rows = [[row] for row in self._mean.rows(tasks, size, self._mean.values)]
-        average = gramian_of(rows).to("cpu").double() / torch.outer(filled, filled)
+        average = gramian_of(rows).to("cpu").double() / torch.outer(correction, correction)
         overlap = average_overlap(self.beta1, torch.minimum(steps[:, None], steps))
         # After one step the average is that step, and nothing can be told apart yet.
         overlap = torch.as_tensor(overlap).clamp(max=1 - 1e-3)
@@ -157,11 +173,11 @@ class MaxGNR(GramianWeighting):
         return signal, nearest_psd(second_moment - signal)
 
     def logs(self) -> dict[str, Tensor]:
-        """GNR and the ratio of ITGN to gradient, of every task present."""
+        """The GNR and the ratio of ITGN to gradient of every task present. Called for the logs."""
         return self._logs
 
     def _average(self, gramian: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
-        """S: the average over the steps in which both tasks of a pair were present."""
+        """The second moment S, averaged over the steps that had both tasks of a pair."""
         moment = self._second_moment.read(gramian)
         weight = self._second_weight.read(gramian)
         moment = self.beta2 * moment + (1 - self.beta2) * gramian

@@ -1,4 +1,4 @@
-"""MGDA."""
+"""The weighting MGDA, the multiple-gradient descent algorithm."""
 
 from typing import Literal, get_args
 
@@ -25,9 +25,8 @@ class MGDA(GramianWeighting):
     NeurIPS 2018, eq. 3. `gradients="features"` is its MGDA-UB.
 
     Scale: Σ w = 1, as in the paper: the trunk's step is about 1/K of that of equal weighting.
-    TorchJD has the same; nash-mtl multiplies w by K. Heads: their own gradients, unweighted, as in
-    the paper.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    TorchJD has the same; nash-mtl multiplies w by K.
+    Heads: their own gradients, unweighted, as in the paper.
     Deviations: a task without a gradient counts as removed; the shortest vector of the paper's hull
     would be zero, and stop the others.
 
@@ -36,6 +35,10 @@ class MGDA(GramianWeighting):
             or by both ("loss+"). It affects the weights only: they are applied to the gradients as
             they are.
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> MGDA().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([0.8000, 0.2000])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""MoCo."""
+"""The weighting MoCo, multi-objective gradient correction."""
 
 from typing import ClassVar
 
@@ -12,8 +12,9 @@ from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
 class MoCo(JacobianWeighting):
-    r"""Multi-objective gradient correction: averaged gradients, whose bias vanishes.
+    r"""Multi-objective gradient correction: min-norm weights, by moving averages of the gradients.
 
+    The averages have less noise than gradients, so that the bias of λ vanishes:
     y_k ← y_k - β_t (y_k - g_k), λ ← Π(λ - γ_t (Y Yᵀ + ρ I) λ), d = λᵀY, with Π the projection
     onto the simplex, β_t = β / t^σ and γ_t = γ / t^σ'.
 
@@ -22,8 +23,8 @@ class MoCo(JacobianWeighting):
 
     Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||².
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B, and K P numbers of averaged gradients beside the K P of J. Checkpoints hold
-    them too. They begin anew when other parameters are shared than before; λ stays.
+    Memory: K P numbers of averaged gradients beside the K P of J. Checkpoints hold them too. They
+    begin anew when other parameters are shared than before; λ stays.
     Deviations: averages start at the first gradient, not at zero, and are not projected onto a
     ball. LibMTL normalises each gradient to the size of its loss, and replaces Π by a softmax.
 
@@ -33,6 +34,13 @@ class MoCo(JacobianWeighting):
         gamma: γ of the weights.
         gamma_sigma: σ', their decay.
         rho: ρ, the pull to equal weights.
+
+    Example:
+        >>> rule = MoCo()
+        >>> rule.combine(torch.ones(2), torch.diag(torch.tensor([1.0, 2.0])))
+        tensor([0.5750, 0.8500])
+        >>> rule.combine(torch.ones(2), torch.diag(torch.tensor([-1.0, 2.0])))
+        tensor([0.1855, 0.7333])
     """
 
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
@@ -48,9 +56,10 @@ class MoCo(JacobianWeighting):
         super().__init__()
         if not 0 < beta <= 1 or gamma <= 0 or min(beta_sigma, gamma_sigma, rho) < 0:
             raise ValueError(
-                "`MoCo` needs beta in (0, 1], gamma > 0, and decays and rho of at least 0. Found"
-                f" beta={beta}, beta_sigma={beta_sigma}, gamma={gamma}, gamma_sigma={gamma_sigma},"
-                f" rho={rho}."
+                "`MoCo` should have beta in (0, 1], gamma > 0, and decays and rho of at least 0."
+                f" Found beta={beta}, beta_sigma={beta_sigma}, gamma={gamma},"
+                f" gamma_sigma={gamma_sigma}, rho={rho}. Use beta=1 with beta_sigma=0 to average"
+                " nothing."
             )
         self.beta = beta
         self.beta_sigma = beta_sigma
@@ -64,7 +73,7 @@ class MoCo(JacobianWeighting):
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """The moved λᵀY."""
+        """The combination λᵀY of the averaged gradients, after this step's update of λ and Y."""
         steps = self._steps.read(losses) + 1
         self._steps.write(steps)
         average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)

@@ -1,4 +1,4 @@
-"""MoDo."""
+"""The weighting MoDo, multi-objective gradient with double sampling."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,18 +18,23 @@ class MoDo(CrossGramianWeighting):
     Generalization and Conflict-Avoidance", NeurIPS 2023, Algorithm 1; JMLR 2024, eq. 2.9.
 
     Scale: Σ λ = 1, as in the paper. γ has the unit of 1 / ||g||²: with the gradients' scale the
-    weights move slower or faster. Heads: their own gradients, unweighted; LibMTL divides those of
-    three batches by 3.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
-    Deviations: J_1 and J_2 are the micro-batches of an accumulation window and the parts of the
-    ranks, without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With one part only
-    it is the Gramian, whose noise biases λ.
+    weights move slower or faster.
+    Heads: their own gradients, unweighted; LibMTL divides those of three batches by 3.
+    Deviations: J_1 and J_2 are those of the step's sub-batches, the micro-batches of an
+    accumulation window and the shares of the ranks, without extra draws: the matrix is the mean of
+    J_r J_sᵀ over r ≠ s. With a single sub-batch it is the Gramian, whose noise biases λ.
 
     Args:
         gamma: γ, the step size of the weights; 0.001 in LibMTL.
         rho: ρ, the pull to equal weights; 0.1 in LibMTL.
         measurement: where and how often gradients are measured, see `GramianWeighting`; not at the
             features, where samples share nothing.
+
+    Example:
+        >>> import torch
+        >>> products = torch.diag(torch.tensor([1.0, 4.0]))
+        >>> MoDo(gamma=0.1, rho=0.0).weights(torch.ones(2), products)
+        tensor([0.5750, 0.4250])
     """
 
     def __init__(
@@ -41,8 +46,8 @@ class MoDo(CrossGramianWeighting):
         super().__init__(**measurement)
         if gamma <= 0 or rho < 0:
             raise ValueError(
-                "`MoDo` needs a positive step size gamma and rho >= 0. Found"
-                f" gamma={gamma} and rho={rho}."
+                "`MoDo` should have a positive step size gamma and rho >= 0. Found"
+                f" gamma={gamma} and rho={rho}. Use rho=0 for no pull to equal weights."
             )
         self.gamma = gamma
         self.rho = rho
@@ -51,11 +56,11 @@ class MoDo(CrossGramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The moved λ.
+        """The weights λ, after one step on the simplex.
 
         Args:
             losses: of the tasks present.
-            gramian: the mean of J_r J_sᵀ over independent parts r ≠ s; need not be a Gramian.
+            gramian: the mean of J_r J_sᵀ over different sub-batches r ≠ s; need not be a Gramian.
         """
         matrix = gramian.double()
         weights = project_to_simplex(self._simplex.read(matrix.diagonal()))

@@ -1,4 +1,4 @@
-"""Nash-MTL."""
+"""The weighting Nash-MTL, by the Nash bargaining solution."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,7 +22,6 @@ class NashMTL(GramianWeighting):
     same way.
     Heads: their own gradients, unweighted; the authors' code and LibMTL weight them by w before the
     clipping (here `weight_heads`, after it).
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
     eigenvalue of the matrix of cosines is lifted to 1e-8, which `train/lifted_steps` counts. A zero
     gradient has weight 1 and is otherwise removed.
@@ -30,6 +29,11 @@ class NashMTL(GramianWeighting):
     Args:
         max_norm: the largest ||d||; `None` does not clip.
         measurement: where and how often gradients are measured, see `GramianWeighting`.
+
+    Example:
+        >>> import torch
+        >>> NashMTL().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([0.7071, 0.3536])
     """
 
     def __init__(
@@ -40,7 +44,8 @@ class NashMTL(GramianWeighting):
         super().__init__(**measurement)
         if max_norm is not None and max_norm <= 0:
             raise ValueError(
-                f"`NashMTL(max_norm=)` should be positive, or `None` not to clip. Found {max_norm}."
+                f"`NashMTL(max_norm=)` should be positive or `None`. Found {max_norm}. `None` does"
+                " not clip."
             )
         self.max_norm = max_norm
         self._lifted_steps = self.memory.single("lifted_steps")
@@ -48,7 +53,7 @@ class NashMTL(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The solution of G w = 1/w, clipped."""
+        """The bargaining solution of G w = 1/w, scaled down where ||d|| exceeds `max_norm`."""
         matrix = gramian.double()
         weights, lifted = fair_weights(matrix)
         self._lifted_steps.count(lifted)
@@ -58,5 +63,5 @@ class NashMTL(GramianWeighting):
         return weights.to(gramian)
 
     def logs(self) -> dict[str, Tensor]:
-        """In how many steps the problem had no solution and an eigenvalue was lifted."""
+        """The number of steps so far that had no solution, so that an eigenvalue was lifted."""
         return self._lifted_steps.logs()

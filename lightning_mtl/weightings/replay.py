@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from lightning_mtl.module import MultiTaskModule
 
 BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
-"""Attributes of a `torchmetrics.Metric` that `update` and `forward` change."""
+"""Attributes of a `torchmetrics.Metric` that `update` and `forward` change beside its state."""
 
 
 class RandomState(NamedTuple):
@@ -23,14 +23,14 @@ class RandomState(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
-        """Of this moment; does not wait for the device."""
+        """The state of the generators at this moment; reading it does not wait for the device."""
         if not _accelerated(device):
             return cls(torch.get_rng_state(), None)
-        own = torch.get_device_module(device).get_rng_state(device)
-        return cls(torch.get_rng_state(), own)
+        on_device = torch.get_device_module(device).get_rng_state(device)
+        return cls(torch.get_rng_state(), on_device)
 
     def restore(self, device: torch.device) -> None:
-        """Continue from here."""
+        """Set the generators to this state, so that they repeat what they drew after it."""
         torch.set_rng_state(self.host)
         if self.device is not None:
             torch.get_device_module(device).set_rng_state(self.device, device)
@@ -50,11 +50,11 @@ def replay(
         batch: on the device.
         start: the generators before the batch's first evaluation.
     """
-    now = RandomState.now(module.device)
+    before = RandomState.now(module.device)
     start.restore(module.device)
     with torch.no_grad(), _untouched(module), trainer.precision_plugin.train_step_context():
         losses = module.task_losses(batch)
-    now.restore(module.device)
+    before.restore(module.device)
     return losses
 
 
@@ -69,9 +69,9 @@ def _untouched(module: L.LightningModule) -> Iterator[None]:
         yield
     finally:
         del module.log, module.log_dict
-        for own, before in buffers:
-            own.clear()
-            own.update(before)
+        for registered, before in buffers:
+            registered.clear()
+            registered.update(before)
         for buffer, value in values.items():
             buffer.copy_(value)
         for metric, attributes in metrics:
@@ -79,7 +79,7 @@ def _untouched(module: L.LightningModule) -> Iterator[None]:
 
 
 def _copied(metric: Metric) -> dict[str, Any]:
-    """Its state, and what it keeps beside it: counters, and results that it has computed."""
+    """Copies of a metric's state, and what it keeps beside it: counters and computed results."""
     state = {
         name: value.clone() if isinstance(value, Tensor) else list(value)
         for name, value in metric.metric_state.items()
@@ -88,7 +88,7 @@ def _copied(metric: Metric) -> dict[str, Any]:
 
 
 def _no_log(*args: Any, **kwargs: Any) -> None:
-    """In place of `LightningModule.log`: the first evaluation has logged already."""
+    """Log nothing. Replaces `LightningModule.log`: the first evaluation has logged already."""
 
 
 def _accelerated(device: torch.device) -> bool:

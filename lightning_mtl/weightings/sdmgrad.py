@@ -1,4 +1,4 @@
-"""SDMGrad."""
+"""The weighting SDMGrad, stochastic direction-oriented descent."""
 
 import torch
 from jaxtyping import Float
@@ -10,23 +10,23 @@ from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class SDMGrad(CrossGramianWeighting):
-    r"""Stochastic direction-oriented gradients: the common descent near a preferred direction.
+    r"""Stochastic direction-oriented gradients: a common descent direction near a preferred one.
 
     w minimises E ||(w + λ w̃)ᵀ J||² over the simplex by stochastic gradient steps, w̃ = 1/K being the
     preferred weights; the network descends (w + λ w̃)ᵀ J / (1 + λ). The gradient in w is
-    J_1 J_2ᵀ (w + λ w̃), unbiased where J_1 and J_2 are of independent samples: parts of the batch.
+    J_1 J_2ᵀ (w + λ w̃), unbiased where J_1 and J_2 are of independent samples.
     The steps go on from the last w.
 
     Xiao, Ban & Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic
     Algorithms", NeurIPS 2023, Algorithm 1.
 
-    Scale: Σ w = 1, as in the paper. Heads: their own gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Scale: Σ w = 1, as in the paper.
+    Heads: their own gradients, unweighted.
     Deviations: as in the authors' code, all `steps` use one matrix J_1 J_2ᵀ, momentum, and a
-    scale that makes the mean norm 1 (here without an absolute constant). J_1 and J_2 are the
-    micro-batches of an accumulation window and the parts of the ranks, without extra draws: the
-    matrix is the mean of J_r J_sᵀ over r ≠ s. With one part only it is the Gramian, whose noise
-    biases w.
+    scale that makes the mean norm 1 (here without an absolute constant). J_1 and J_2 are those of
+    the step's sub-batches, the micro-batches of an accumulation window and the shares of the ranks,
+    without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With a single sub-batch it
+    is the Gramian, whose noise biases w.
 
     Args:
         lambda_: λ, the pull to the preferred direction; 0.3 in the authors' experiments.
@@ -37,6 +37,11 @@ class SDMGrad(CrossGramianWeighting):
         steps: in w, per optimizer step.
         measurement: where and how often gradients are measured, see `GramianWeighting`; not at the
             features, where samples share nothing.
+
+    Example:
+        >>> products = torch.diag(torch.tensor([1.0, 4.0]))
+        >>> SDMGrad(lr=1.0).weights(torch.ones(2), products)
+        tensor([0.7998, 0.2002])
     """
 
     def __init__(
@@ -50,8 +55,9 @@ class SDMGrad(CrossGramianWeighting):
         super().__init__(**measurement)
         if lambda_ < 0 or lr <= 0 or not 0 <= momentum < 1 or steps < 1:
             raise ValueError(
-                "`SDMGrad` needs lambda_ >= 0, lr > 0, momentum in [0, 1) and steps >= 1. Found"
-                f" lambda_={lambda_}, lr={lr}, momentum={momentum} and steps={steps}."
+                "`SDMGrad` should have lambda_ >= 0, lr > 0, momentum in [0, 1) and steps >= 1."
+                f" Found lambda_={lambda_}, lr={lr}, momentum={momentum} and steps={steps}. Use"
+                " lambda_=0 for no pull to the preferred direction."
             )
         self.lambda_ = lambda_
         self.lr = lr
@@ -62,15 +68,15 @@ class SDMGrad(CrossGramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """(w + λ/K) / (1 + λ); moves w.
+        """The weights (w + λ/K) / (1 + λ), after `steps` steps of w.
 
         Args:
             losses: of the tasks present.
-            gramian: the mean of J_r J_sᵀ over independent parts r ≠ s; need not be a Gramian.
+            gramian: the mean of J_r J_sᵀ over different sub-batches r ≠ s; need not be a Gramian.
         """
         matrix = gramian.double()
         scale = matrix.diagonal().clamp(min=0).sqrt().mean().square()
-        # Of independent parts the diagonal may be next to nothing beside the rest.
+        # Of different sub-batches the diagonal may be next to nothing beside the rest.
         scale = torch.maximum(scale, 1e-6 * matrix.abs().max())
         matrix = matrix / scale.clamp(min=torch.finfo(scale.dtype).tiny)
         preferred = torch.full_like(matrix.diagonal(), self.lambda_ / len(matrix))

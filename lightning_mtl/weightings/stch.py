@@ -1,4 +1,4 @@
-"""Smooth Tchebycheff scalarisation."""
+"""The weighting STCH, smooth Tchebycheff scalarisation."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
 
 class STCH(LossWeighting):
-    r"""Smooth Tchebycheff scalarisation: a soft maximum of how far the losses are from a nadir.
+    r"""Smooth Tchebycheff scalarisation: minimises a soft maximum of the losses over their nadirs.
 
     The objective is K μ log Σ_k exp(log(L_k / n_k) / μ), with n the nadir: the mean losses of
     the last epoch of a warm-up, in which the objective is Σ_k log L_k. Small μ approaches the
@@ -23,7 +23,8 @@ class STCH(LossWeighting):
 
     Scale: Σ w_k L_k = K, as in the authors' code and LibMTL. TorchJD scalarises the raw losses.
     Heads: weighted, as the network minimises the objective.
-    Cost: F + H + B; under gradient accumulation F + H + B + (K - 1) B and K P numbers.
+    Memory: under gradient accumulation, K P numbers for the task gradients, which then take one
+    trunk pass each.
     Deviations: the warm-up's last epoch, of which the nadir is the mean, is its `warmup_epochs`-th;
     in the authors' code and LibMTL it is one more. A task without a nadir (absent then) has n = 1.
     Losses have to be positive; a loss of zero, of a batch without a valid label, counts as absent
@@ -32,6 +33,13 @@ class STCH(LossWeighting):
     Args:
         mu: μ > 0, the smoothing.
         warmup_epochs: epochs of the warm-up; 0 for n = 1 from the start.
+
+    Example:
+        >>> losses = torch.tensor([1.0, 4.0])
+        >>> STCH(warmup_epochs=5).weights(losses)
+        tensor([1.0000, 0.2500])
+        >>> STCH(mu=0.5, warmup_epochs=0).weights(losses)
+        tensor([0.1176, 0.4706])
     """
 
     depends_on_losses: ClassVar[bool] = True
@@ -41,8 +49,8 @@ class STCH(LossWeighting):
         super().__init__()
         if mu <= 0 or warmup_epochs < 0:
             raise ValueError(
-                "`STCH` needs a positive mu, and warmup_epochs of at least 0. Found"
-                f" mu={mu} and warmup_epochs={warmup_epochs}."
+                "`STCH` should have a positive mu, and warmup_epochs of at least 0. Found"
+                f" mu={mu} and warmup_epochs={warmup_epochs}. Use warmup_epochs=0 for a nadir of 1."
             )
         self.mu = mu
         self.warmup_epochs = warmup_epochs
@@ -51,31 +59,31 @@ class STCH(LossWeighting):
         self._epochs = self.memory.single("epoch")
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """1 / L in the warm-up, then K softmax(log(L / n) / μ) / L; 0 for a loss of zero."""
-        there = losses > 0
-        positive = losses.clamp(min=torch.finfo(losses.dtype).tiny)
+        """The weights: 1 / L in the warm-up, then K p / L; 0 for a loss of zero."""
+        positive = losses > 0
+        clamped = losses.clamp(min=torch.finfo(losses.dtype).tiny)
         if self._epoch() < self.warmup_epochs:
-            return torch.where(there, 1 / positive, 0.0)
+            return torch.where(positive, 1 / clamped, 0.0)
         count = self._nadir_count.read(losses)
         mean = self._nadir_sum.read(losses) / count.clamp(min=1)
         nadir = torch.where(count > 0, mean, torch.ones_like(mean))
-        excess = (positive.log() - nadir.log()) / self.mu
+        excess = (clamped.log() - nadir.log()) / self.mu
         # Not a number where all losses are zero, and replaced there.
-        share = torch.softmax(torch.where(there, excess, -torch.inf), 0)
-        return torch.where(there, there.sum() * share / positive, 0.0)
+        share = torch.softmax(torch.where(positive, excess, -torch.inf), 0)
+        return torch.where(positive, positive.sum() * share / clamped, 0.0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Add to the nadir, in the last epoch of the warm-up."""
+        """Add the losses to the nadir, in the last epoch of the warm-up. Called once per step."""
         if self._epoch() == self.warmup_epochs - 1:
             self._nadir_sum.write(self._nadir_sum.read(losses) + losses)
             self._nadir_count.write(self._nadir_count.read(losses) + (losses > 0))
 
     def end_epoch(self) -> None:
-        """Count the epoch."""
+        """Count one more epoch of the training."""
         self._epochs.count()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count the epoch."""
+        """Count the epoch. Called by the Trainer at the end of each training epoch."""
         self.end_epoch()
 
     def _epoch(self) -> int:

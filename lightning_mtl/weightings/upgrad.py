@@ -1,4 +1,4 @@
-"""UPGrad."""
+"""The weighting UPGrad, by projection of each task gradient."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 
 
 class UPGrad(GramianWeighting):
-    r"""Unconflicting projection: each gradient moved to where no task loses, then averaged.
+    r"""Unconflicting projection: gradients are projected onto the cone of no conflict and averaged.
 
     d = 1/K Σ_i π(g_i), with π the projection onto the dual cone {d: J d >= 0}. In weights,
     π(g_i) = v_iᵀJ with v_i the minimiser of vᵀ G v over v >= e_i. Solved exactly, all K together.
@@ -18,17 +18,21 @@ class UPGrad(GramianWeighting):
     Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3 and
     Proposition 1.
 
-    Scale: the mean, as in the paper and in TorchJD: w = 1/K without conflicts. Heads: their own
-    gradients, unweighted.
-    Cost: F + H + K B; less with `gradients` and `every_n_steps`.
+    Scale: the mean, as in the paper and in TorchJD: w = 1/K without conflicts.
+    Heads: their own gradients, unweighted.
     Deviations: none. TorchJD adds 1e-4 of the trace to the diagonal of G, and returns the plain
     mean where its trace is below 1e-4.
 
     Args: see `GramianWeighting`.
+
+    Example:
+        >>> conflict = torch.tensor([[1.0, -1.0], [-1.0, 2.0]])
+        >>> UPGrad().weights(torch.ones(2), conflict)
+        tensor([1.0000, 0.7500])
     """
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The mean of the v_i."""
+        """The weights of the averaged projections, the mean of the v_i."""
         return dual_cone(gramian, torch.eye(len(gramian)).to(gramian)).mean(0)

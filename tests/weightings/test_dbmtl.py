@@ -35,5 +35,5 @@ def test_a_zero_gradient_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [{"beta": 1.0}, {"beta_sigma": -1.0}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="DBMTL"):
+    with pytest.raises(ValueError, match=r"`DBMTL` should have.*Found.*Use"):
         DBMTL(**wrong)

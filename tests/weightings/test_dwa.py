@@ -8,7 +8,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_mtl.callbacks import DWA
-from tests.support.presence import set_present
 from tests.support.toy import Toy, parameters, quiet_trainer, toy_loader
 
 
@@ -62,8 +61,8 @@ def test_means_run_over_the_steps_in_which_a_task_was_present():
     weighting = DWA()
     weighting.tasks = ("a", "b")
     for present, losses in ([[0, 1], [1.0, 4.0]], [[1], [8.0]]):
-        set_present(weighting, present)
-        weighting.update(torch.tensor(losses))
+        with weighting.memory.of(present):
+            weighting.update(torch.tensor(losses))
     weighting.end_epoch()
     assert weighting.memory.tensors["last"].tolist() == [1.0, 6.0]
 
@@ -72,8 +71,8 @@ def test_a_task_that_misses_an_epoch_keeps_its_history():
     weighting = DWA()
     weighting.tasks = ("a", "b")
     for present in ([0, 1], [0, 1], [0]):
-        set_present(weighting, present)
-        weighting.update(torch.rand(len(present)) + 1)
+        with weighting.memory.of(present):
+            weighting.update(torch.rand(len(present)) + 1)
         before = {key: value.clone() for key, value in weighting.memory.tensors.items()}
         weighting.end_epoch()
     after = weighting.memory.tensors

@@ -50,5 +50,5 @@ def test_parameters_without_gradient_stay() -> None:
 
 
 def test_a_leak_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="leak"):
+    with pytest.raises(ValueError, match=r"leak=.*should be in \[0, 1\]. Found.*Use 1"):
         GradDrop(leak=2.0)

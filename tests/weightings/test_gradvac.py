@@ -67,5 +67,5 @@ def test_targets_of_absent_tasks_stay() -> None:
 
 
 def test_beta_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="beta"):
+    with pytest.raises(ValueError, match=r"beta=.*should be in \[0, 1\]. Found.*Use 1"):
         GradVac(beta=1.5)

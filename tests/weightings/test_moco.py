@@ -44,5 +44,5 @@ def test_a_task_that_joins_later_starts_with_its_own_gradient() -> None:
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"gamma": 0.0}, {"rho": -1.0}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="MoCo"):
+    with pytest.raises(ValueError, match=r"`MoCo` should have.*Found.*Use"):
         MoCo(**wrong)

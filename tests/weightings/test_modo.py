@@ -34,5 +34,5 @@ def test_it_asks_for_independent_parts() -> None:
 
 @pytest.mark.parametrize("wrong", [{"gamma": 0.0}, {"rho": -1.0}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="MoDo"):
+    with pytest.raises(ValueError, match=r"`MoDo` should have.*Found.*Use"):
         MoDo(**wrong)

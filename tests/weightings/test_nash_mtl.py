@@ -39,7 +39,7 @@ def test_two_tasks_give_the_golden_weights() -> None:
 
 
 def test_a_limit_that_is_not_positive_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_norm"):
+    with pytest.raises(ValueError, match=r"should be positive or `None`. Found.*does not clip"):
         NashMTL(max_norm=0.0)
 
 

@@ -59,5 +59,5 @@ def test_a_task_that_the_warm_up_has_not_seen_has_a_nadir_of_one() -> None:
 
 @pytest.mark.parametrize("wrong", [{"mu": 0.0}, {"warmup_epochs": -1}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="STCH"):
+    with pytest.raises(ValueError, match=r"`STCH` should have.*Found.*Use"):
         STCH(**wrong)

@@ -20,7 +20,7 @@ OptimizerState = Literal["per_group", "shared"]
 
 
 class AlternatingUpdates(Weighting):
-    r"""Steps for one group of tasks after the other, each on a fresh forward pass.
+    r"""Alternating updates: groups of tasks take their steps in turn, each on a new forward pass.
 
     For every batch and every group in turn: zero the gradients, run the network as the groups
     before have left it, backpropagate the sum of this group's losses only, step. With one
@@ -35,7 +35,7 @@ class AlternatingUpdates(Weighting):
     step, for n groups: tune the learning rate for each method.
     Heads: stepped with their group; the others are left alone, momentum and decay included.
     Batch norm's running statistics see n passes of each batch.
-    Cost: n (F + B) + H for n groups, and n optimizer states of the trunk.
+    Memory: one optimizer state of the trunk for each group, in checkpoints too.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
     Gradient accumulation is refused: a group would need all micro-batches again. So is an
     `optimizer_step` of the module's own that does not call `super().optimizer_step`.
@@ -53,6 +53,13 @@ class AlternatingUpdates(Weighting):
         seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
+
+    Example:
+        >>> rule = AlternatingUpdates(group_size=2, seed=0)
+        >>> rule.grouping.turns(3)  # of three tasks: the groups step in this order
+        [0, 1]
+        >>> rule.grouping.groups()
+        [[0, 2], [1]]
     """
 
     price: ClassVar[str] = "n (F + B) + H for n groups, and n optimizer states of the trunk"
@@ -84,25 +91,25 @@ class AlternatingUpdates(Weighting):
         self._stepping = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """As every weighting; and no accumulation."""
+        """Check module and Trainer as every weighting does, and refuse gradient accumulation."""
         super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, MultiTaskModule)
         self._module = pl_module
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
-                "`AlternatingUpdates` needs `accumulate_grad_batches=1`: every group runs the batch"
-                " again after the step of the group before it. Found"
+                "`AlternatingUpdates` should have `accumulate_grad_batches=1`, as every group runs"
+                " the batch again after the step of the group before it. Found"
                 f" {trainer.accumulate_grad_batches}. Use a larger batch."
             )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw new groups in this epoch, if they change by the epoch."""
+        """Forget the groups if each epoch has its own. Called as each epoch starts."""
         # A run that resumes within an epoch keeps the epoch's groups.
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
             self.grouping.start_epoch()
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
-        """One optimizer step for every group, each with a forward pass of its own."""
+        """Take one optimizer step for every group. Called in place of the optimizer's step."""
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
         self._stepping = True
@@ -118,17 +125,17 @@ class AlternatingUpdates(Weighting):
         self._stepping = False
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """The tasks of the group whose turn it is.
+        """The tasks of the group whose turn it is. Called between forward and backward pass.
 
         Raises:
             RuntimeError: if the module steps on its own, and only one group would ever be trained.
         """
         if not self._stepping:
             raise RuntimeError(
-                "`AlternatingUpdates` steps once for every group, from the `optimizer_step` of"
-                f" `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without it."
-                " Write `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)` in"
-                " place of `optimizer.step(closure=optimizer_closure)`."
+                "`AlternatingUpdates` should step once for every group, from the `optimizer_step`"
+                f" of `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without"
+                " it. Instead of `optimizer.step(closure=optimizer_closure)`, write"
+                " `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)`."
             )
         if not self._turns:
             self._turns = self._draw(tasks)
@@ -136,7 +143,7 @@ class AlternatingUpdates(Weighting):
         return {tasks[index] for index in group}
 
     def total(self, micro_batch: MicroBatch) -> Tensor:
-        """The sum of the active group's losses."""
+        """The sum of the losses of the group whose turn it is."""
         weights = torch.ones_like(micro_batch.losses)
         micro_batch.record_weights(micro_batch.present, weights)
         return micro_batch.total(weights)
@@ -146,7 +153,7 @@ class AlternatingUpdates(Weighting):
         micro_batch.backward(loss)
 
     def logs(self) -> dict[str, Tensor]:
-        """The group of each task, and how far the shared parameters have gone."""
+        """The group of each task, and how far the shared parameters have gone, to be logged."""
         groups = self.grouping.groups()
         logs = {
             f"group/{self.tasks[task]}": torch.tensor(float(place))
@@ -160,11 +167,11 @@ class AlternatingUpdates(Weighting):
         return logs
 
     def state_dict(self) -> dict[str, Any]:
-        """Groups, path and origin, and the optimizer states of every group."""
+        """The memory, the origin and every group's optimizer states, for a checkpoint."""
         return super().state_dict() | {"optimizer_states": self._states, "origin": self._origin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned. Called when a run resumes."""
         super().load_state_dict(state_dict)
         self._states = state_dict["optimizer_states"]
         self._origin = dict(state_dict["origin"])
@@ -179,13 +186,13 @@ class AlternatingUpdates(Weighting):
         return turns
 
     def _shared(self) -> dict[str, Tensor]:
-        """The shared parameters by name; none before the first pass."""
+        """The shared parameters by name; an empty dict before the first forward pass."""
         assert self._module is not None
-        wanted = set(self._module.shared_parameters())
-        return {n: p for n, p in self._module.named_parameters() if p in wanted}
+        shared = set(self._module.shared_parameters())
+        return {n: p for n, p in self._module.named_parameters() if p in shared}
 
     def _swap_in(self, optimizer: Optimizer, place: int) -> None:
-        """Give the optimizer this group's state of the shared parameters."""
+        """Give the optimizer this group's state of the shared parameters, before its step."""
         if self.optimizer_state == "shared":
             return
         assert self._module is not None
@@ -202,7 +209,7 @@ class AlternatingUpdates(Weighting):
                 }
 
     def _keep(self, optimizer: Optimizer, place: int) -> None:
-        """Remember this group's state; the tensors themselves, which only it will change."""
+        """Remember this group's state: the tensors themselves, which only its steps change."""
         if self.optimizer_state == "shared":
             return
         while len(self._states) <= place:
@@ -222,7 +229,7 @@ class AlternatingUpdates(Weighting):
         return {name: parameter.detach().clone() for name, parameter in shared.items()}
 
     def _track(self, before: dict[str, Tensor]) -> None:
-        """Add up how far the shared parameters moved, and measure how far they have come."""
+        """Add a step to the path length, and measure the displacement. Called after each step."""
         shared = self._shared()
         if not self.track_path or not shared:
             return
@@ -241,5 +248,5 @@ class AlternatingUpdates(Weighting):
 
 
 def _moved(value: Any, parameter: Tensor) -> Any:
-    """On the parameter's device; torch's optimizers keep their step counts where they were."""
+    """A value of an optimizer's state on the device of its parameter."""
     return value.to(parameter.device) if isinstance(value, Tensor) else value

@@ -1,4 +1,4 @@
-"""Random grouping of tasks."""
+"""Random groups of tasks, and the order in which they step."""
 
 from typing import Literal, get_args
 
@@ -38,8 +38,8 @@ class Grouping:
         check_choice("AlternatingUpdates", "order", order, get_args(Order))
         if group_size < 1:
             raise ValueError(
-                f"`AlternatingUpdates(group_size=)` should be at least 1. Found {group_size}. 1"
-                " trains each task alone."
+                f"`AlternatingUpdates(group_size=)` should be at least 1. Found {group_size}. Use"
+                " 1 to train each task alone."
             )
         self.group_size = group_size
         self.regroup = regroup
@@ -49,7 +49,7 @@ class Grouping:
 
     @property
     def drawn(self) -> bool:
-        """Whether there are groups; not before the first step, nor between two epochs' groups."""
+        """Whether there are groups: none before the first step, nor just after `start_epoch`."""
         return self._group.values is not None
 
     def groups(self) -> list[list[int]]:
@@ -62,13 +62,13 @@ class Grouping:
         return groups
 
     def draw(self, tasks: int) -> None:
-        """Draw new groups of this many tasks."""
+        """Draw new groups of `tasks` tasks. Called by `turns` where there are none."""
         numbers = torch.empty(tasks, dtype=torch.long)
         numbers[self._permutation(tasks)] = torch.arange(tasks) // self.group_size
         self._group.values = numbers
 
     def turns(self, tasks: int) -> list[int]:
-        """The order of the groups for one batch, as places in `groups`; draws what has to be drawn.
+        """The order of the groups for one batch, as places in `groups`. Draws groups where due.
 
         Args:
             tasks: how many there are.

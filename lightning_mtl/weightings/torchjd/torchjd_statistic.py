@@ -1,14 +1,16 @@
-"""What the objects of TorchJD receive, deduced from their classes."""
+"""Deduces from the classes of TorchJD's objects what they receive."""
 
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from torch import nn
 
+from lightning_mtl.checks import check_choice
+
 Statistic = Literal["gramian", "cross_gramian", "jacobian"]
 
 
 class Rule(NamedTuple):
-    """What of an object is called, on what, and whether that gives weights or a direction."""
+    """The module of an object that is called, on which statistic, and whether it gives weights."""
 
     module: nn.Module
     statistic: Statistic
@@ -16,29 +18,33 @@ class Rule(NamedTuple):
 
 
 def rule_of(given: nn.Module, stated: Statistic | None) -> Rule:
-    """Take an Aggregator that only weights the rows apart; deduce what a Weighting receives.
+    """The rule by which an Aggregator or a Weighting of TorchJD is run.
+
+    An Aggregator that only weights the rows is run by its Weighting.
 
     Args:
         given: an Aggregator or a Weighting.
-        stated: what a Weighting of a class that does not say it receives.
+        stated: what a Weighting receives, if its class does not say so.
+
+    Raises:
+        TypeError: if the object is neither.
+        ValueError: if `stated` contradicts the class, or is missing where the class says nothing.
     """
     jd = _torchjd()
     if not isinstance(given, (jd.Aggregator, jd.Weighting)):
         raise TypeError(
-            "`TorchJDWeighting` needs an instance of a Weighting or an Aggregator of"
-            f" `torchjd.aggregation`. Found {given!r}."
+            "`TorchJDWeighting(weighting=)` should be a Weighting or an Aggregator of"
+            f" `torchjd.aggregation`. Found {given!r}. Pass an instance, not a class."
         )
-    if stated is not None and stated not in get_args(Statistic):
-        raise ValueError(
-            f"`TorchJDWeighting(statistic=)` should be one of {get_args(Statistic)}, or `None` to"
-            f" ask the class of the weighting. Found {stated!r}."
-        )
+    if stated is not None:
+        remedy = "Leave it out where the class of the weighting says it."
+        check_choice("TorchJDWeighting", "statistic", stated, get_args(Statistic), remedy)
     if isinstance(given, jd.Weighting):
         return _rule_of_weighting(given, stated, "`statistic`")
     name = type(given).__name__
     if stated is not None:
         raise ValueError(
-            "`TorchJDWeighting(statistic=)` is for a Weighting. Found"
+            "`TorchJDWeighting(statistic=)` should go with a Weighting. Found"
             f" {stated!r} with the Aggregator `{name}`. Leave `statistic` out."
         )
     if type(given).forward is not jd.WeightedAggregator.forward:
@@ -54,8 +60,8 @@ def _rule_of_weighting(weighting: nn.Module, stated: Statistic | None, by: str) 
     statistic = deduced or stated
     if statistic is None:
         raise ValueError(
-            f"`TorchJDWeighting` cannot tell what `{name}` receives: it derives from no"
-            " `Weighting[PSDMatrix]` or `Weighting[Matrix]`. Pass `statistic=`, one of"
+            f"`{name}` should derive from `Weighting[PSDMatrix]` or `Weighting[Matrix]`, which"
+            " tells what it receives. Found neither. Pass `statistic=`, one of"
             f" {get_args(Statistic)}."
         )
     if stated not in (None, statistic):
@@ -67,7 +73,7 @@ def _rule_of_weighting(weighting: nn.Module, stated: Statistic | None, by: str) 
 
 
 def _deduced(weighting: Any) -> Statistic | None:
-    """By the type that its class gives to `Weighting`; `None` if that is open."""
+    """What a Weighting receives by the type of its base class; `None` if that is open."""
     from torchjd.linalg import Matrix, PSDMatrix
 
     jd = _torchjd()
@@ -97,7 +103,7 @@ def _torchjd() -> Any:
         import torchjd.aggregation as jd
     except ImportError as error:
         raise ImportError(
-            "`TorchJDWeighting` needs TorchJD, which was not found. Install it with"
-            ' `pip install "lightning_mtl[torchjd]"`.'
+            "`TorchJDWeighting` should have TorchJD installed. Found no package `torchjd`. Install"
+            ' it with `pip install "lightning_mtl[torchjd]"`.'
         ) from error
     return jd

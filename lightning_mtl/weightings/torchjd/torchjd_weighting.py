@@ -35,8 +35,8 @@ class TorchJDWeighting(GradientWeighting):
 
     Scale: that of the object given.
     Heads: their own gradients, unweighted.
-    Cost: F + H + K B, K P numbers, and what the object makes of them. The Gramian is solved on the
-    host; the Jacobian is one matrix on the device, and one more row while it is filled.
+    Memory: that of the object given. The Gramian is solved on the host; the Jacobian is one matrix
+    of K P numbers on the device, and one more row while it is filled.
     Deviations: those of the object given. Random numbers are alike on every rank. What the object
     remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
     and not tasks, so that the object starts anew as soon as another set of tasks is present (this
@@ -48,6 +48,12 @@ class TorchJDWeighting(GradientWeighting):
         statistic: what a Weighting receives whose class does not say so: `"gramian"`,
             `"cross_gramian"` (as `MoDoWeighting`) or `"jacobian"`.
         seed: of its random numbers; by default that of `seed_everything`.
+
+    Example:
+        >>> from torchjd.aggregation import AlignedMTLWeighting
+        >>> rule = TorchJDWeighting(AlignedMTLWeighting())
+        >>> rule.weights(torch.diag(torch.tensor([1.0, 4.0])))
+        tensor([0.5000, 0.2500])
     """
 
     price: ClassVar[str] = "F + H + K B"
@@ -69,13 +75,13 @@ class TorchJDWeighting(GradientWeighting):
 
     @property
     def statistic(self) -> Statistic:
-        """What the object receives."""
+        """What the object receives: a Gramian, a cross-Gramian or the Jacobian."""
         return self._rule.statistic
 
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """What the object makes of J."""
+        """The direction that the object makes of J, from its Gramian where it receives that."""
         if not self._rule.gives_weights:
             return self._ask(jacobian)
         return self._weights_from(jacobian).to(jacobian) @ jacobian
@@ -89,20 +95,20 @@ class TorchJDWeighting(GradientWeighting):
         return self._ask(gramian)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check as every weighting of gradients."""
+        """Check module and Trainer as every weighting of gradients does."""
         super().setup(trainer, pl_module, stage)
         self._adapter.loss_is_scaled = self.loss_is_scaled
 
     def begin_window(self) -> None:
-        """Forget what was measured in the window before."""
+        """Forget what was measured in the window before. Called as each optimizer step begins."""
         self._adapter.begin_window()
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Write the gradients as a Gramian or a Jacobian rule, by what the object receives."""
+        """Write the gradients as a Gramian or a Jacobian rule does, by what the object receives."""
         self._adapter.backward(micro_batch, loss)
 
     def state_dict(self) -> Saved:
-        """The memory of every weighting, and what the object remembers."""
+        """The memory of the weighting and what the object remembers, for a checkpoint."""
         saved = {"torchjd": remember(self.weighting), "present": self._last_present}
         return super().state_dict() | saved
 
@@ -116,7 +122,7 @@ class TorchJDWeighting(GradientWeighting):
         return self._ask(jacobian if self.statistic == "jacobian" else jacobian @ jacobian.T)
 
     def _ask(self, given: Float[Tensor, "k n"]) -> Tensor:
-        """Call the object, with random numbers of its own."""
+        """The answer of the object, which draws from this weighting's stream of random numbers."""
         self._start_anew_for_other_tasks(len(given))
         move(self.weighting, given.device)
         seed = self._stream.draw_seed()
@@ -137,7 +143,10 @@ class TorchJDWeighting(GradientWeighting):
     def _complaint(self, rows: int, error: ValueError) -> str:
         name = type(self.weighting).__name__
         if not self.tasks:
-            return f"`{name}` of TorchJD failed on {rows} tasks: {error}"
+            return (
+                f"`{name}` of TorchJD should accept {rows} tasks. Found that it failed: {error}"
+                f" Check the arguments of `{name}` against this number of tasks."
+            )
         names = ", ".join(f"`{task}`" for task in self.memory.names(rows))
         advice = (
             f"Check the arguments of `{name}` against this number of tasks."
@@ -146,8 +155,8 @@ class TorchJDWeighting(GradientWeighting):
             " every task, or use another class."
         )
         return (
-            f"`{name}` of TorchJD failed on {rows} of {len(self.tasks)} tasks, {names}: {error}"
-            f" {advice}"
+            f"`{name}` of TorchJD should accept {rows} of {len(self.tasks)} tasks, {names}. Found"
+            f" that it failed: {error} {advice}"
         )
 
 
@@ -161,7 +170,7 @@ class _OnGramian(GramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The object's weights."""
+        """The weights that the object gives. Called once per optimizer step."""
         return self.owner.weights(gramian)
 
 
@@ -175,7 +184,7 @@ class _OnCrossGramian(CrossGramianWeighting):
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
-        """The object's weights."""
+        """The weights that the object gives. Called once per optimizer step."""
         return self.owner.weights(gramian)
 
 
@@ -189,7 +198,7 @@ class _OnJacobian(JacobianWeighting):
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
-        """What the object makes of J; its weights, if it gives any, are logged."""
+        """The direction that the object makes of J; weights, if it gives any, are logged."""
         if not self.owner._rule.gives_weights:
             return self.owner._ask(jacobian)
         self.applied = self.owner._ask(jacobian).to(jacobian)
@@ -205,9 +214,9 @@ ADAPTERS: dict[Statistic, Callable[[TorchJDWeighting], GradientWeighting]] = {
 
 @contextmanager
 def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """The generators of the host and of one device start from `seed`, and are as before after it.
+    """A context in which the generators of the host and of one device start from `seed`.
 
-    Not by `torch.manual_seed`, which seeds those of all devices.
+    They are restored after it. Not by `torch.manual_seed`, which seeds those of all devices.
     """
     on_host = device.type == "cpu"
     with torch.random.fork_rng([] if on_host else [device], device_type=device.type):

@@ -97,8 +97,8 @@ def test_drawing_leaves_the_random_numbers_of_the_run_alone() -> None:
     ("arguments", "message"),
     [
         ((0, "never", "fixed"), r"group_size=\)` should be at least 1. Found 0"),
-        ((1, "always", "fixed"), r"regroup=\)` should be one of .*'epoch'.* Found 'always'"),
-        ((1, "never", "sorted"), r"order=\)` should be one of .*'random'.* Found 'sorted'"),
+        ((1, "always", "fixed"), r"regroup=\)` should be one of .*\"epoch\".* Found 'always'"),
+        ((1, "never", "sorted"), r"order=\)` should be one of .*\"random\".* Found 'sorted'"),
     ],
     ids=["group_size", "regroup", "order"],
 )

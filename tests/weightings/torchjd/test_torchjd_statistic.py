@@ -75,7 +75,9 @@ def test_an_aggregator_that_contradicts_its_weighting_is_refused(wrap, inner: st
 
 
 def test_an_aggregator_takes_no_statistic() -> None:
-    with pytest.raises(ValueError, match=r"is for a Weighting.*Aggregator `MGDA`"):
+    with pytest.raises(
+        ValueError, match=r"should go with a Weighting.*Aggregator `MGDA`.*Leave `statistic`"
+    ):
         TorchJDWeighting(jd.MGDA(), statistic="jacobian")
 
 
@@ -115,7 +117,9 @@ def test_a_class_that_leaves_its_statistic_open_needs_it_from_the_user() -> None
         def forward(self, stat: Tensor, /) -> Tensor:
             return stat.abs().sum(1)
 
-    with pytest.raises(ValueError, match=r"cannot tell what `Open` receives.*Pass `statistic=`"):
+    with pytest.raises(
+        ValueError, match=r"`Open` should derive from .*Found neither.*Pass `statistic=`"
+    ):
         TorchJDWeighting(Open())
     rows = random_jacobian(3, 9)
     found = TorchJDWeighting(Open(), statistic="jacobian").combine(torch.ones(3), rows)
@@ -130,7 +134,9 @@ def test_an_aggregator_with_a_way_of_its_own_is_called_as_a_whole() -> None:
     rows = random_jacobian(3, 9)
     weighting = TorchJDWeighting(Doubled())
     assert torch.equal(weighting.combine(torch.ones(3), rows), 2 * jd.MGDA()(rows))
-    assert weighting.applied is None
+    module = Toy()
+    quiet_trainer(max_steps=1, callbacks=[weighting]).fit(module, toy_loader())
+    assert module.task_weights == {}
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])

@@ -168,9 +168,9 @@ def test_the_global_random_numbers_are_left_alone() -> None:
 
 
 def test_what_is_no_weighting_is_refused() -> None:
-    with pytest.raises(TypeError, match="Aggregator"):
+    with pytest.raises(TypeError, match=r"should be a Weighting or an Aggregator.*Found Linear"):
         TorchJDWeighting(torch.nn.Linear(1, 1))
-    with pytest.raises(ValueError, match="statistic"):
+    with pytest.raises(ValueError, match=r"statistic=\)` should be .*Found 'matrix'"):
         TorchJDWeighting(jd.MeanWeighting(), statistic="matrix")
 
 
