@@ -79,7 +79,7 @@ class PlainSum:
         """No-op: no random numbers are drawn."""
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
-        """Every task is trained."""
+        """The names of all tasks: every task is trained."""
         return set(tasks)
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:

@@ -34,7 +34,7 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
 
 
 def norms(rows: Sequence[Gradients]) -> Float[Tensor, " K"]:
-    """||g_k|| of every row."""
+    """The norm of each task gradient, ||g_k||."""
     dtype = accumulation_dtype(rows[0][0])
     lengths = [torch.stack(torch._foreach_norm(row, dtype=dtype)) for row in rows]
     return torch.linalg.vector_norm(torch.stack(lengths), dim=1)

@@ -54,7 +54,7 @@ class ChannelSums(RowPlace):
         return self._latest
 
     def identity(self) -> list[str]:
-        """The numbers of channels."""
+        """The shapes of the sums: how many channels each shared feature has."""
         return self._identity
 
 

@@ -174,18 +174,8 @@ class _OnGramian(GramianWeighting):
         return self.owner.weights(gramian)
 
 
-class _OnCrossGramian(CrossGramianWeighting):
+class _OnCrossGramian(_OnGramian, CrossGramianWeighting):
     """Runs an object that receives the mean of J_r J_sᵀ over different sub-batches."""
-
-    def __init__(self, owner: TorchJDWeighting) -> None:
-        super().__init__()
-        self.owner = owner
-
-    def weights(
-        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
-    ) -> Float[Tensor, " K"]:
-        """The weights that the object gives. Called once per optimizer step."""
-        return self.owner.weights(gramian)
 
 
 class _OnJacobian(JacobianWeighting):
