@@ -14,7 +14,7 @@ from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 class ExcessMTL(JacobianWeighting):
     r"""Excess-risk weighting: a task weighs more the farther its loss is above its own minimum.
 
-    Label noise raises the loss and its minimum alike, and so not the weight. The excess risk is
+    Label noise raises the loss and its minimum alike, so it does not add weight. The excess risk is
     estimated to second order with a diagonal Hessian as AdaGrad's, E_k = g_kᵀ H_k⁻¹ g_k with
     H_k = √(Σ_t g_k²), relative to its mean over a warm-up; the weights move by an exponentiated
     gradient step, α_k ∝ α_k exp(η E_k / E_k(0)).

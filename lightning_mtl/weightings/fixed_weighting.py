@@ -9,7 +9,7 @@ from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 class FixedWeighting(LossWeighting):
     """Fixed weighting: one given weight for each task.
 
-    In many comparisons, fixed weights that a grid search has found win.
+    Fixed weights from a grid search win in many comparisons.
 
     Scale: as given.
     Heads: weighted.
