@@ -16,17 +16,18 @@ from lightning_mtl.engine.loss_guard import check_automatic
 class MultiTaskModule(L.LightningModule, ABC):
     """A LightningModule with one loss per task, in automatic optimization.
 
-    Write `task_losses` and `configure_optimizers`, then train as ever. Attach one weighting from
+    Write `task_losses` and `configure_optimizers`, then train as usual. Attach one weighting from
     `lightning_mtl.callbacks` to the Trainer to balance the tasks; without one their losses are
     summed.
 
-    It also makes a multi-task module of an existing one, whatever its constructor takes:
-    `class Mine(MultiTaskModule, TheirModule)`, with a `task_losses` that returns their losses. All
-    that it adds to a module are the names below and one private attribute, `_multi_task`.
+    An existing module becomes a multi-task one by `class Mine(MultiTaskModule, TheirModule)`, with
+    any constructor and in any order, and a `task_losses` that returns its losses. `training_step`
+    and `backward` are then always those of this class, and theirs are not called. An instance gets
+    one attribute more, `_multi_task`.
 
-    Logged at each optimizer step, as means over its micro-batches and ranks, free of any loss
-    scale: `train/loss/<task>` (raw), `train/weight/<task>` (as applied), `train/total_loss` (the
-    sum of the raw losses) and `train/weighted_loss` (of the weighted ones).
+    Logged at each optimizer step: `train/loss/<task>`, the raw loss as a mean over micro-batches
+    and ranks; `train/weight/<task>`, the weight as applied, without any loss scale; and the sums
+    over the tasks of raw and of weighted losses, `train/total_loss` and `train/weighted_loss`.
 
     Attributes:
         task_names: the names of all tasks, in their order. By default those of the first batch (of
@@ -51,7 +52,7 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # In any order of the bases, the step is this class's and not that of a module mixed in.
+        # In any order of the bases, these two are this class's and not those of a module mixed in.
         for name in ("training_step", "backward"):
             owner = next(base for base in cls.__mro__ if name in vars(base))
             if not issubclass(owner, MultiTaskModule):
@@ -59,20 +60,30 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     @cached_property
     def _multi_task(self) -> Engine:
-        """The engine, built when it is first used: no constructor has to call this class's."""
+        """The engine, built when it is first used, so that no constructor has to be called."""
         named = type(self).shared_parameters is not MultiTaskModule.shared_parameters
         return Engine(self, names_shared=named)
 
     @abstractmethod
     def task_losses(self, batch: Any) -> dict[str, Tensor]:
-        """One differentiable scalar per task; a task without labels in `batch` is left out."""
+        """The loss of each task for one batch. Called for each training batch.
+
+        Args:
+            batch: as the data loader gives it, on the module's device.
+
+        Returns:
+            By the name of the task, a differentiable scalar that is finite. A task without labels
+            in `batch` is left out; at least one has to be there. If a task may be missing from the
+            first batch, set `task_names`.
+        """
 
     def shared_parameters(self) -> list[Parameter]:
         """The parameters whose gradients are balanced.
 
-        By default those that at least two tasks reach in the autograd graph, known from the first
-        training step on. Override it to choose them yourself: what several tasks use beside them is
-        then trained by the plain sum.
+        By default those that at least two tasks reach in the autograd graph: known during `fit`,
+        from the first training step on; empty before and after. Override it to choose them
+        yourself. Parameters that several tasks use but that you leave out are then treated like
+        those of a head: each task adds its gradient, weighted only if heads are.
         """
         partition = self._multi_task.partition
         return [] if partition is None else partition.shared
@@ -86,7 +97,7 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     @property
     def task_weights(self) -> dict[str, Tensor]:
-        """The weights that were applied last, by task; a task that was absent has none."""
+        """The weights that were applied last, by task; absent tasks are not in the dict."""
         return self._multi_task.log.weights
 
     def setup(self, stage: str) -> None:
@@ -111,6 +122,10 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._multi_task.balancer.optimizer_step(optimizer, step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save what a NaN may have spoiled, where Lightning asks no callback."""
+        """Check losses and parameters before a checkpoint is written.
+
+        Raises:
+            ValueError: if one of them has been NaN or infinite.
+        """
         super().on_save_checkpoint(checkpoint)
         self._multi_task.check_state()

@@ -26,12 +26,13 @@ from lightning_mtl.engine.window import Window
 class Engine:
     """Runs the training steps of one `MultiTaskModule`, which holds it in a single attribute.
 
-    What it learns belongs to one run: a run that starts, or that starts anew as after a search for
-    a learning rate, finds nothing of an earlier one.
+    All it knows is reset when a run starts, also after a search for a learning rate, so that no run
+    depends on an earlier one.
 
     Args:
         module: the `MultiTaskModule`.
-        names_shared: whether it names its shared parameters, by overriding `shared_parameters`.
+        names_shared: whether the module names its shared parameters, by its own
+            `shared_parameters`.
 
     Attributes:
         balancer: the weighting of the Trainer; the plain sum without one.
@@ -53,14 +54,14 @@ class Engine:
         return Engine(memo.get(id(self.module), self.module), self._names_shared)
 
     def begin_run(self) -> None:
-        """Forget what belongs to the run before. Called at the start and at the end of each."""
+        """Forget what belongs to the run before. Called when a run starts, ends or breaks off."""
         self.partition: Partition | None = None
         self._guard = LossGuard()
         self._micro_batch: MicroBatch | None = None
-        self.begin_window()
+        self.reset_window()
 
-    def begin_window(self) -> None:
-        """Start a new window: Lightning drops what an interrupted epoch had accumulated."""
+    def reset_window(self) -> None:
+        """Start a new window. Called at the start of each epoch, as one may have broken off."""
         self._window = Window()
         self.log.clear()
 
@@ -89,9 +90,9 @@ class Engine:
             partition,
             self._window,
             last=steps_after_this_batch(module.trainer),
-            number=step,
+            global_step=step,
             features=self._features,
-            anchored=waits_for_all_gradients(module.trainer),
+            needs_all_gradients=waits_for_all_gradients(module.trainer),
             reached=reached if len(trained) == len(present) else None,
         )
         return self.balancer.total(self._micro_batch)
@@ -120,7 +121,7 @@ class Engine:
                 self.log.add(report)
 
     def conclude_backward(self) -> None:
-        """Catch up where a strategy, such as DeepSpeed's, has run a backward pass of its own."""
+        """Catch up where a strategy, such as DeepSpeed's, ran `backward` without calling ours."""
         micro_batch = self._take_micro_batch()
         if micro_batch is not None:
             self.balancer.catch_up(micro_batch)
@@ -128,7 +129,11 @@ class Engine:
                 self._finish(micro_batch)
 
     def check_state(self) -> None:
-        """Refuse to save what a NaN may have spoiled. Called before each checkpoint is written."""
+        """Check losses and parameters. Called before each checkpoint is written.
+
+        Raises:
+            ValueError: if one of them has been NaN or infinite.
+        """
         self._guard.check()
         check_finite(self.module.named_parameters())
 
@@ -152,9 +157,9 @@ class Engine:
         names = self.partition.tasks if self.partition is not None else self._names(losses)
         if self.balancer.tasks and self.balancer.tasks != names:
             raise ValueError(
-                "A weighting should go on with the tasks that it was trained on, in an earlier run"
-                f" or in that of its checkpoint: {self.balancer.tasks}. Found the tasks {names}."
-                " Keep the tasks, or build a new weighting."
+                "A weighting should continue with the tasks of its training, in an earlier run or"
+                f" in its checkpoint: {self.balancer.tasks}. Found the tasks {names}. Use the same"
+                " tasks in the same order, or a new weighting."
             )
         self.balancer.tasks = names
         if self.partition is None:
@@ -192,7 +197,7 @@ class Engine:
     def _any_rank_has_news(
         self, partition: Partition, reached: Reach, present: Sequence[int]
     ) -> bool:
-        """One number from rank to rank: with several ranks, it waits for the device."""
+        """All-reduce one number; with several ranks, that waits for the device."""
         news = partition.is_news(reached, present)
         if world_size() == 1:
             return news

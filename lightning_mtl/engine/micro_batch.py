@@ -5,9 +5,13 @@ are always those of the whole window and of all ranks, and answers with weights,
 micro-batch applies.
 
 Let R ranks take n micro-batches each, task k be present in N_k of the R n, and f be the factor that
-Lightning has put in front of the loss (the loss scale over the number of accumulated batches). A
-task's gradient is the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ J_krm, where
-the sum holds f already; and the gradient that Lightning expects is f n Σ_k w_k J_k.
+Lightning has put in front of the loss (the loss scale over the number of accumulated batches).
+J_krm, the gradient of task k on rank r in micro-batch m, contains f already. A task's gradient is
+the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ_rm J_krm, and the gradient that
+Lightning expects is f n Σ_k w_k J_k. So it is where gradients are collected until the end of the
+window; weights that are applied to each micro-batch at once count an absent task as zero.
+
+Shapes: K are all tasks, k those present on some rank, l those present on this rank.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,16 +40,17 @@ class MicroBatch:
     """The losses of one micro-batch, and its window.
 
     Args:
-        losses: of the tasks that this rank trains in this micro-batch.
-        partition: of the module's parameters.
-        window: of micro-batches that make one optimizer step.
-        last: whether the optimizer steps after it.
-        number: of optimizer steps before it.
-        features: returns the shared representation that the module names, if it names one.
-        anchored: whether DDP waits for a gradient of every parameter.
+        losses: losses of the tasks that this rank trains in this micro-batch, by their names.
+        partition: the shared and the task-specific parameters of the module.
+        window: the micro-batches that make one optimizer step, of which this is one.
+        last: whether an optimizer step follows this micro-batch.
+        global_step: how many optimizer steps were taken before this micro-batch.
+        features: returns the shared representation that the module names, or `None`.
+        needs_all_gradients: whether DDP waits for a gradient of every parameter.
         reached: which parameters these losses reach, if the graph has been walked already.
 
     Attributes:
+        partition, window, last, global_step, features: as given.
         present: indices of the tasks that some rank has in this micro-batch.
         local: indices of those that this rank has.
         alone: whether the window is this micro-batch only.
@@ -57,16 +62,16 @@ class MicroBatch:
         partition: Partition,
         window: Window,
         last: bool,
-        number: int,
+        global_step: int,
         features: Callable[[], Sequence[Tensor] | None],
-        anchored: bool = True,
+        needs_all_gradients: bool = True,
         reached: Reach | None = None,
     ) -> None:
         tasks = partition.tasks
         self.partition = partition
         self.window = window
         self.last = last
-        self.number = number
+        self.global_step = global_step
         self.local = [index for index, task in enumerate(tasks) if task in losses]
         self.features = features
         self._losses = [losses[tasks[index]] for index in self.local]
@@ -78,7 +83,7 @@ class MicroBatch:
         window.count(self._sums, self._counts, self.present)
         self.alone = last and window.length == 1
         # Ranks wait for each other's gradients of all parameters, unless DDP looks for the unused.
-        self._fills = anchored and world_size() > 1
+        self._fills = needs_all_gradients and world_size() > 1
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
@@ -115,8 +120,8 @@ class MicroBatch:
         self._drop_unused_gradients()
 
     def differentiate(self, loss: Tensor) -> TaskBackward:
-        """Differentiate the heads of the plain `total`, scaled by Lightning to `loss`."""
-        # Not at the losses: one of them may be part of another, and would count twice.
+        """Differentiate the heads, given `loss`, Lightning's scaled copy of the plain `total()`."""
+        # The factor is that of the plain sum: a loss that is part of another would count twice.
         factor = torch.autograd.grad(loss, self._plain)[0]
         self.window.factor = factor
         task_specific = [self.partition.task_specific[task] for task in self.local]
@@ -125,18 +130,18 @@ class MicroBatch:
     def differentiate_heads_unscaled(self) -> TaskBackward:
         """Differentiate the heads down to the trunk, without Lightning's factor.
 
-        For those that only measure: the graph stays as it is, and no head's parameters are
-        differentiated.
+        For observers: it keeps the graph, and computes no gradients of the heads' parameters. This
+        rank has to have a task.
         """
         one = torch.ones_like(self._losses[0])
         return self._differentiate([[] for _ in self.local], one, keep_graph=True)
 
     def differentiate_shared(self, loss: Tensor) -> TaskBackward | None:
-        """Differentiate as `differentiate` does, if something is known to be shared.
+        """Differentiate the heads, or write the plain gradients if nothing is shared yet.
 
         Returns:
-            `None` if nothing is shared yet; the micro-batch has then been trained with weights
-            of 1.
+            `None` if nothing is known to be shared; the gradients have then been written with
+            weights of 1.
 
         Raises:
             ValueError: if nothing will ever be shared, see `Partition.undecided`.
@@ -170,7 +175,7 @@ class MicroBatch:
     def trunk_rows(self, backward: TaskBackward) -> list[Gradients]:
         """This rank's task gradients on the shared parameters, all at once; computed once.
 
-        `collect` alone holds on to no more than the sums over micro-batches.
+        Without a call of this, `collect` keeps no single row, but only sums over micro-batches.
         """
         if self._rows is None:
             self._rows = backward.rows(self.partition.shared)
@@ -267,13 +272,16 @@ class MicroBatch:
         return sums, counts
 
     def _presence(self) -> list[int]:
-        """A host sync, but only for a task that this rank's batch lacks."""
+        """Indices of the tasks that some rank has; waits for the device if this rank lacks one."""
         if world_size() == 1 or len(self.local) == len(self.partition.tasks):
             return self.local
         return self._counts.nonzero().flatten().tolist()
 
     def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
-        """Weights of this rank's tasks, times R / N_k; DDP then averages over those with it."""
+        """Weights of this rank's tasks, times R over the number of ranks that have the task here.
+
+        DDP's mean over all ranks then is a mean over the ranks that have the task.
+        """
         chosen = select(weights.to(self._sums), [self.present.index(task) for task in self.local])
         if world_size() > 1:
             chosen = chosen * (world_size() / select(self._counts, self.local))

@@ -56,7 +56,7 @@ class ModuleHooks(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start a new window: an epoch may have been interrupted within one."""
         if pl_module is self.engine.module:
-            self.engine.begin_window()
+            self.engine.reset_window()
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]

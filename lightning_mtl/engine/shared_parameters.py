@@ -19,11 +19,12 @@ Signature = tuple[tuple[int, ...], ...]
 
 
 class Partition:
-    """The parameters of a module, parted by the tasks that reach them in the graph.
+    """Splits the parameters of a module into shared and task-specific ones.
 
-    It is kept up to date with the graphs of a run, the same on every rank. A task may be absent
-    from the first batches, a layer may join late, and both may happen on one rank only. What has
-    been seen of a parameter therefore only grows: once two tasks have used it, it stays shared.
+    It follows the autograd graphs of a run, and is the same on every rank. A task may be absent
+    from the first batches, a layer may be used for the first time later, and both may happen on one
+    rank only. What has been seen of a parameter therefore only grows: once two tasks have used it,
+    it stays shared.
 
     Args:
         module: whose trainable parameters are parted.
@@ -33,7 +34,7 @@ class Partition:
 
     Attributes:
         complete: whether every task has been seen in some batch of some rank.
-        names: of all parameters, frozen or not.
+        names: the name of every parameter, frozen or not.
         parameters: the trainable parameters.
         shared: those that at least two tasks use, or those that the user names.
         task_specific: for each task, those that only this task uses.
@@ -60,15 +61,15 @@ class Partition:
         self._traced = torch.zeros(len(tasks), dtype=torch.bool)
         self._hidden = False
         # Parameters of other modules, which the losses reach and nobody asked to train.
-        self._foreign: set[Parameter] = set()
-        self._familiar: dict[Signature, bool] = {}
+        self._external: set[Parameter] = set()
+        self._learned: dict[Signature, None] = {}
         self._read_parameters()
 
     def is_news(self, reached: Reach, present: Sequence[int]) -> bool:
-        """Whether this step's graph, or a frozen or thawed parameter, shows something new.
+        """Whether `learn` has to be called: a leaf is new for its task, or was frozen or thawed.
 
-        Cheap enough for every micro-batch: graphs whose leaves are those of an earlier one are
-        recognised by their identities.
+        Cheap enough for every micro-batch: graphs with the same leaves as an earlier one are
+        recognised by the identities of these leaves.
 
         Args:
             reached: the leaves that this rank's losses reach.
@@ -77,10 +78,11 @@ class Partition:
         if [parameter.requires_grad for parameter in self.names] != self._trainable:
             return True
         signature = self._signature(reached, present)
-        if signature not in self._familiar:
-            if self._teaches(reached, present):
+        if signature not in self._learned:
+            if self._has_new_leaf(reached, present):
                 return True
-            _remember(self._familiar, signature, True)
+            self._learned[signature] = None
+            _limit(self._learned)
         return False
 
     def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
@@ -89,18 +91,19 @@ class Partition:
         Args:
             reached: the leaves that this rank's losses reach.
             present: the tasks that these losses belong to.
-            device: that collective calls run on.
+            device: the device of the collective call.
         """
         self._read_parameters()
         for task, leaves in zip(present, reached.task_specific, strict=True):
             self._mark(task, leaves)
             self._traced[task] = True
         self._mark(-1, reached.shared)
-        self._hidden = self._hidden or reached.hidden
-        both = torch.cat([self._seen.flatten(), self._traced]).to(device, torch.uint8)
-        both = max_over_ranks(both).to("cpu", torch.bool)
-        seen, self._traced = both.split([self._seen.numel(), len(self.tasks)])
+        hidden = torch.tensor([self._hidden or reached.hidden])
+        local = torch.cat([self._seen.flatten(), self._traced, hidden])
+        total = max_over_ranks(local.to(device, torch.uint8)).to("cpu", torch.bool)
+        seen, self._traced, hidden = total.split([self._seen.numel(), len(self.tasks), 1])
         self._seen = seen.view_as(self._seen)
+        self._hidden = bool(hidden)
         self.complete = bool(self._traced.all())
         self._assign()
 
@@ -144,7 +147,7 @@ class Partition:
     def usage(
         self, reached: Reach, present: Sequence[int], like: Tensor
     ) -> Float[Tensor, " parameters"]:
-        """Ones for the parameters that a step's graph reaches, zeros for the others, by `names`.
+        """Ones for the parameters that a step's graph reaches, zeros for others, as in `names`.
 
         Args:
             reached: the leaves that this rank's losses reach.
@@ -155,7 +158,8 @@ class Partition:
         if signature not in self._usages:
             used = self.used(reached)
             usage = like.new_tensor([float(p in used) for p in self.names])
-            _remember(self._usages, signature, usage)
+            self._usages[signature] = usage
+            _limit(self._usages)
         return self._usages[signature].to(like)
 
     def unused_by(self, present: Sequence[int]) -> list[Parameter]:
@@ -182,8 +186,8 @@ class Partition:
         if not layer:
             raise ValueError(
                 "`layer` should be the name of a submodule or parameter that at least two tasks"
-                f" use. Found {name!r}, under which no shared trainable parameter lies. Name one of"
-                f" the shared: {', '.join(shared) or 'there are none'}."
+                f" use. Found {name!r}, under which no shared trainable parameter lies. Use one of"
+                f" the shared parameters: {', '.join(shared) or 'there are none'}."
             )
         return layer
 
@@ -214,11 +218,12 @@ class Partition:
                 seen[:, column] = self._seen[:, before[parameter]]
         self._seen = seen
         self._usages.clear()
+        self._learned.clear()
         self._columns = {parameter: column for column, parameter in enumerate(self.names)}
         self.parameters = [parameter for parameter in self.names if parameter.requires_grad]
 
-    def _teaches(self, reached: Reach, present: Sequence[int]) -> bool:
-        """Whether `learn` would sort a parameter anew."""
+    def _has_new_leaf(self, reached: Reach, present: Sequence[int]) -> bool:
+        """Whether a leaf has not been seen from its task before, and is not shared already."""
         shared = self._seen[-1] | (self._seen[:-1].sum(0) > 1)
         groups = [(shared, reached.shared)]
         for task, leaves in zip(present, reached.task_specific, strict=True):
@@ -226,7 +231,7 @@ class Partition:
         for seen, leaves in groups:
             seen_here = seen.tolist()
             for leaf in leaves:
-                if isinstance(leaf, Parameter) and leaf not in self._foreign:
+                if isinstance(leaf, Parameter) and leaf not in self._external:
                     column = self._columns.get(leaf)
                     if column is None or not seen_here[column]:
                         return True
@@ -244,7 +249,7 @@ class Partition:
             if isinstance(leaf, Parameter):
                 column = self._columns.get(leaf)
                 if column is None:
-                    self._foreign.add(leaf)
+                    self._external.add(leaf)
                 else:
                     self._seen[row, column] = True
 
@@ -256,7 +261,7 @@ class Partition:
             shared = torch.zeros_like(trainable)
             shared[self._columns_of(self._given())] = True
         self.shared = self._pick(shared & trainable)
-        # What several tasks use but the user does not count as shared is trained by each of them.
+        # Each task adds its gradient to what several tasks use but the user does not name.
         self.task_specific = [
             self._pick((row | self._seen[-1]) & ~shared & trainable) for row in tasks
         ]
@@ -275,11 +280,10 @@ class Partition:
         return [parameters[column] for column in mask.nonzero().flatten().tolist()]
 
 
-def _remember(cache: dict[Signature, Any], signature: Signature, value: Any) -> None:
-    """Add to a cache, which begins anew when tasks come in too many combinations."""
-    if len(cache) >= CACHED:
-        cache.clear()
-    cache[signature] = value
+def _limit(cache: dict[Signature, Any]) -> None:
+    """Drop the oldest entry of a cache: tasks may come in very many combinations."""
+    if len(cache) > CACHED:
+        del cache[next(iter(cache))]
 
 
 def _size(parameters: Sequence[Parameter]) -> str:

@@ -120,7 +120,7 @@ class GradientNoiseMonitor(L.Callback):
     def observe(self, micro_batch: MicroBatch) -> None:
         """Differentiate one micro-batch's tasks on the side. Called before its backward pass."""
         shared = micro_batch.partition.shared
-        if micro_batch.number % self.every_n_steps or not shared:
+        if micro_batch.global_step % self.every_n_steps or not shared:
             return
         parameters = [id(parameter) for parameter in shared]
         if self._shared != parameters:
@@ -163,7 +163,7 @@ class GradientNoiseMonitor(L.Callback):
         names = [tasks[task] for task in everywhere]
         weights = torch.stack([window.applied[task].cpu().double() for task in everywhere])
         average = self.averages.read(everywhere)
-        return self._report(names, mean, weights, average, micro_batch.number)
+        return self._report(names, mean, weights, average, micro_batch.global_step)
 
     def _forget(self) -> None:
         self._rows, self._products, self._measured = {}, None, 0

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.checks import check_choice
+from lightning_mtl.checks import check_choice, check_number
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.places.channel_sums import ChannelSums
@@ -36,7 +36,7 @@ class MaxGNR(GramianWeighting):
 
     and the weights maximise Σ_i log GNR_i(w), or the smallest of them. S is an exponential average
     of the Gramian. M comes from averaged gradients, whose own noise is taken off:
-    M = (M_avg - ρ S) / (1 - ρ), ρ = (1 - β₁)(1 + β₁ᵗ) / ((1 + β₁)(1 - β₁ᵗ)).
+    M = (M_avg - ρ S) / (1 - ρ), ρ = (1 - β₁)(1 + β₁ᵗ) / ((1 + β₁)(1 - β₁ᵗ)) after t steps.
 
     Fan, Chen, Tian, Ge & Liu, "MaxGNR: A Dynamic Weight Strategy via Maximizing Gradient-to-Noise
     Ratio for Multi-Task Learning", ACCV 2022 (arXiv 2302.09352). What is known of the paper: its
@@ -46,18 +46,18 @@ class MaxGNR(GramianWeighting):
 
     Scale: Σ w = K.
     Heads: their own gradients, unweighted.
-    Memory: K P numbers of averaged gradients. They are in every checkpoint too, and begin anew,
-    with S and the warm-up, when they are measured at other parameters than before. In each step
-    that solves, their inner products are a second copy of (K, K) numbers to the host.
-    Deviations: unknown, as the paper's formulas are. Weights are 1 in a warm-up, until the averages
-    mean something.
+    Memory: K averaged gradients, of the size of what is measured. They are saved in checkpoints,
+    and reset with S and the warm-up if gradients are measured at other parameters than before. Each
+    step that solves makes a second copy of (K, K) numbers to the host.
+    Deviations: unknown, because the paper's formulas were not available. The weights are 1 during a
+    warm-up, in which the averages have too few terms.
 
     Args:
         beta1: decay of the averaged gradients.
         beta2: decay of the averaged Gramian.
-        objective: "product": every task's GNR counts in proportion; "min": the worst one only.
-        warmup_steps: optimizer steps with equal weights; by default 1 / (1 - beta2), when the
-            averages begin to mean something.
+        objective: what is maximised: "product" of all GNRs, or "min", the smallest one.
+        warmup_steps: how many solutions have equal weights, counted for each task; the rarest task
+            present decides. By default 1 / (1 - beta2), rounded up.
         measurement: where and how often gradients are measured, see `GramianWeighting`. With
             `gradients="features"` it is the gradient of a bias added to each channel of the shared
             features, since features themselves belong to one batch. With `every_n_steps` the
@@ -100,7 +100,11 @@ class MaxGNR(GramianWeighting):
         self.beta1 = beta1
         self.beta2 = beta2
         self.objective: Objective = objective
-        self.warmup_steps = math.ceil(1 / (1 - beta2)) if warmup_steps is None else warmup_steps
+        if warmup_steps is not None:
+            check_number(type(self).__name__, "warmup_steps", warmup_steps, 0)
+        # The rounding of 1 - beta2 does not make 11 of 10.
+        default = math.ceil(round(1 / (1 - beta2), 6))
+        self.warmup_steps = default if warmup_steps is None else warmup_steps
         self._mean = self.memory.per_parameter("mean")
         self._mean_steps = self.memory.per_task("mean_steps", measured=True)
         self._second_moment = self.memory.per_pair("second_moment", measured=True)

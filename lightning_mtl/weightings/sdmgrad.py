@@ -12,29 +12,29 @@ from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 class SDMGrad(CrossGramianWeighting):
     r"""Stochastic direction-oriented gradients: a common descent direction near a preferred one.
 
-    w minimises E ||(w + λ w̃)ᵀ J||² over the simplex by stochastic gradient steps, w̃ = 1/K being the
-    preferred weights; the network descends (w + λ w̃)ᵀ J / (1 + λ). The gradient in w is
-    J_1 J_2ᵀ (w + λ w̃), unbiased where J_1 and J_2 are of independent samples.
-    The steps go on from the last w.
+    w minimises ½ ||(w + λ w̃)ᵀ E[J]||² over the simplex by stochastic gradient steps, where
+    w̃ = 1/K are the preferred weights; the network descends (w + λ w̃)ᵀ J / (1 + λ). If J_1 and J_2
+    come from independent samples, J_1 J_2ᵀ (w + λ w̃) is an unbiased estimate of the gradient in w.
+    Each optimizer step starts from the last w.
 
     Xiao, Ban & Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic
     Algorithms", NeurIPS 2023, Algorithm 1.
 
-    Scale: Σ w = 1, as in the paper.
+    Scale: the weights (w + λ w̃) / (1 + λ) sum to 1, as in the paper.
     Heads: their own gradients, unweighted.
-    Deviations: as in the authors' code, all `steps` use one matrix J_1 J_2ᵀ, momentum, and a
-    scale that makes the mean norm 1 (here without an absolute constant). J_1 and J_2 are those of
-    the step's sub-batches, the micro-batches of an accumulation window and the shares of the ranks,
-    without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With a single sub-batch it
-    is the Gramian, whose noise biases w.
+    Deviations: as in the authors' code, all `steps` use one matrix J_1 J_2ᵀ, divided by the square
+    of the mean norm, and momentum. The divisor has a relative floor instead of a constant. J_1 and
+    J_2 are those of the step's sub-batches, the micro-batches of an accumulation window and the
+    shares of the ranks, without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With a
+    single sub-batch it is the Gramian, whose noise biases w.
 
     Args:
         lambda_: λ, the pull to the preferred direction; 0.3 in the authors' experiments.
-        lr: of the steps in w; 10 in the authors' code. Beyond 2 (1 + momentum) over the largest
-            eigenvalue of the scaled matrix along the simplex, where 10 mostly is, they leap about
-            and do not converge: 20 of them multiply a rounding of the gradients by up to 1e6.
-        momentum: of the steps in w.
-        steps: in w, per optimizer step.
+        lr: step size for w; 10 in the authors' code. The steps oscillate if it is above
+            2 (1 + momentum) / (the largest eigenvalue of the scaled matrix), which 10 usually is:
+            20 of them may amplify a rounding of the gradients 1e6 times. 1 usually converges.
+        momentum: momentum of these steps.
+        steps: how many steps of w there are in each optimizer step.
         measurement: where and how often gradients are measured, see `GramianWeighting`; not at the
             features, where samples share nothing.
 
@@ -83,9 +83,9 @@ class SDMGrad(CrossGramianWeighting):
         w = project_to_simplex(self._simplex.read(preferred))
         # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
         matrix = matrix + (matrix @ preferred).unsqueeze(1)
-        velocity, shares = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
+        velocity, reciprocals = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
             velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)
-            w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), shares)
+            w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), reciprocals)
         self._simplex.write(w)
         return ((w + preferred) / (1 + self.lambda_)).to(gramian)

@@ -191,7 +191,7 @@ def test_a_checkpoint_of_other_tasks(tmp_path: Path) -> None:
     fit(Toy(), DWA(), saver, enable_checkpointing=True)
     saver = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
     trainer = quiet_trainer(callbacks=[DWA(), saver], max_epochs=2, enable_checkpointing=True)
-    with pytest.raises(ValueError, match=r"trained on.*three.*Found the tasks .*four"):
+    with pytest.raises(ValueError, match=r"continue with.*three.*Found the tasks .*four"):
         trainer.fit(Renamed(), toy_loader(), ckpt_path=tmp_path / "last.ckpt")
 
 

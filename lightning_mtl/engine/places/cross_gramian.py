@@ -18,8 +18,8 @@ class CrossGramian(Place):
     """The mean of J_r J_sᵀ over different sub-batches r ≠ s, measured at another place.
 
     Sub-batches are the micro-batches of all ranks. Their noise is independent, so that the products
-    have no bias from it; but the matrix is not positive semi-definite. A product of two tasks that
-    only one sub-batch has stays as it is.
+    have no bias from it; but the matrix need not be positive semi-definite. Where no two different
+    sub-batches have the two tasks of an entry, the entry is that of the Gramian.
 
     Args:
         place: where the gradients are measured.

@@ -54,4 +54,4 @@ class GradientWeighting(Weighting):
             return False
         present = micro_batch.window.present
         bad = [self.tasks[present[k]] for k in (~finite).nonzero().flatten().tolist()]
-        raise NonFiniteGradientError(bad, micro_batch.number)
+        raise NonFiniteGradientError(bad, micro_batch.global_step)

@@ -14,13 +14,13 @@ EntryT = TypeVar("EntryT", bound=Entry)
 class TaskMemory(Presence):
     """The entries that a weighting declares in its constructor; saved with checkpoints.
 
-    The base classes of the weightings enter `with memory.of(present):` around each call of a rule:
-    inside, entries are read and written for the tasks that are present, and those of absent tasks
-    stay as they were. Outside, as in a test of a formula, all tasks are present.
+    The base classes of the weightings call a weighting's mathematics inside `with
+    memory.of(present):`. There, entries are read and written for the tasks that are present, and
+    those of absent tasks stay as they were. Outside of it all tasks count as present.
 
     Attributes:
         tasks: the names of all tasks; empty until the first training step.
-        place: the parameters that gradients were measured at last, see `measured_at`.
+        measured_parameters: names and shapes of those that gradients were last measured at.
 
     Example:
         >>> import torch
@@ -35,7 +35,7 @@ class TaskMemory(Presence):
 
     def __init__(self) -> None:
         super().__init__()
-        self.place: tuple[str, ...] = ()
+        self.measured_parameters: tuple[str, ...] = ()
         self._entries: dict[str, Entry] = {}
 
     def per_task(self, name: str, initial: float = 0.0, measured: bool = False) -> PerTask:
@@ -44,7 +44,8 @@ class TaskMemory(Presence):
         Args:
             name: of the entry in checkpoints.
             initial: value before the first write.
-            measured: whether it has the size or the scale of gradients, see `measured_at`.
+            measured: whether to reset it when gradients are measured elsewhere, see
+                `measured_at`; for numbers that have the size or the scale of gradients.
         """
         return self._declare(PerTask(self, name, initial, measured))
 
@@ -53,7 +54,7 @@ class TaskMemory(Presence):
         return self._declare(PerPair(self, name, initial, measured))
 
     def per_parameter(self, name: str) -> PerParameter:
-        """Declare a vector of the size of the shared parameters per task, see `measured_at`."""
+        """Declare one vector per task, as long as a measured gradient; reset by `measured_at`."""
         return self._declare(PerParameter(self, name, 0.0, measured=True))
 
     def single(self, name: str) -> Single:
@@ -61,7 +62,7 @@ class TaskMemory(Presence):
         return self._declare(Single(self, name, 0.0, measured=False))
 
     def measured_at(self, place: Sequence[str]) -> None:
-        """Forget the entries declared as measured if the last ones were measured elsewhere.
+        """Reset the `measured` entries if gradients are now measured at other parameters.
 
         The place changes when a layer is frozen or thawed, or when a task that came late shows
         more parameters to be shared. Averages of gradients then have another size or scale.
@@ -69,8 +70,8 @@ class TaskMemory(Presence):
         Args:
             place: names and shapes of the parameters at which gradients are measured.
         """
-        if tuple(place) != self.place:
-            self.place = tuple(place)
+        if tuple(place) != self.measured_parameters:
+            self.measured_parameters = tuple(place)
             for entry in self._entries.values():
                 if entry.measured:
                     entry.forget()
@@ -84,10 +85,14 @@ class TaskMemory(Presence):
     def state_dict(self) -> dict[str, Any]:
         """All that has been written, for a checkpoint; copies, as vectors are changed in place."""
         tensors = {name: value.clone() for name, value in self.tensors.items()}
-        return {"tasks": list(self.tasks), "tensors": tensors, "place": list(self.place)}
+        return {
+            "tasks": list(self.tasks),
+            "tensors": tensors,
+            "measured_parameters": list(self.measured_parameters),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore what `state_dict` returned; entries that it lacks get their initial values.
 
         Raises:
             ValueError: if the checkpoint holds entries that this weighting does not declare.
@@ -96,12 +101,12 @@ class TaskMemory(Presence):
         unknown = sorted(tensors.keys() - self._entries.keys())
         if unknown:
             raise ValueError(
-                f"The checkpoint of this weighting should hold entries among"
+                "The checkpoint of this weighting should have only entries that it declares,"
                 f" {sorted(self._entries)}. Found {unknown}. Resume with the class and the version"
                 " that it was saved with, or start without the checkpoint."
             )
         self.tasks = tuple(state["tasks"])
-        self.place = tuple(state["place"])
+        self.measured_parameters = tuple(state["measured_parameters"])
         for name, entry in self._entries.items():
             entry.values = tensors[name].clone() if name in tensors else None
 

@@ -129,7 +129,7 @@ def test_a_round_trip_restores_everything(tmp_path):
     untouched.write(torch.ones(3))
     other.load_state_dict(torch.load(tmp_path / "memory.pt", weights_only=True))
     assert other.tasks == ("a", "b", "c")
-    assert other.place == ("trunk (3,)",)
+    assert other.measured_parameters == ("trunk (3,)",)
     assert torch.equal(written.read(torch.zeros(3)), torch.full((3,), 0.1))
     assert untouched.values is None
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_with_entries_that_are_not_declared_is_refused():
     memory, other = of_three_tasks(), of_three_tasks()
     memory.per_task("ancient").write(torch.ones(3))
     other.per_task("s").write(torch.ones(3))
-    with pytest.raises(ValueError, match=r"among \['s'\]. Found \['ancient'\]. Resume with"):
+    with pytest.raises(ValueError, match=r"declares, \['s'\]. Found \['ancient'\]. Resume with"):
         other.load_state_dict(memory.state_dict())
     assert torch.equal(other.tensors["s"], torch.ones(3))
 
