@@ -207,8 +207,7 @@ class Engine:
         """Learn from this step's graph, and sort the window's gradients accordingly."""
         before, was_complete = partition.groups(), partition.complete
         partition.learn(reached, present, self.module.device)
-        if partition.groups() != before:
-            self._window.repartition(before, partition.groups())
+        self._window.repartition(before, partition.groups())
         if reached.fused and len(present) > 1:
             rank_zero_warn(
                 "One node of the autograd graph holds all parameters, as in a network that was"

@@ -66,12 +66,14 @@ class Window:
         self.batches.update(present)
 
     def repartition(self, before: Groups, after: Groups) -> None:
-        """Sort the collected gradients anew, after a graph showed more parameters to be shared.
+        """Sort the collected gradients anew, if a graph has shown more parameters to be shared.
 
         Args:
             before: the shared and the task-specific parameters as they were.
             after: the same as they are now.
         """
+        if _identities(before) == _identities(after):
+            return
         for task, row in self.rows.items():
             parameters = [*before[0], *before[1][task]]
             gradients = dict(zip(parameters, [*row, *self.heads[task]], strict=True))
@@ -159,6 +161,10 @@ class Window:
         """What turns a gradient of the window into the one that Lightning expects: f n."""
         assert self.factor is not None
         return self.factor * self.length
+
+
+def _identities(groups: Groups) -> list[list[int]]:
+    return [[id(parameter) for parameter in group] for group in (groups[0], *groups[1])]
 
 
 def select(values: Tensor, index: Sequence[int]) -> Tensor:

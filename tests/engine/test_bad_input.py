@@ -153,7 +153,7 @@ def test_a_weighting_that_was_trained_on_other_tasks() -> None:
     weighting = DWA()
     fit(Toy(), weighting)
     with pytest.raises(
-        ValueError, match=r"trained on, in an earlier run or.*three.*Found the tasks .*four"
+        ValueError, match=r"of its training, in an earlier run or.*three.*Found the tasks .*four"
     ):
         fit(Other(), weighting)
 

@@ -32,7 +32,7 @@ def test_tasks_share_the_encoder_and_nothing_else(decoder, stride):
     found = reach(roots)
     assert set(found.shared) <= set(network.encoder.parameters())
     assert len(found.shared) > 50
-    for task, own in zip(CHANNELS, found.own, strict=True):
+    for task, own in zip(CHANNELS, found.task_specific, strict=True):
         assert set(own) <= {
             *network.decoders[task].parameters(),
             *network.heads[task].parameters(),

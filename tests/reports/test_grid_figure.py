@@ -69,6 +69,7 @@ def test_pictures_of_one_row_are_stretched():
 @pytest.mark.parametrize(
     ("size", "name", "classes"),
     [((32, 32), "x", 2), ((64, 96), f"{LONG}\n{LONG}", 40), ((64, 512), LONG, 21)],
+    ids=["small", "two long lines", "wide"],
 )
 def test_no_words_overlap_and_none_are_cut(size, name, classes):
     pairs = [

@@ -7,6 +7,7 @@ from lightning_mtl.engine.places.cross_gramian import CrossGramian
 from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
+from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
 
 class CrossGramianWeighting(GramianWeighting):
@@ -18,9 +19,21 @@ class CrossGramianWeighting(GramianWeighting):
 
     Not with `gradients="features"`: there every sample has a gradient of its own, so that gradients
     of different sub-batches have no products.
+
+    Args:
+        measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
     places: ClassVar[dict[str, type[Place]]] = {"shared": AllShared, "last_layer": SharedLayer}
+
+    def __init__(self, **measurement: Unpack[Measurement]) -> None:
+        if measurement.get("gradients") == "features":
+            raise ValueError(
+                f"`{type(self).__name__}(gradients=)` should be a place where gradients of"
+                ' different sub-batches have products. Found "features", where every sample has a'
+                ' gradient of its own. Use `"shared"` or `"last_layer"`.'
+            )
+        super().__init__(**measurement)
 
     def _make_place(self) -> Place:
         place = super()._make_place()

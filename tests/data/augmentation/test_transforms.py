@@ -265,10 +265,10 @@ def test_an_entry_that_no_modality_describes_is_an_error():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: RandomHorizontalFlip(1.5), "`probability` .*from 0 to 1. Found 1.5"),
+        (lambda: RandomHorizontalFlip(1.5), r"probability=\)` .*from 0 to 1. Found 1.5"),
         (lambda: RandomZoom((0.0, 1.0)), "`scales` should be positive"),
         (lambda: RandomZoom((1.5, 1.0)), "`scales` should be positive and in order"),
-        (lambda: RandomRotation(-1), "`degrees` of at least 0. Found -1"),
+        (lambda: RandomRotation(-1), r"degrees=\)` should be at least 0. Found -1"),
         (lambda: Resize((0, 4)), "`size` should be positive"),
     ],
     ids=["probability", "scale of zero", "scales out of order", "degrees", "size"],

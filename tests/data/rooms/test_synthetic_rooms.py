@@ -123,12 +123,12 @@ def test_an_index_out_of_range_is_refused(index):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 0}, "`SyntheticRooms` .*`length` of at least 1. Found 0"),
+        ({"length": 0}, r"`SyntheticRooms\(length=\)` should be at least 1. Found 0"),
         ({"size": (0, 4)}, "`size` .* two positive numbers. Found"),
-        ({"seed": -1}, "`seed` of at least 0. Found -1"),
+        ({"seed": -1}, r"seed=\)` should be at least 0. Found -1"),
         ({"num_objects": (0, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
         ({"num_objects": (5, 4)}, "`num_objects` .* 1 <= low <= high. Found"),
-        ({"noise": -0.1}, "`noise` of at least 0. Found -0.1"),
+        ({"noise": -0.1}, r"noise=\)` should be at least 0. Found -0.1"),
         ({"tasks": ("depth", "albedo")}, "among .*'segmentation'.* Found .'albedo'."),
         ({"tasks": ("image",)}, "Found .'image'."),
     ],
@@ -149,7 +149,7 @@ def test_arguments_out_of_range_are_refused_by_name(arguments, message):
 
 
 def test_rooms_of_a_mistyped_split_are_an_error():
-    with pytest.raises(ValueError, match=r"`split` .* one of .*Found 'valid'"):
+    with pytest.raises(ValueError, match=r"split=\)` .* one of .*Found 'valid'"):
         RoomsDataModule().dataset("valid")
 
 

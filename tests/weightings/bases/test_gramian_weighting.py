@@ -123,7 +123,9 @@ def test_a_head_is_not_told_to_halve_by_a_kept_weight() -> None:
 def test_products_of_different_parts_are_refused_at_the_features(
     rule: type[GramianWeighting],
 ) -> None:
-    with pytest.raises(ValueError, match=rf"`{rule.__name__}` .*features.*Use `\"shared\"`"):
+    with pytest.raises(
+        ValueError, match=rf"`{rule.__name__}\(gradients=\)` .*features.*Use `\"shared\"`"
+    ):
         rule(gradients="features")
     for place in ("shared", "last_layer"):
         rule(gradients=place)
@@ -176,5 +178,7 @@ def test_a_first_batch_of_one_task_is_told_of_the_names() -> None:
     class Unnamed(Partly):
         task_names = ()
 
-    with pytest.raises(ValueError, match=r"Found none among the tasks \['one'\].*`task_names`"):
+    with pytest.raises(
+        ValueError, match=r"Found no shared parameters among the tasks \['one'\].*`task_names`"
+    ):
         fitted(Unnamed(("one",), TASKS), MGDA(), steps=2)

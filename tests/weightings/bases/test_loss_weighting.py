@@ -35,7 +35,9 @@ def test_sharding_and_accumulation_are_refused_where_weights_need_the_whole_step
         callbacks=[weighting], strategy=strategy.__new__(strategy), accumulate_grad_batches=2
     )
     ways_out = r"`accumulate_grad_batches=1`.*a weighting whose weights come from.*\"ddp\""
-    with pytest.raises(ValueError, match=rf"`{name}`.*`{strategy.__name__}` shards.*{ways_out}"):
+    with pytest.raises(
+        ValueError, match=rf"`{name}`.*`{strategy.__name__}`, which shards.*{ways_out}"
+    ):
         weighting.setup(trainer, Toy(), "fit")
     trainer.accumulate_grad_batches = 1
     weighting.setup(trainer, Toy(), "fit")
