@@ -23,7 +23,7 @@ class Witness(CrossGramianWeighting):
 
 def seen(kind: str, place: str, accumulate: int) -> Tensor:
     """The matrix of the first optimizer step."""
-    rule = Witness(place)
+    rule = Witness(gradients=place)
     trainer = quiet_trainer(
         callbacks=[rule],
         devices=2,
