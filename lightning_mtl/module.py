@@ -72,9 +72,8 @@ class MultiTaskModule(L.LightningModule, ABC):
             batch: as the data loader gives it, on the module's device.
 
         Returns:
-            By the name of the task, a differentiable scalar that is finite. A task without labels
-            in `batch` is left out; at least one has to be there. If a task may be missing from the
-            first batch, set `task_names`.
+            A finite, differentiable scalar by the name of each task; at least one. Leave tasks
+            without labels out, and set `task_names` if one may be missing from the first batch.
         """
 
     def shared_parameters(self) -> list[Parameter]:
