@@ -31,7 +31,7 @@ class JacobianSum:
     def take(self, window: Window) -> Float[Tensor, "k P"]:
         """J: the gradients of the window's tasks, means over micro-batches and ranks.
 
-        Both let go of it, so that it lives no longer than the caller needs it.
+        This sum and the window drop their references, so that only the caller keeps it.
         """
         matrix = self._matrix
         assert matrix is not None
@@ -69,7 +69,7 @@ def columns(*tensors: Float[Tensor, "*k P"]) -> Iterator[tuple[Float[Tensor, "*k
 
 
 def _add_to_row(into: Float[Tensor, " P"], row: Gradients, shared: Sequence[Tensor]) -> Gradients:
-    """Add a row of the matrix up; returns it in the shapes of the parameters, as views."""
+    """Add a task's gradients to its row of the matrix, and return that row as views of it."""
     pieces = into.split([parameter.numel() for parameter in shared])
     parts = [piece.view_as(p) for piece, p in zip(pieces, shared, strict=True)]
     torch._foreach_add_(parts, row)

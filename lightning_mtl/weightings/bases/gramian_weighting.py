@@ -90,7 +90,7 @@ class GramianWeighting(GradientWeighting):
         return self.price_of(1)
 
     def price_of(self, accumulate: int) -> str:
-        """As of `"shared"`, where the weights come after the last of several batches."""
+        """The price of each batch; with several in a step, that of all shared parameters."""
         place = self.place if accumulate == 1 else AllShared()
         if self.every_n_steps == 1 or not place.extra:
             return place.price

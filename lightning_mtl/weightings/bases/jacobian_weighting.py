@@ -66,7 +66,7 @@ class JacobianWeighting(GradientWeighting):
         micro_batch.write_combined(trunk, list(window.length / window.counts))
 
     def _direction(self, micro_batch: MicroBatch) -> Float[Tensor, " P"]:
-        """What the rule makes of J, which is let go of here."""
+        """The direction that the rule returns for J; frees J afterwards."""
         window, partition = micro_batch.window, micro_batch.partition
         jacobian = self._jacobian.take(window)
         sizes = torch.linalg.vector_norm(jacobian, torch.inf, dim=1)

@@ -34,7 +34,7 @@ class LossWeighting(Weighting):
         self._sharding = ""
 
     def price_of(self, accumulate: int) -> str:
-        """With a trunk pass for every task, where the weights come after the last batch."""
+        """The price of each batch; K trunk passes where weights come after the last batch."""
         gathers = self.depends_on_losses and accumulate > 1
         return f"{self.price} + (K - 1) B" if gathers else self.price
 
