@@ -197,3 +197,15 @@ def test_a_parameter_that_one_task_does_not_reach_has_a_row_of_zeros():
     assert set(shared) == {*low.parameters(), *high.parameters()}
     assert not rows[high.weight].any()
     assert rows[low.weight].any()
+
+
+def test_weights_are_not_rounded_to_the_low_precision_of_the_gradients():
+    """Three times 0.5019 is 1.5 if each is rounded to bfloat16, and 1.5078 if their sum is."""
+    weight = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+    features = weight * 1
+    roots = [root_edge((features * 1).sum()) for _ in range(3)]
+    parted = cut(roots, [weight])
+    assert parted is not None
+    backward = CutBackward(roots, parted, [[], [], []], torch.ones((), dtype=torch.bfloat16))
+    backward.backward_weighted([torch.tensor(0.5019)] * 3)
+    assert float(weight.grad) == 1.5078125
