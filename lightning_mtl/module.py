@@ -1,7 +1,7 @@
 """`MultiTaskModule`: a LightningModule of several losses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from lightning_mtl.engine.engine import Engine
 from lightning_mtl.engine.loss_guard import check_automatic
+from lightning_mtl.engine.task_output import TaskLoss
 
 
 class MultiTaskModule(L.LightningModule, ABC):
@@ -65,7 +66,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         return Engine(self, names_shared=named)
 
     @abstractmethod
-    def task_losses(self, batch: Any) -> dict[str, Tensor]:
+    def task_losses(self, batch: Any) -> Mapping[str, TaskLoss]:
         """The loss of each task for one batch. Called for each training batch.
 
         Args:
@@ -74,6 +75,9 @@ class MultiTaskModule(L.LightningModule, ABC):
         Returns:
             A finite, differentiable scalar by the name of each task; at least one. Leave tasks
             without labels out, and set `task_names` if one may be missing from the first batch.
+            A loss that is a mean over a number of labels that differs from batch to batch may come
+            as `(loss, count)`. Means over micro-batches and ranks then run over all labels, as in
+            one batch; under gradient accumulation, that takes K trunk passes.
         """
 
     def shared_parameters(self) -> list[Parameter]:
@@ -118,7 +122,7 @@ class MultiTaskModule(L.LightningModule, ABC):
     ) -> None:
         """Let the weighting step, once or more often. Called in place of the optimizer's step."""
         step = partial(super().optimizer_step, epoch, batch_idx, optimizer, optimizer_closure)
-        self._multi_task.balancer.optimizer_step(optimizer, step)
+        self._multi_task.optimizer_step(optimizer, step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check losses and parameters before a checkpoint is written.

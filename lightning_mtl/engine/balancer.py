@@ -1,6 +1,7 @@
 """What the engine asks of those that balance the tasks and of those that only observe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -14,11 +15,14 @@ class Balancer(Protocol):
 
     Attributes:
         tasks: the names of all tasks; set at the first step, or restored from a checkpoint.
+        learned: what the graphs of the run have shown of its parameters, see `Partition.state`; set
+            by the engine, or restored from a checkpoint.
         positive_losses: whether a negative loss is an error.
         follows_graph: whether it asks which parameters are shared.
     """
 
     tasks: tuple[str, ...]
+    learned: Mapping[str, Sequence[str]]
     positive_losses: ClassVar[bool]
 
     @property
@@ -27,6 +31,19 @@ class Balancer(Protocol):
 
     def begin_window(self) -> None:
         """Called before the first micro-batch of each optimizer step."""
+
+    def snapshot(self, keeps_vectors: bool) -> Any:
+        """What it remembers now. Called before each step of the optimizer.
+
+        Args:
+            keeps_vectors: whether vectors as large as the trunk may have to be restored as well.
+        """
+
+    def restore(self, snapshot: Any) -> None:
+        """Remember what it did then. Called where a step evaluates the losses more than once."""
+
+    def forget_step(self) -> None:
+        """Called after a step that a loss scaler has skipped, when the memory was restored."""
 
     def prepare(self, device: torch.device) -> None:
         """Called just before the losses of a micro-batch are computed."""
@@ -69,11 +86,21 @@ class PlainSum:
     """The balancer of a module without a weighting: Σ L_k."""
 
     tasks: tuple[str, ...] = ()
+    learned: Mapping[str, Sequence[str]] = MappingProxyType({})
     positive_losses: ClassVar[bool] = False
     follows_graph = False
 
     def begin_window(self) -> None:
         """No-op: nothing is added up."""
+
+    def snapshot(self, keeps_vectors: bool) -> None:
+        """No-op: nothing is remembered."""
+
+    def restore(self, snapshot: Any) -> None:
+        """No-op: nothing is remembered."""
+
+    def forget_step(self) -> None:
+        """No-op: nothing is learned from a step."""
 
     def prepare(self, device: torch.device) -> None:
         """No-op: no random numbers are drawn."""
@@ -88,13 +115,20 @@ class PlainSum:
 
     def total(self, micro_batch: MicroBatch) -> Tensor:
         """The plain sum of the losses, Σ L_k."""
+        if micro_batch.waits_for_counts:
+            return micro_batch.total()
         weights = torch.ones_like(micro_batch.losses)
         micro_batch.record_weights(micro_batch.present, weights)
         return micro_batch.total(weights)
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Run one plain backward pass, as Lightning does."""
-        micro_batch.backward(loss)
+        """Run one plain backward pass, as Lightning does, unless losses count by their labels."""
+        if not micro_batch.waits_for_counts:
+            micro_batch.backward(loss)
+            return
+        micro_batch.collect(micro_batch.differentiate(loss))
+        if micro_batch.last:
+            micro_batch.write_window(torch.ones_like(micro_batch.window.losses))
 
     def catch_up(self, micro_batch: MicroBatch) -> None:
         """No-op: nothing is learned from a step."""

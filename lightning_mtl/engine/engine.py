@@ -1,6 +1,7 @@
 """What stands behind a `MultiTaskModule`: from the losses of its tasks to `.grad`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -9,17 +10,16 @@ from torch import Tensor, stack, tensor
 from lightning_mtl.distributed import max_over_ranks, union_over_ranks, world_size
 from lightning_mtl.engine.balancer import Balancer, Observer, PlainSum
 from lightning_mtl.engine.graph import Reach, reach, root_edge
-from lightning_mtl.engine.loss_guard import (
-    LossGuard,
-    check_automatic,
-    check_finite,
-    check_losses,
-)
+from lightning_mtl.engine.hooks import count_handles
+from lightning_mtl.engine.loss_guard import LossGuard, check_automatic, check_finite
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.module_hooks import ModuleHooks
+from lightning_mtl.engine.optimizer_step import OptimizerStep
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.step_log import StepLog
-from lightning_mtl.engine.trainer_facts import steps_after_this_batch, waits_for_all_gradients
+from lightning_mtl.engine.strategies import Reduction, reduction_of
+from lightning_mtl.engine.task_output import TaskOutput, read_output
+from lightning_mtl.engine.trainer_facts import steps_after_this_batch
 from lightning_mtl.engine.window import Window
 
 
@@ -47,6 +47,7 @@ class Engine:
         self.balancer: Balancer = PlainSum()
         self.observers: list[Observer] = []
         self.log = StepLog()
+        self._step: OptimizerStep | None = None
         self.begin_run()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Engine":
@@ -58,11 +59,15 @@ class Engine:
         self.partition: Partition | None = None
         self._guard = LossGuard()
         self._micro_batch: MicroBatch | None = None
+        self._deferred: list[tuple[MicroBatch, Tensor]] = []
+        self._may_repeat = True
+        self._announced: set[str] = set()
         self.reset_window()
 
     def reset_window(self) -> None:
         """Start a new window. Called at the start of each epoch, as one may have broken off."""
         self._window = Window()
+        self._deferred = []
         self.log.clear()
 
     def training_step(self, batch: Any) -> Tensor:
@@ -71,18 +76,22 @@ class Engine:
         check_automatic(module)
         if ModuleHooks.attach(module.trainer, self):
             self.begin_run()
+        if self._step is not None:
+            self._begin_evaluation(self._step)
         if self._window.length == 0:
             self.balancer.begin_window()
         self.balancer.prepare(module.device)
-        losses = module.task_losses(batch)
-        check_losses(type(module).__name__, losses)
-        partition = self._partition_for(losses)
+        reduction = reduction_of(module.trainer.strategy)
+        handles = count_handles()
+        output = read_output(type(module).__name__, module.task_losses(batch))
+        losses = output.losses
+        partition = self._partition_for(losses, reduction)
         present = [task for task in partition.tasks if task in losses]
         step = module.trainer.global_step
         positive_for = type(self.balancer).__name__ if self.balancer.positive_losses else None
         values = stack([losses[task].detach() for task in present])
         self._guard.watch(present, values, step, positive_for)
-        reached = self._follow_graph(partition, losses)
+        reached = self._follow_graph(partition, output, reduction)
         active = self.balancer.active(partition.tasks)
         trained = {task: losses[task] for task in present if task in active}
         self._micro_batch = MicroBatch(
@@ -92,8 +101,10 @@ class Engine:
             last=steps_after_this_batch(module.trainer),
             global_step=step,
             features=self._features,
-            needs_all_gradients=waits_for_all_gradients(module.trainer),
+            counts=output.counts,
+            reduction=reduction,
             reached=reached if len(trained) == len(present) else None,
+            handles=handles,
         )
         return self.balancer.total(self._micro_batch)
 
@@ -111,14 +122,28 @@ class Engine:
                 f" backward pass. Found one of `{name}` that does not call it. Put the work of a"
                 " step into `task_losses`, or call `super().training_step(batch, batch_idx)`."
             )
-        for observer in self.observers:
-            observer.observe(micro_batch)
-        self.balancer.backward(micro_batch, loss)
+        if self._waits(micro_batch):
+            self._deferred.append((micro_batch, loss))
+            return
+        for earlier, total in (*self._deferred, (micro_batch, loss)):
+            for observer in self.observers:
+                observer.observe(earlier)
+            self.balancer.backward(earlier, total)
+        self._deferred = []
         if micro_batch.last:
             reports = [observer.conclude(micro_batch) for observer in self.observers]
             self._finish(micro_batch)
             for report in reports:
                 self.log.add(report)
+
+    def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        """Let the weighting step, once or more often. Called in place of the optimizer's step.
+
+        Args:
+            optimizer: Lightning's wrapper of it.
+            step: runs the forward and backward pass, then steps.
+        """
+        self.balancer.optimizer_step(optimizer, partial(self._step_once, optimizer, step))
 
     def conclude_backward(self) -> None:
         """Catch up where a strategy, such as DeepSpeed's, ran `backward` without calling ours."""
@@ -142,6 +167,42 @@ class Engine:
         self._guard.check()
         self.begin_run()
 
+    def _step_once(self, optimizer: Any, step: Callable[[], Any]) -> None:
+        scaled = getattr(self.module.trainer.precision_plugin, "scaler", None) is not None
+        inner = getattr(optimizer, "optimizer", optimizer)
+        current = self._step = OptimizerStep(self.balancer, inner, scaled, self._may_repeat)
+        try:
+            current.run(step)
+            # An optimizer that evaluated the losses once at the first step goes on to do so.
+            self._may_repeat = current.evaluations > 1
+        finally:
+            self._step = None
+
+    def _begin_evaluation(self, step: OptimizerStep) -> None:
+        """Prepare for the first evaluation of a step, or another one.
+
+        Raises:
+            ValueError: if another one comes under gradient accumulation.
+        """
+        step.begin_evaluation()
+        batches = self.module.trainer.accumulate_grad_batches
+        if step.evaluations > 1 and batches > 1:
+            raise ValueError(
+                "An optimizer that evaluates the losses several times in a step should have"
+                f" `accumulate_grad_batches=1`. Found {batches}: gradients of the last batch alone"
+                " would be added up again and again. Use a larger batch."
+            )
+
+    def _waits(self, micro_batch: MicroBatch) -> bool:
+        """Whether to differentiate a micro-batch later, with the next one of its window.
+
+        So it is in the first window of a run whose tasks come one after the other: nothing is known
+        to be shared before the second one.
+        """
+        partition = micro_batch.partition
+        follows = self.balancer.follows_graph
+        return follows and not micro_batch.last and not partition.complete and partition.undecided
+
     def _take_micro_batch(self) -> MicroBatch | None:
         """The current micro-batch; its graph is let go of before the optimizer runs."""
         micro_batch, self._micro_batch = self._micro_batch, None
@@ -152,8 +213,9 @@ class Engine:
         self.log.add(self.balancer.logs())
         self._window = Window()
 
-    def _partition_for(self, losses: dict[str, Tensor]) -> Partition:
+    def _partition_for(self, losses: dict[str, Tensor], reduction: Reduction) -> Partition:
         """The partition of this run, for the names of its tasks."""
+        self._check_presence(losses, reduction)
         names = self.partition.tasks if self.partition is not None else self._names(losses)
         if self.balancer.tasks and self.balancer.tasks != names:
             raise ValueError(
@@ -164,7 +226,7 @@ class Engine:
         self.balancer.tasks = names
         if self.partition is None:
             given = self.module.shared_parameters if self._names_shared else None
-            self.partition = Partition(self.module, names, given)
+            self.partition = Partition(self.module, names, given, self.balancer.learned)
         unknown = [task for task in losses if task not in names]
         if unknown:
             raise ValueError(
@@ -178,21 +240,59 @@ class Engine:
         named = tuple(self.module.task_names) or self.balancer.tasks
         return named or tuple(union_over_ranks(list(losses)))
 
-    def _follow_graph(self, partition: Partition, losses: dict[str, Tensor]) -> Reach | None:
+    def _follow_graph(
+        self, partition: Partition, output: TaskOutput, reduction: Reduction
+    ) -> Reach | None:
         """Walk this step's graph, and keep the partition up to date.
 
         Returns:
             Which parameters each loss reaches; `None` where nobody needs to know.
         """
         learns = not partition.complete
+        counted = bool(output.counts)
         follows = self.balancer.follows_graph or bool(self.observers)
+        if counted and not reduction.takes_task_gradients:
+            self._announce_means_of_means()
         if not learns and not follows and world_size() == 1:
+            partition.counted = partition.counted or counted
             return None
+        losses = output.losses
         present = [index for index, task in enumerate(partition.tasks) if task in losses]
         reached = reach([root_edge(losses[partition.tasks[index]]) for index in present])
         if learns or (follows and self._any_rank_has_news(partition, reached, present)):
-            self._learn(partition, reached, present)
+            self._learn(partition, reached, present, counted)
         return reached
+
+    def _announce_means_of_means(self) -> None:
+        if self.module.trainer.accumulate_grad_batches > 1:
+            self._announce(
+                "Numbers of labels are not used over accumulated micro-batches, as this strategy"
+                " has no task gradients: a task's loss is the mean of its means there. Use a"
+                ' strategy that keeps whole parameters, such as `"ddp"`, where they should count.'
+            )
+
+    def _announce(self, text: str) -> None:
+        """Tell people once in a run."""
+        if text not in self._announced:
+            self._announced.add(text)
+            rank_zero_info(text)
+
+    def _check_presence(self, losses: dict[str, Tensor], reduction: Reduction) -> None:
+        """Refuse a batch that lacks a task where ranks hold parts of each other's heads.
+
+        Raises:
+            ValueError: if a task is missing.
+        """
+        names = self.partition.tasks if self.partition else tuple(self.module.task_names)
+        missing = [task for task in names if task not in losses]
+        if reduction.sharded and world_size() > 1 and missing:
+            name = type(self.module).__name__
+            raise ValueError(
+                f"`{name}.task_losses` should return every task on every rank where parameters are"
+                f" sharded, as all ranks take part in each head's passes. Found no {missing}."
+                " Return the head's prediction times zero as the loss of a task without labels, or"
+                ' use a strategy that keeps whole parameters, such as `"ddp"`.'
+            )
 
     def _any_rank_has_news(
         self, partition: Partition, reached: Reach, present: Sequence[int]
@@ -203,10 +303,13 @@ class Engine:
             return news
         return bool(max_over_ranks(tensor(float(news), device=self.module.device)))
 
-    def _learn(self, partition: Partition, reached: Reach, present: Sequence[int]) -> None:
+    def _learn(
+        self, partition: Partition, reached: Reach, present: Sequence[int], counted: bool
+    ) -> None:
         """Learn from this step's graph, and sort the window's gradients accordingly."""
         before, was_complete = partition.groups(), partition.complete
-        partition.learn(reached, present, self.module.device)
+        partition.learn(reached, present, self.module.device, counted)
+        self.balancer.learned = partition.state()
         self._window.repartition(before, partition.groups())
         if reached.fused and len(present) > 1:
             rank_zero_warn(
@@ -216,6 +319,8 @@ class Engine:
             )
         if partition.complete and not was_complete:
             rank_zero_info(partition.describe())
+        if self.balancer.follows_graph and partition.complete and partition.undecided:
+            self._announce(partition.why_undecided)
 
     def _features(self) -> Sequence[Tensor] | None:
         features = self.module.shared_features()

@@ -38,6 +38,30 @@ class NonFiniteGradientError(ValueError):
         )
 
 
+class SparseGradientError(ValueError):
+    """A task gradient was sparse where inner products of gradients are needed."""
+
+    def __init__(self, name: str | None, shape: Sequence[int]) -> None:
+        parameter = "a parameter" if name is None else f"`{name}`"
+        super().__init__(
+            "Parameters whose task gradients are compared or combined should have dense gradients."
+            f" Found a sparse gradient of {parameter}, of shape {tuple(shape)}. Build the embedding"
+            " with `sparse=False`, keep it out of `shared_parameters()`, or use a weighting of the"
+            " losses."
+        )
+
+
+class CompiledBackwardError(RuntimeError):
+    """A compiled part of the network can't be differentiated more than once."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A compiled network should keep the buffers of its backward pass, which runs once for"
+            " each task. Found one that gives them away after the first pass. Set"
+            " `torch._functorch.config.donated_buffer = False` before anything is compiled."
+        )
+
+
 class NonFiniteParameterError(ValueError):
     """A parameter was NaN or infinite when a checkpoint was to be written."""
 

@@ -7,48 +7,63 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import BUCKET, buckets
+from lightning_mtl.engine.hooks import held_back
 
 CACHE = 2**17
-"""Numbers of a row that are read at once on the host, so that K rows stay in its cache."""
+"""Numbers of all rows that are read at once on the host, so that they stay in its cache."""
 
 Gradients = list[Tensor]
 """One tensor for each parameter: a row of the Jacobian that is never joined into one vector."""
 
 
 def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
-    """J Jᵀ, summed bucket by bucket: no joined copy of J, and no tensor-core rounding.
+    """J Jᵀ, summed in float64 and bucket by bucket, without a joined copy of J.
 
-    Dot products keep float32 where a matrix product may silently run in TF32.
+    Rules tell small angles between gradients from rounding: with sums in float32, some oppose a
+    task when there are more tasks than dimensions. Complex numbers count as pairs of real ones. On
+    a device without float64 the sums are in float32.
+
+    Args:
+        rows: one for each task, on one device.
     """
-    tasks = len(rows)
-    entries = [
-        [torch.dot(flat[i], flat[j]) for i in range(tasks) for j in range(i + 1)]
-        for flat in zip(*(_pieces(row) for row in rows), strict=True)
-    ]
-    sums = torch.stack([torch.stack(part) for part in entries]).sum(0)
-    full = sums.new_zeros(tasks, tasks)
-    lower = torch.tril_indices(tasks, tasks, device=sums.device)
-    full[lower[0], lower[1]] = sums
-    full[lower[1], lower[0]] = sums
-    return full
+    like = rows[0][0]
+    on_host = like.device.type == "cpu"
+    dtype = torch.float32 if like.device.type == "mps" else torch.float64
+    size = max(1, (CACHE if on_host else BUCKET) // len(rows))
+    total = torch.zeros(len(rows), len(rows), dtype=dtype, device=like.device)
+    for pieces in zip(*(_pieces(row, size) for row in rows), strict=True):
+        matrix = torch.stack(pieces).to(dtype)
+        total.addmm_(matrix, matrix.T)
+    lower = total.tril()
+    return lower + lower.tril(-1).T
 
 
 def norms(rows: Sequence[Gradients]) -> Float[Tensor, " K"]:
     """The norm of each task gradient, ||g_k||."""
-    dtype = accumulation_dtype(rows[0][0])
-    lengths = [torch.stack(torch._foreach_norm(row, dtype=dtype)) for row in rows]
+    parts = [[real(part) for part in row] for row in rows]
+    dtype = accumulation_dtype(parts[0][0])
+    lengths = [torch.stack(torch._foreach_norm(row, dtype=dtype)) for row in parts]
     return torch.linalg.vector_norm(torch.stack(lengths), dim=1)
 
 
-def combine(rows: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
-    """The sum of the rows, weighted: w @ J."""
+def combine(rows: Sequence[Gradients], weights: Sequence[float] | Float[Tensor, " K"]) -> Gradients:
+    """The sum of the rows, weighted: w @ J.
+
+    Args:
+        rows: one for each task.
+        weights: numbers, or a tensor on the device of the rows, which is not waited for.
+    """
     first, *others = rows
     if not first:
         return []
     # Not in place: autograd may hand out one tensor for two parameters, or an expanded one.
     total = list(torch._foreach_mul(first, weights[0]))
     for row, weight in zip(others, weights[1:], strict=True):
-        torch._foreach_add_(total, row, alpha=weight)
+        if isinstance(weight, Tensor):
+            for part, gradient in zip(total, row, strict=True):
+                part.addcmul_(gradient, weight.to(gradient))
+        else:
+            torch._foreach_add_(total, row, alpha=weight)
     return total
 
 
@@ -66,6 +81,11 @@ def weighted_sum(
 def add(total: Gradients | None, gradients: Gradients) -> Gradients:
     """Accumulate over micro-batches; not in place, for the same reason as in `combine`."""
     return list(torch._foreach_add(total, gradients)) if total else gradients
+
+
+def scaled_by(gradients: Gradients, scale: Tensor) -> Gradients:
+    """Gradients times one number, which stays where it is."""
+    return list(torch._foreach_mul(gradients, scale))
 
 
 def merge(
@@ -86,25 +106,38 @@ def merge(
 def write(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
     """Add to `.grad` through the leaves' own accumulation nodes.
 
-    This is a backward pass of no depth: hooks fire, so DDP reduces its buckets, and gradients
-    accumulate over micro-batches, exactly as after `loss.backward()`.
+    This is a backward pass of no depth: DDP reduces its buckets, and gradients accumulate over
+    micro-batches, exactly as after `loss.backward()`. A hook that changes the gradient of a
+    parameter has run already, when the gradient was taken.
     """
     if parameters:
-        torch.autograd.backward(list(parameters), list(gradients))
+        with held_back(parameters):
+            torch.autograd.backward(list(parameters), list(gradients))
 
 
-def _pieces(row: Sequence[Tensor]) -> Iterator[Float[Tensor, " n"]]:
-    """A row as vectors quick to multiply: few on a device, cache-sized ones on the host."""
-    if row[0].device.type == "cpu":
-        for part in row:
-            flat = part.flatten()
-            yield from flat.to(accumulation_dtype(flat)).split(CACHE)
-        return
-    for bucket in buckets(row):
+def real(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a view of complex numbers as pairs of real ones, on a last axis.
+
+    The inner product of such pairs is the real part of the Hermitian one, with which a complex
+    parameter moves like the two real ones that it stands for.
+    """
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def as_gradient_of(parameter: Tensor, pairs: Tensor) -> Tensor:
+    """What `real` returned of a gradient, in the dtype of its parameter; a copy where complex."""
+    if parameter.is_complex() and not pairs.is_complex():
+        return torch.view_as_complex(pairs.contiguous().clone()).to(parameter)
+    return pairs.to(parameter)
+
+
+def _pieces(row: Sequence[Tensor], size: int) -> Iterator[Float[Tensor, " n"]]:
+    """A row as vectors of at most `size` numbers, of which small parts are joined."""
+    for bucket in buckets([real(part) for part in row], size):
         flats = [part.flatten() for part in bucket]
         # A part larger than a bucket comes alone: there is nothing to join, and no copy to make.
         joined = flats[0] if len(flats) == 1 else torch.cat(flats)
-        yield from (piece.to(accumulation_dtype(piece)) for piece in joined.split(BUCKET))
+        yield from joined.split(size)
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:

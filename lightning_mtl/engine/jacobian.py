@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import BUCKET, sum_in_place_over_ranks
-from lightning_mtl.engine.gradients import CACHE, Gradients
+from lightning_mtl.engine.gradients import CACHE, Gradients, real
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.window import Window
@@ -46,7 +46,7 @@ class JacobianSum:
 
     def _matrix_for(self, micro_batch: MicroBatch) -> Float[Tensor, "K P"]:
         shared = micro_batch.partition.shared
-        size = sum(parameter.numel() for parameter in shared)
+        size = sum(real(parameter.detach()).numel() for parameter in shared)
         if self._matrix is None or self._matrix.shape[1] != size:
             tasks = len(micro_batch.partition.tasks)
             self._matrix = micro_batch.losses.new_zeros(tasks, size)
@@ -70,7 +70,8 @@ def columns(*tensors: Float[Tensor, "*k P"]) -> Iterator[tuple[Float[Tensor, "*k
 
 def _add_to_row(into: Float[Tensor, " P"], row: Gradients, shared: Sequence[Tensor]) -> Gradients:
     """Add a task's gradients to its row of the matrix, and return that row as views of it."""
-    pieces = into.split([parameter.numel() for parameter in shared])
-    parts = [piece.view_as(p) for piece, p in zip(pieces, shared, strict=True)]
-    torch._foreach_add_(parts, row)
+    likes = [real(parameter.detach()) for parameter in shared]
+    pieces = into.split([like.numel() for like in likes])
+    parts = [piece.view_as(like) for piece, like in zip(pieces, likes, strict=True)]
+    torch._foreach_add_(parts, [real(gradient) for gradient in row])
     return parts

@@ -1,7 +1,7 @@
 """Refusing bad losses without making the host wait for the device."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -105,33 +105,3 @@ def check_automatic(module: L.LightningModule) -> None:
             " which both are left to a `training_step` of your own, and no tasks are balanced."
             " Remove it, and put the work of a step into `task_losses`."
         )
-
-
-def check_losses(module: str, losses: Any) -> None:
-    """Refuse what is not a dict of differentiable scalars.
-
-    Args:
-        module: name of the class whose `task_losses` returned it.
-        losses: what it returned.
-    """
-    name = f"`{module}.task_losses`"
-    if not isinstance(losses, dict) or not losses:
-        raise TypeError(
-            f"{name} should return a dict of at least one task and its loss. Found {losses!r}."
-            " Leave out only the tasks without labels. A batch without any label teaches nothing:"
-            " drop it in the data loader."
-        )
-    for task, loss in losses.items():
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
-            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
-            raise ValueError(
-                f"{name} should return one scalar tensor per task. Found {found} for the task"
-                f" `{task}`. Reduce it to a mean."
-            )
-        if not loss.requires_grad:
-            raise ValueError(
-                f"{name} should return losses that are computed from the module's parameters. Found"
-                f" one of the task `{task}` that has no graph, so that it would train nothing."
-                " Leave a task without labels out of the dict, and check for `detach`, `item` and"
-                " `no_grad`."
-            )

@@ -11,28 +11,39 @@ the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ_rm J_krm, and
 Lightning expects is f n Σ_k w_k J_k. So it is where gradients are collected until the end of the
 window; weights that are applied to each micro-batch at once count an absent task as zero.
 
+Where the module says over how many labels c_krm a loss is a mean, J_krm contains c_krm as well, N_k
+is the sum of c_krm, and J_k the gradient of the mean over all labels of the window.
+
 Shapes: K are all tasks, k those present on some rank, l those present on this rank.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 
-from lightning_mtl.distributed import sum_over_ranks, world_size
+from lightning_mtl.distributed import world_size
+from lightning_mtl.engine.anchor import anchor
 from lightning_mtl.engine.gradients import (
     Gradients,
     accumulation_dtype,
     add,
     combine,
     merge,
+    real,
+    scaled_by,
     write,
 )
-from lightning_mtl.engine.graph import Reach, cut, reach, root_edge
+from lightning_mtl.engine.graph import Reach, reach, root_edge
+from lightning_mtl.engine.hooks import count_handles
 from lightning_mtl.engine.shared_parameters import Partition
-from lightning_mtl.engine.task_backward import CutBackward, RootBackward, TaskBackward
+from lightning_mtl.engine.strategies import Reduction
+from lightning_mtl.engine.task_backward import TaskBackward, task_backward
+from lightning_mtl.engine.task_totals import TaskTotals, exchange, or_one
+from lightning_mtl.engine.usage import Usage
 from lightning_mtl.engine.window import Window, select
 
 
@@ -46,8 +57,10 @@ class MicroBatch:
         last: whether an optimizer step follows this micro-batch.
         global_step: how many optimizer steps were taken before this micro-batch.
         features: returns the shared representation that the module names, or `None`.
-        needs_all_gradients: whether DDP waits for a gradient of every parameter.
+        counts: over how many labels a loss is a mean, for the tasks of which the module says so.
+        reduction: how gradients are reduced over ranks.
         reached: which parameters these losses reach, if the graph has been walked already.
+        handles: how many hooks were registered before the forward pass, see `count_handles`.
 
     Attributes:
         partition, window, last, global_step, features: as given.
@@ -58,14 +71,16 @@ class MicroBatch:
 
     def __init__(
         self,
-        losses: dict[str, Tensor],
+        losses: Mapping[str, Tensor],
         partition: Partition,
         window: Window,
         last: bool,
         global_step: int,
         features: Callable[[], Sequence[Tensor] | None],
-        needs_all_gradients: bool = True,
+        counts: Mapping[str, Tensor] | None = None,
+        reduction: Reduction | None = None,
         reached: Reach | None = None,
+        handles: int | None = None,
     ) -> None:
         tasks = partition.tasks
         self.partition = partition
@@ -76,19 +91,20 @@ class MicroBatch:
         self.features = features
         self._losses = [losses[tasks[index]] for index in self.local]
         self._roots = [root_edge(loss) for loss in self._losses]
+        self._labels = {k: counts[tasks[k]] for k in self.local if counts and tasks[k] in counts}
+        self._reduction = reduction or Reduction()
+        self._handles = count_handles() if handles is None else handles
         self._reach = reached
         self._rows: list[Gradients] | None = None
-        self._sums, self._counts = self._sum_over_ranks()
+        self._totals = self._sum_over_ranks()
         self.present = self._presence()
-        window.count(self._sums, self._counts, self.present)
+        window.count(self._totals, self.present)
         self.alone = last and window.length == 1
-        # Ranks wait for each other's gradients of all parameters, unless DDP looks for the unused.
-        self._fills = needs_all_gradients and world_size() > 1
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over the ranks that have them, detached."""
-        return select(self._sums / self._counts.clamp(min=1), self.present)
+        return select(self._totals.means, self.present)
 
     @property
     def reach(self) -> Reach:
@@ -97,26 +113,49 @@ class MicroBatch:
             self._reach = reach(self._roots)
         return self._reach
 
+    @cached_property
+    def usage(self) -> Usage:
+        """Which parameters this rank's losses use."""
+        return self.partition.usage(self.reach, self.local)
+
+    @property
+    def local_counts(self) -> Float[Tensor, " l"]:
+        """How much the gradients of this rank's tasks count here; 1 where no labels are counted."""
+        return torch.stack(self._shares)
+
+    @property
+    def waits_for_counts(self) -> bool:
+        """Whether a task's mean runs over the labels of several micro-batches.
+
+        How many these are is known at the end of the window only, so that gradients have to be
+        collected until there, whatever the weights are.
+        """
+        return self.partition.counted and not self.alone and self._takes_task_gradients
+
     def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
         """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
 
         Args:
-            weights: of the tasks in `present`; `None` for the plain sum.
+            weights: of the tasks in `present`; `None` for a plain sum, whose gradients are written
+                task by task.
         """
+        anchored = self._reduction.finds_unused and (weights is None or not self._losses)
         if not self._losses:
             # Nothing to train here, but other ranks may be waiting for this one.
-            self._plain = torch.zeros_like(self._sums[0], requires_grad=True)
-            return self._plain
-        if weights is None:
+            self._plain = torch.zeros_like(self._totals.losses[0], requires_grad=True)
+        elif weights is None:
             self._plain = torch.as_tensor(sum(self._losses))
-            return self._plain
-        scaled = zip(self._losses, self._local_scaled(weights), strict=True)
-        return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
+        else:
+            scaled = zip(self._losses, self._local_scaled(weights, self._shares), strict=True)
+            return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
+        # DDP looks for what this sum does not reach, and would not expect gradients of it.
+        return anchor(self._plain, self.partition.parameters) if anchored else self._plain
 
     def backward(self, loss: Tensor) -> None:
         """Run the plain backward pass of a total; DDP gets zeros where it writes no gradient."""
         loss.backward()
-        self._zero_fill_unused()
+        if not self._reduction.finds_unused:
+            self._zero_fill_unused()
         self._drop_unused_gradients()
 
     def differentiate(self, loss: Tensor) -> TaskBackward:
@@ -124,8 +163,10 @@ class MicroBatch:
         # The factor is that of the plain sum: a loss that is part of another would count twice.
         factor = torch.autograd.grad(loss, self._plain)[0]
         self.window.factor = factor
+        self.window.used_here |= self.usage.used
         task_specific = [self.partition.task_specific[task] for task in self.local]
-        return self._differentiate(task_specific, factor, keep_graph=False)
+        cotangents = [factor * share.to(factor) for share in self._shares]
+        return self._differentiate(task_specific, cotangents, keep_graph=False)
 
     def differentiate_heads_unscaled(self) -> TaskBackward:
         """Differentiate the heads down to the trunk, without Lightning's factor.
@@ -133,15 +174,15 @@ class MicroBatch:
         For observers: it keeps the graph, and computes no gradients of the heads' parameters. This
         rank has to have a task.
         """
-        one = torch.ones_like(self._losses[0])
-        return self._differentiate([[] for _ in self.local], one, keep_graph=True)
+        ones = [torch.ones_like(loss) for loss in self._losses]
+        return self._differentiate([[] for _ in self.local], ones, keep_graph=True)
 
     def differentiate_shared(self, loss: Tensor) -> TaskBackward | None:
-        """Differentiate the heads, or write the plain gradients if nothing is shared yet.
+        """Differentiate the heads, or write the plain gradients if there is nothing to balance.
 
         Returns:
             `None` if nothing is known to be shared; the gradients have then been written with
-            weights of 1.
+            weights of 1, or will be at the end of the window.
 
         Raises:
             ValueError: if nothing will ever be shared, see `Partition.undecided`.
@@ -150,9 +191,14 @@ class MicroBatch:
         backward = self.differentiate(loss)
         if not undecided:
             return backward
-        weights = torch.ones_like(self.losses)
-        self.backward_weighted(backward, weights, weight_heads=True)
-        self.record_weights(self.present, weights)
+        if self.alone:
+            weights = torch.ones_like(self.losses)
+            self.backward_weighted(backward, weights, weight_heads=True)
+            self.record_weights(self.present, weights)
+        else:
+            self.collect(backward)
+            if self.last:
+                self.write_window(torch.ones_like(self.window.losses))
         return None
 
     def backward_weighted(
@@ -165,6 +211,7 @@ class MicroBatch:
             weights: of the tasks in `present`.
             weight_heads: whether the heads' gradients are weighted too.
         """
+        # The gradients contain the shares of the labels already.
         scaled = self._local_scaled(weights)
         heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
         self._write_heads(dict(zip(self.local, backward.heads, strict=True)), heads)
@@ -202,40 +249,55 @@ class MicroBatch:
                 full[task, other] = block[row, column]
         return full
 
+    def write_window(self, weights: Float[Tensor, " k"]) -> None:
+        """Write the window's gradients with weights of the losses, heads included.
+
+        Args:
+            weights: of the window's tasks, on the device, which is not waited for.
+        """
+        rows, counts = self.window.reduced_rows(), self.window.counts
+        self.write_weighted(rows, weights, counts, weight_heads=True)
+        self.record_weights(self.window.present, weights)
+
     def write_weighted(
-        self, rows: list[Gradients], weights: Sequence[float], counts: Tensor, weight_heads: bool
+        self,
+        rows: list[Gradients],
+        weights: Float[Tensor, " k"],
+        counts: Float[Tensor, " k"],
+        weight_heads: bool,
     ) -> None:
         """Write the window's gradients: w @ J for the trunk, and those of the heads.
 
         Args:
             rows: of `Window.reduced_rows`.
-            weights: of the window's tasks, on the host.
-            counts: of the window, on the host.
+            weights: of the window's tasks.
+            counts: of the window, on the device of the weights.
             weight_heads: whether the heads' gradients are weighted too.
         """
         # n / N_k turns a summed row into the gradient that Lightning expects, see above.
-        shares = (self.window.length / counts).tolist()
-        scaled = [weight * share for weight, share in zip(weights, shares, strict=True)]
-        self.write_combined(combine(rows, scaled), scaled if weight_heads else shares)
+        shares = self.window.length / counts
+        scaled = weights * shares
+        heads = scaled if weight_heads else shares
+        on_host = scaled.device.type == "cpu"
+        trunk = combine(rows, scaled.tolist() if on_host else scaled)
+        self.write_combined(trunk, list(heads))
 
-    def write_combined(
-        self, trunk: Gradients, head_scales: Sequence[float] | Sequence[Tensor]
-    ) -> None:
+    def write_combined(self, trunk: Gradients, head_scales: Sequence[Tensor]) -> None:
         """Write the window's gradients, given those of the shared parameters.
 
         Args:
             trunk: the shared parameters' gradients, the same on every rank.
             head_scales: what the heads' summed gradients are multiplied by, for the window's tasks.
         """
-        write(self.partition.shared, trunk)
+        self._write(self.partition.shared, trunk)
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
-            task: torch.as_tensor(scale) * world_size()
+            task: scale * world_size()
             for task, scale in zip(self.window.present, head_scales, strict=True)
         }
         heads = self.window.heads
         self._write_heads(heads, [scales[task] for task in heads])
-        if self._fills:
+        if world_size() > 1:
             _write_zeros(self.partition.unused_by(list(heads)))
         self._drop_unused_gradients()
 
@@ -244,53 +306,87 @@ class MicroBatch:
         self.window.applied.update(zip(present, weights.detach(), strict=True))
 
     def _differentiate(
-        self, task_specific: Sequence[Sequence[Tensor]], cotangent: Tensor, keep_graph: bool
+        self,
+        task_specific: Sequence[Sequence[Tensor]],
+        cotangents: Sequence[Tensor],
+        keep_graph: bool,
     ) -> TaskBackward:
-        shared = self.partition.shared
-        parted = cut(self._roots, shared, self.reach.owners)
-        if parted is None:
-            return RootBackward(self._roots, task_specific, shared, cotangent)
-        return CutBackward(self._roots, parted, task_specific, cotangent, keep_graph)
+        return task_backward(
+            self._roots,
+            self.reach.owners,
+            self.partition.shared,
+            task_specific,
+            cotangents,
+            keep_graph,
+            hooked=count_handles() > self._handles,
+            names=self.partition.names,
+        )
 
-    def _sum_over_ranks(self) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
-        """Each task's loss summed over the ranks, and how many ranks have it.
+    @property
+    def _takes_task_gradients(self) -> bool:
+        return self._reduction.takes_task_gradients
 
-        In the same message the ranks exchange which parameters they use.
-        """
-        local = dict(zip(self.local, self._losses, strict=True))
-        like = self._losses[0].detach() if self._losses else self.partition.parameters[0].detach()
-        dtype = accumulation_dtype(like)
-        zero = like.new_zeros((), dtype=dtype)
-        every = range(len(self.partition.tasks))
-        sums = torch.stack([local[k].detach().to(dtype) if k in local else zero for k in every])
-        counts = torch.stack([zero + 1 if k in local else zero for k in every])
-        if world_size() > 1:
-            usage = self.partition.usage(self.reach, self.local, sums)
-            total = sum_over_ranks(torch.cat([sums, counts, usage]))
-            sums, counts, usage = total.split([len(sums), len(counts), len(usage)])
-            self.window.count_usage(self.partition.used(self.reach), usage)
-        return sums, counts
+    @cached_property
+    def _shares(self) -> list[Tensor]:
+        """For each of this rank's tasks its number of labels, relative to the reference."""
+        one = self._totals.counts.new_ones(())
+        reference = self._totals.reference
+        return [
+            self._labels[k].to(reference) / or_one(reference[k]) if k in self._labels else one
+            for k in self.local
+        ]
+
+    def _sum_over_ranks(self) -> TaskTotals:
+        """Exchange the losses; in the same message, which parameters each rank uses."""
+        losses = dict(zip(self.local, self._losses, strict=True))
+        parameter = real(self.partition.parameters[0].detach())
+        # The dtype of a parameter, which is the same on every rank; a loss may have another one.
+        like = parameter.new_empty((), dtype=accumulation_dtype(parameter))
+        message = self.usage.on_device(like) if world_size() > 1 else None
+        tasks = len(self.partition.tasks)
+        totals, usage = exchange(losses, self._labels, tasks, like, self.window.reference, message)
+        if usage is not None:
+            self.window.used_here |= self.usage.used
+            self.window.count_usage(usage)
+        return totals
 
     def _presence(self) -> list[int]:
         """Indices of the tasks that some rank has; waits for the device if this rank lacks one."""
         if world_size() == 1 or len(self.local) == len(self.partition.tasks):
             return self.local
-        return self._counts.nonzero().flatten().tolist()
+        return self._totals.ranks.nonzero().flatten().tolist()
 
-    def _local_scaled(self, weights: Float[Tensor, " k"]) -> list[Tensor]:
-        """Weights of this rank's tasks, times R over the number of ranks that have the task here.
+    def _local_scaled(
+        self, weights: Float[Tensor, " k"], shares: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Weights of this rank's tasks, times R over the sum of the counts that the ranks have.
 
-        DDP's mean over all ranks then is a mean over the ranks that have the task.
+        DDP's mean over all ranks then is a mean over the ranks that have the task, by their labels.
+
+        Args:
+            weights: of the tasks in `present`.
+            shares: counts of this rank's tasks, where the gradients do not contain them yet.
         """
-        chosen = select(weights.to(self._sums), [self.present.index(task) for task in self.local])
-        if world_size() > 1:
-            chosen = chosen * (world_size() / select(self._counts, self.local))
-        return list(chosen)
+        local = [self.present.index(task) for task in self.local]
+        scaled = select(weights.to(self._totals.losses), local)
+        if self.local and (world_size() > 1 or self._labels):
+            counts = or_one(select(self._totals.counts, self.local))
+            own = torch.ones_like(counts) if shares is None else torch.stack(list(shares))
+            scaled = scaled * (own / counts * world_size())
+        return list(scaled)
+
+    def _write(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Add to `.grad` of what has been used; on several ranks of all, as these wait for it."""
+        if world_size() == 1:
+            used = self.window.used_here
+            pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
+            parameters, gradients = [p for p, _ in pairs], [g for _, g in pairs]
+        write(parameters, gradients)
 
     def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
-        write(
+        self._write(
             *merge(
-                (self.partition.task_specific[task], torch._foreach_mul(gradients, scale))
+                (self.partition.task_specific[task], scaled_by(gradients, scale))
                 for (task, gradients), scale in zip(heads.items(), scales, strict=True)
                 if gradients
             )
@@ -298,8 +394,8 @@ class MicroBatch:
 
     def _zero_fill_unused(self) -> None:
         """Give DDP a gradient for the parameters that this rank's losses do not reach."""
-        if self._fills:
-            _write_zeros(self.partition.without_gradient(self.reach))
+        if world_size() > 1:
+            _write_zeros(self.usage.unused)
 
     def _drop_unused_gradients(self) -> None:
         """Take back the zeros of parameters that no rank used in this window.

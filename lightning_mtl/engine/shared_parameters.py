@@ -1,21 +1,24 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lightning_mtl.distributed import max_over_ranks
 from lightning_mtl.engine.graph import Reach
+from lightning_mtl.engine.usage import Usage
 
 CACHED = 256
 """How many graphs are recognised by the identities of their leaves."""
 
 Signature = tuple[tuple[int, ...], ...]
 """The tasks of a graph, and the identities of the parameters that they reach."""
+
+SEVERAL = ""
+"""Key of the parameters that several tasks were seen to use together; no task has this name."""
 
 
 class Partition:
@@ -31,9 +34,11 @@ class Partition:
         tasks: the names of all tasks.
         given: returns the shared parameters as the user names them; `None` to find them from the
             graph.
+        learned: what `state` returned in the run that this one goes on with.
 
     Attributes:
         complete: whether every task has been seen in some batch of some rank.
+        counted: whether a loss of some rank came with the number of its labels.
         names: the name of every parameter, frozen or not.
         parameters: the trainable parameters.
         shared: those that at least two tasks use, or those that the user names.
@@ -45,16 +50,18 @@ class Partition:
         module: Module,
         tasks: Sequence[str],
         given: Callable[[], Sequence[Parameter]] | None = None,
+        learned: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
         self.complete = False
+        self.counted = False
         self.parameters: list[Parameter] = []
         self.shared: list[Parameter] = []
         self.task_specific: list[list[Parameter]] = [[] for _ in tasks]
         self._module = module
         self._given = given
         self.names: dict[Parameter, str] = {}
-        self._usages: dict[Signature, Tensor] = {}
+        self._usages: dict[Signature, Usage] = {}
         self._trainable: list[bool] = []
         # One row a task and a last one for "shared"; a column for each parameter, frozen or not.
         self._seen = torch.zeros(len(tasks) + 1, 0, dtype=torch.bool)
@@ -63,7 +70,35 @@ class Partition:
         # Parameters of other modules, which the losses reach and nobody asked to train.
         self._external: set[Parameter] = set()
         self._learned: dict[Signature, None] = {}
+        self._latest: tuple[Reach, Signature] | None = None
         self._read_parameters()
+        if learned:
+            self._restore(learned)
+
+    def state(self) -> dict[str, list[str]]:
+        """What has been learned of the graphs: by task, the parameters that it was seen to use.
+
+        Saved with checkpoints, so that a run that resumes with a batch without some tasks goes on
+        as if it had never stopped. A task that no batch has had yet has no entry.
+        """
+        names = list(self.names.values())
+        rows = {task: self._seen[k] for k, task in enumerate(self.tasks) if self._traced[k]}
+        rows[SEVERAL] = self._seen[-1]
+        return {
+            task: [name for name, seen in zip(names, row.tolist(), strict=True) if seen]
+            for task, row in rows.items()
+        }
+
+    def _restore(self, learned: Mapping[str, Sequence[str]]) -> None:
+        columns = {name: column for column, name in enumerate(self.names.values())}
+        for row, task in enumerate([*self.tasks, SEVERAL]):
+            if task in learned:
+                known = [columns[name] for name in learned[task] if name in columns]
+                self._seen[row, known] = True
+                if task != SEVERAL:
+                    self._traced[row] = True
+        self.complete = bool(self._traced.all())
+        self._assign()
 
     def is_news(self, reached: Reach, present: Sequence[int]) -> bool:
         """Whether `learn` has to be called: a leaf is new for its task, or was frozen or thawed.
@@ -85,34 +120,44 @@ class Partition:
             _limit(self._learned)
         return False
 
-    def learn(self, reached: Reach, present: Sequence[int], device: torch.device) -> None:
+    def learn(
+        self,
+        reached: Reach,
+        present: Sequence[int],
+        device: torch.device,
+        counted: bool = False,
+    ) -> None:
         """Add what one step's graph shows. A collective call: every rank makes it, or none.
 
         Args:
             reached: the leaves that this rank's losses reach.
             present: the tasks that these losses belong to.
             device: the device of the collective call.
+            counted: whether one of the losses came with the number of its labels.
         """
         self._read_parameters()
         for task, leaves in zip(present, reached.task_specific, strict=True):
             self._mark(task, leaves)
             self._traced[task] = True
         self._mark(-1, reached.shared)
-        hidden = torch.tensor([self._hidden or reached.hidden])
-        local = torch.cat([self._seen.flatten(), self._traced, hidden])
+        facts = torch.tensor([self._hidden or reached.hidden, self.counted or counted])
+        local = torch.cat([self._seen.flatten(), self._traced, facts])
         total = max_over_ranks(local.to(device, torch.uint8)).to("cpu", torch.bool)
-        seen, self._traced, hidden = total.split([self._seen.numel(), len(self.tasks), 1])
+        seen, self._traced, facts = total.split([self._seen.numel(), len(self.tasks), 2])
         self._seen = seen.view_as(self._seen)
-        self._hidden = bool(hidden)
+        self._hidden, self.counted = facts.tolist()
         self.complete = bool(self._traced.all())
         self._assign()
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing is known to be shared yet, because some tasks are still to come.
+        """Whether there is nothing to balance now, so that every task trains by its own gradient.
+
+        So it is while some tasks are still to come, while everything that they share is frozen, and
+        where there is one task only.
 
         Raises:
-            ValueError: if all came and nothing is shared, or if the graph hides parameters.
+            ValueError: if nothing will ever be shared, or if the graph hides parameters.
         """
         if self._hidden:
             raise ValueError(
@@ -121,6 +166,8 @@ class Partition:
                 " `use_reentrant=False`, with which checkpointing works under every weighting."
             )
         if not self.shared and self.complete:
+            if len(self.tasks) == 1 or len(self.parameters) < len(self.names):
+                return True
             raise ValueError(
                 "At least two tasks should use a trainable parameter together, or there are no"
                 f" gradients to balance. Found no shared parameters among the tasks"
@@ -130,37 +177,36 @@ class Partition:
             )
         return not self.shared
 
+    @property
+    def why_undecided(self) -> str:
+        """One line for people: why there is nothing to balance."""
+        if len(self.tasks) == 1:
+            return (
+                f"There is one task only, `{self.tasks[0]}`: it trains by its own gradient, as"
+                " without a weighting."
+            )
+        return (
+            "Nothing that the tasks share is trained now, as it is frozen: every task trains by its"
+            " own gradient until something is thawed."
+        )
+
     def groups(self) -> tuple[list[Parameter], list[list[Parameter]]]:
         """The shared parameters, and for each task those that only this task uses."""
         return self.shared, self.task_specific
 
-    def used(self, reached: Reach) -> set[Parameter]:
-        """The parameters that a step's graph reaches."""
-        leaves = set(reached.shared).union(*reached.task_specific)
-        return {parameter for parameter in self.parameters if parameter in leaves}
-
-    def without_gradient(self, reached: Reach) -> list[Parameter]:
-        """The trainable parameters that a step's graph leaves without a gradient."""
-        used = self.used(reached)
-        return [parameter for parameter in self.parameters if parameter not in used]
-
-    def usage(
-        self, reached: Reach, present: Sequence[int], like: Tensor
-    ) -> Float[Tensor, " parameters"]:
-        """Ones for the parameters that a step's graph reaches, zeros for others, as in `names`.
+    def usage(self, reached: Reach, present: Sequence[int]) -> Usage:
+        """Which trainable parameters a step's graph reaches.
 
         Args:
             reached: the leaves that this rank's losses reach.
             present: the tasks that these losses belong to.
-            like: a tensor of the device and dtype that it should have.
         """
         signature = self._signature(reached, present)
         if signature not in self._usages:
-            used = self.used(reached)
-            usage = like.new_tensor([float(p in used) for p in self.names])
-            self._usages[signature] = usage
+            leaves = set(reached.shared).union(*reached.task_specific)
+            self._usages[signature] = Usage(list(self.names), self.parameters, leaves)
             _limit(self._usages)
-        return self._usages[signature].to(like)
+        return self._usages[signature]
 
     def unused_by(self, present: Sequence[int]) -> list[Parameter]:
         """The trainable parameters that none of the tasks in `present` trains."""
@@ -239,10 +285,12 @@ class Partition:
 
     def _signature(self, reached: Reach, present: Sequence[int]) -> Signature:
         """The tasks and the identities of the parameters that each of them reaches."""
-        groups = (reached.shared, *reached.task_specific)
-        # Inputs that require gradients are leaves too, and new ones in every batch.
-        leaves = (tuple(id(p) for p in group if isinstance(p, Parameter)) for group in groups)
-        return (tuple(present), *leaves)
+        if self._latest is None or self._latest[0] is not reached:
+            groups = (reached.shared, *reached.task_specific)
+            # Inputs that require gradients are leaves too, and new ones in every batch.
+            leaves = (tuple(id(p) for p in group if isinstance(p, Parameter)) for group in groups)
+            self._latest = reached, (tuple(present), *leaves)
+        return self._latest[1]
 
     def _mark(self, row: int, leaves: Sequence[Tensor]) -> None:
         for leaf in leaves:

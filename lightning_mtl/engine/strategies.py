@@ -1,8 +1,40 @@
 """Which of Lightning's strategies leave whole parameters on every rank."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+from lightning_mtl.engine.trainer_facts import has_static_graph
+
+
+class Reduction(NamedTuple):
+    """How a strategy reduces gradients over ranks.
+
+    Attributes:
+        finds_unused: whether DDP looks for the parameters that a loss does not reach, and does not
+            wait for their gradients.
+        static_graph: whether DDP expects one and the same backward pass in every step.
+        sharded: whether each rank holds only a part of the parameters, or of their gradients.
+    """
+
+    finds_unused: bool = False
+    static_graph: bool = False
+    sharded: bool = False
+
+    @property
+    def takes_task_gradients(self) -> bool:
+        """Whether gradients may be taken task by task, and written at the end of a window."""
+        return not (self.static_graph or self.sharded)
+
+
+def reduction_of(strategy: Any) -> Reduction:
+    """How this strategy reduces gradients. Asked when training runs, as it wraps the model late."""
+    model: Any = strategy.model
+    return Reduction(
+        finds_unused=getattr(model, "find_unused_parameters", False),
+        static_graph=getattr(model, "static_graph", False),
+        sharded=shards(strategy),
+    )
 
 
 def shards(strategy: Any) -> bool:
@@ -11,10 +43,10 @@ def shards(strategy: Any) -> bool:
 
 
 def check_whole_parameters(name: str, strategy: Any) -> None:
-    """Refuse a strategy under which task gradients cannot be taken.
+    """Refuse a strategy under which task gradients cannot be looked at.
 
     Args:
-        name: of the callback that takes them.
+        name: of the callback that looks at them.
         strategy: of the Trainer.
     """
     if shards(strategy):
@@ -22,4 +54,21 @@ def check_whole_parameters(name: str, strategy: Any) -> None:
             f"`{name}` should have whole parameters, as it needs the gradient of each task. Found"
             f" `{type(strategy).__name__}`, which shards them. Use a weighting of the losses (the"
             ' README has a table), or a strategy that keeps whole parameters, such as `"ddp"`.'
+        )
+
+
+def check_task_gradients(name: str, strategy: Any) -> None:
+    """Refuse a strategy under which gradients cannot be taken and written task by task.
+
+    Args:
+        name: of the weighting that does so.
+        strategy: of the Trainer.
+    """
+    check_whole_parameters(name, strategy)
+    if has_static_graph(strategy):
+        raise ValueError(
+            f"`{name}` should run several backward passes in a step, one for each task. Found"
+            f" `{type(strategy).__name__}(static_graph=True)`, which reduces gradients after the"
+            " first of them, so that ranks would drift apart. Leave `static_graph` out, or use a"
+            " weighting of the losses (the README has a table)."
         )

@@ -4,8 +4,7 @@ Every head is differentiated once, the trunk as often as a method needs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from lightning_mtl.engine.errors import CompiledBackwardError, SparseGradientError
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, zeros_for_none
-from lightning_mtl.engine.graph import Cut
+from lightning_mtl.engine.graph import Cut, Owners, cut
+from lightning_mtl.engine.hooks import held_back
 
 Cotangent = Float[Tensor, ""]
 Weights = Sequence[Tensor]
@@ -22,8 +23,45 @@ Partial = tuple[Tensor | None, ...]
 """Gradients, `None` where there is none."""
 
 
+def task_backward(
+    roots: Sequence[GradientEdge],
+    owners: Owners,
+    shared: Sequence[Tensor],
+    task_specific: Sequence[Sequence[Tensor]],
+    cotangents: Sequence[Cotangent],
+    keep_graph: bool,
+    hooked: bool = False,
+    names: Mapping[Any, str] | None = None,
+) -> "TaskBackward":
+    """The backward pass of K losses, by the cheapest way that the graph allows.
+
+    Args:
+        roots: where the task losses start.
+        owners: of the nodes of their graph, see `find_owners`.
+        shared: the parameters of the trunk.
+        task_specific: for each task, the parameters that only this task uses.
+        cotangents: what each task's pass starts with: the loss scale over the number of
+            accumulated batches, times the number of labels where tasks are weighted by these.
+        keep_graph: whether the graph will be needed again.
+        hooked: whether hooks were registered during the forward pass. One that changes the gradient
+            of a tensor at the cut would do so twice, as it arrives there and enters the trunk.
+        names: of the parameters, for messages.
+    """
+    parted = cut(roots, shared, owners)
+    if parted is None or (hooked and _is_changed(parted)):
+        return RootBackward(roots, parted, task_specific, shared, cotangents, names or {})
+    return CutBackward(roots, parted, task_specific, cotangents, keep_graph, names or {})
+
+
 class TaskBackward(ABC):
-    """K backward passes that share what they can."""
+    """K backward passes that share what they can.
+
+    Args:
+        names: of the parameters, for messages.
+    """
+
+    def __init__(self, names: Mapping[Any, str]) -> None:
+        self._names = names
 
     @property
     @abstractmethod
@@ -35,9 +73,18 @@ class TaskBackward(ABC):
         """For each task its gradients with respect to `inputs`, tensors of the trunk, in turn."""
 
     def each_row(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> Iterator[Gradients]:
-        """As `passes`, with zeros for what a task does not reach; holds on to none of them."""
+        """As `passes`, with zeros for what a task does not reach; holds on to none of them.
+
+        Raises:
+            SparseGradientError: if one of them is sparse, of which there are no inner products.
+        """
+
+        def dense(gradients: Partial) -> Gradients:
+            self._check_dense(inputs, gradients)
+            return zeros_for_none(gradients, inputs)
+
         # A generator of our own would keep the last row alive while the next one is computed.
-        return map(partial(zeros_for_none, likes=inputs), self.passes(inputs, keep_graph))
+        return map(dense, self.passes(inputs, keep_graph))
 
     def rows(self, inputs: Sequence[Tensor], keep_graph: bool = False) -> list[Gradients]:
         """As `each_row`, all at once."""
@@ -67,17 +114,25 @@ class TaskBackward(ABC):
     def backward_weighted(self, weights: Weights) -> None:
         """Accumulate the weighted sum of the task gradients into the trunk, in one pass."""
 
+    def _check_dense(self, inputs: Sequence[Tensor], gradients: Partial) -> None:
+        for parameter, gradient in zip(inputs, gradients, strict=True):
+            if gradient is not None and gradient.layout != torch.strided:
+                raise SparseGradientError(self._names.get(parameter), tuple(parameter.shape))
+
 
 class CutBackward(TaskBackward):
     """Heads first, down to the cut; then the trunk from there.
+
+    What `retain_grad` keeps of a tensor at the cut is the gradient that enters the trunk. Passes
+    that only measure send it back out again.
 
     Args:
         roots: where the K task losses start.
         cut: where they enter the trunk.
         task_specific: for each task, the parameters that only this task uses.
-        cotangent: what the backward pass starts with: the loss scale over the number of
-            accumulated batches.
+        cotangents: what each backward pass starts with, see `task_backward`.
         keep_graph: whether the heads will be differentiated again.
+        names: of the parameters, for messages.
     """
 
     def __init__(
@@ -85,19 +140,25 @@ class CutBackward(TaskBackward):
         roots: Sequence[GradientEdge],
         cut: Cut,
         task_specific: Sequence[Sequence[Tensor]],
-        cotangent: Cotangent,
+        cotangents: Sequence[Cotangent],
         keep_graph: bool = False,
+        names: Mapping[Any, str] | None = None,
     ) -> None:
+        super().__init__(names or {})
         keep_graph = keep_graph or not cut.private
         index = {(e.node, e.output_nr): e for edges in cut.edges for e in edges}
         self._edges = list(index.values())
         self._heads: list[Gradients] = []
         self._features: list[list[Tensor | None]] = []
-        for root, edges, parameters in zip(roots, cut.edges, task_specific, strict=True):
-            gradients = _grad([root], [cotangent], [*edges, *parameters], keep_graph)
-            entered = {(e.node, e.output_nr): g for e, g in zip(edges, gradients, strict=False)}
-            self._features.append([entered.get(key) for key in index])
-            self._heads.append(zeros_for_none(gradients[len(edges) :], parameters))
+        starts = zip(roots, cotangents, cut.edges, task_specific, strict=True)
+        # A leaf at the cut is a shared parameter, which its gradient reaches from the trunk's side.
+        with held_back(_leaves(self._edges)):
+            for root, cotangent, edges, parameters in starts:
+                gradients = _grad([root], [cotangent], [*edges, *parameters], keep_graph)
+                entered = {(e.node, e.output_nr): g for e, g in zip(edges, gradients, strict=False)}
+                self._features.append([entered.get(key) for key in index])
+                self._heads.append(zeros_for_none(gradients[len(edges) :], parameters))
+        self._forget_measured()
 
     @property
     def heads(self) -> list[Gradients]:
@@ -111,6 +172,8 @@ class CutBackward(TaskBackward):
             reached = [(e, g) for e, g in zip(self._edges, features, strict=True) if g is not None]
             edges, cotangents = [e for e, _ in reached], [g for _, g in reached]
             yield _grad(edges, cotangents, inputs, keep_graph or not last)
+        if keep_graph:
+            self._forget_measured()
 
     def feature_rows(self) -> list[Gradients]:
         """For each task its gradients at the cut, where its head leaves the trunk."""
@@ -129,30 +192,51 @@ class CutBackward(TaskBackward):
         if combined:
             torch.autograd.backward(self._edges, combined)
 
+    def _forget_measured(self) -> None:
+        """Take out of `retain_grad`'s sums what K passes have brought to the cut.
+
+        A gradient that is sent to an edge and asked for at the same edge goes through the hooks of
+        its tensor, of which `retain_grad` is the only one here, and no further.
+        """
+        edges, sums = [], []
+        for edge, column in zip(self._edges, zip(*self._features, strict=True), strict=True):
+            reached = [gradient for gradient in column if gradient is not None]
+            if edge.node.next_functions and reached:
+                edges.append(edge)
+                # Summed in the order in which they came: what is left is zero, without rounding.
+                sums.append(-sum(reached[1:], start=reached[0]))
+        _grad(edges, sums, edges, keep_graph=True)
+
 
 class RootBackward(TaskBackward):
-    """For graphs that cannot be cut: every pass starts at the loss, and heads come along.
+    """For graphs that are not parted: every pass starts at the loss, and heads come along.
 
     As cheap as a cut for K full passes; dearer by the heads for everything else.
 
     Args:
         roots: where the K task losses start.
+        cut: where they enter the trunk, if it can be entered there.
         task_specific: for each task, the parameters that only this task uses.
         shared: the parameters of the trunk.
-        cotangent: see `CutBackward`.
+        cotangents: see `task_backward`.
+        names: of the parameters, for messages.
     """
 
     def __init__(
         self,
         roots: Sequence[GradientEdge],
+        cut: Cut | None,
         task_specific: Sequence[Sequence[Tensor]],
         shared: Sequence[Tensor],
-        cotangent: Cotangent,
+        cotangents: Sequence[Cotangent],
+        names: Mapping[Any, str] | None = None,
     ) -> None:
+        super().__init__(names or {})
         self._roots = roots
+        self._cut = cut
         self._task_specific = task_specific
         self._shared = shared
-        self._cotangent = cotangent
+        self._cotangents = cotangents
         self._heads: list[Gradients] | None = None
 
     @property
@@ -176,29 +260,60 @@ class RootBackward(TaskBackward):
     ) -> Partial:
         parameters = self._task_specific[task] if self._heads is None else []
         wanted = [*inputs, *parameters]
-        gradients = _grad([self._roots[task]], [self._cotangent], wanted, keep_graph)
+        gradients = _grad([self._roots[task]], [self._cotangents[task]], wanted, keep_graph)
         heads.append(zeros_for_none(gradients[len(inputs) :], parameters))
         return gradients[: len(inputs)]
 
     def feature_rows(self) -> list[Gradients]:
-        """Refuse, since nothing in the graph says where the shared features are.
+        """For each task its gradients where its head leaves the trunk, by passes of their own.
 
         Raises:
-            ValueError: always.
+            ValueError: if nothing in the graph says where that is.
         """
-        raise ValueError(
-            "The heads should leave the trunk at tensors that are not computed from one another."
-            " Found a graph where they do, as the stages of an encoder with skip connections are,"
-            " or a head that uses a parameter of the trunk, so that the shared features are not"
-            " known. Pass what the heads receive through `lightning_mtl.join_features`, or override"
-            " `shared_features()`."
+        if self._cut is None:
+            raise ValueError(
+                "The heads should leave the trunk at tensors that are not computed from one"
+                " another. Found a graph where they do, as the stages of an encoder with skip"
+                " connections are, or a head that uses a parameter of the trunk, so that the shared"
+                " features are not known. Pass what the heads receive through"
+                " `lightning_mtl.join_features`, or override `shared_features()`."
+            )
+        heads = CutBackward(
+            self._roots,
+            self._cut,
+            [[] for _ in self._roots],
+            self._cotangents,
+            keep_graph=True,
+            names=self._names,
         )
+        return heads.feature_rows()
 
     def backward_weighted(self, weights: Weights) -> None:
         """One backward pass from the weighted losses, for the shared parameters only."""
-        cotangents = [self._cotangent * weight.to(self._cotangent) for weight in weights]
+        pairs = zip(self._cotangents, weights, strict=True)
+        cotangents = [cotangent * weight.to(cotangent) for cotangent, weight in pairs]
         if self._roots and self._shared:
             torch.autograd.backward(list(self._roots), cotangents, inputs=list(self._shared))
+
+
+def _is_changed(parted: Cut) -> bool:
+    """Whether a hook changes gradients at the cut, found by sending zeros there."""
+    edges = list({edge.node: edge for task in parted.edges for edge in task}.values())
+    for edge in edges:
+        if edge.node.next_functions:
+            node: Any = edge.node  # what a node knows of its inputs is not typed
+            meta = node._input_metadata[edge.output_nr]
+            zeros = torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device)
+            (returned,) = _grad([edge], [zeros], [edge], keep_graph=True)
+            if returned is not zeros:
+                return True
+    return False
+
+
+def _leaves(edges: Sequence[GradientEdge]) -> list[Tensor]:
+    """The parameters among these edges."""
+    nodes: list[Any] = [edge.node for edge in edges if not edge.node.next_functions]
+    return [node.variable for node in nodes if hasattr(node, "variable")]
 
 
 def _grad(
@@ -213,6 +328,11 @@ def _grad(
     """
     if not inputs or not outputs:
         return (None,) * len(inputs)
-    return torch.autograd.grad(
-        outputs, inputs, cotangents, retain_graph=keep_graph, allow_unused=True
-    )
+    try:
+        return torch.autograd.grad(
+            outputs, inputs, cotangents, retain_graph=keep_graph, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "donated buffer" in str(error):
+            raise CompiledBackwardError from error
+        raise

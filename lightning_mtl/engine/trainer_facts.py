@@ -14,10 +14,9 @@ def steps_after_this_batch(trainer: L.Trainer) -> bool:
     return not trainer.fit_loop._should_accumulate()
 
 
-def waits_for_all_gradients(trainer: L.Trainer) -> bool:
-    """Whether DDP waits for a gradient of every parameter; not if it looks for unused ones."""
-    model: Any = trainer.strategy.model
-    return not getattr(model, "find_unused_parameters", False)
+def has_static_graph(strategy: Any) -> bool:
+    """Whether DDP was told that every step has one and the same graph; known before it starts."""
+    return bool(getattr(strategy, "_ddp_kwargs", {}).get("static_graph", False))
 
 
 def forget_logged(trainer: L.Trainer, names: Iterable[str]) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lightning_mtl.distributed import sum_gradients_over_ranks
-from lightning_mtl.engine.gradients import Gradients
+from lightning_mtl.engine.gradients import Gradients, as_gradient_of
 from lightning_mtl.engine.shared_parameters import Partition
+from lightning_mtl.engine.task_totals import TaskTotals, or_one
 
 Groups = tuple[list[Parameter], list[list[Parameter]]]
 """The shared parameters, and for each task those that only this task uses."""
@@ -24,6 +25,7 @@ class Statistics(NamedTuple):
     gramian: Float[Tensor, "k k"]
     counts: Float[Tensor, " k"]
     scale: Float[Tensor, " k"]
+    presence: Float[Tensor, " k"]
 
 
 class Window:
@@ -37,6 +39,8 @@ class Window:
         heads: for each task the sum of its task-specific parameters' gradients, on this rank.
         applied: the weights that were applied, for the logs.
         batches: in how many micro-batches some rank had each task.
+        used_here: the parameters that the losses of this rank have reached.
+        reference: what counts of labels are relative to, see `TaskTotals`.
     """
 
     def __init__(self) -> None:
@@ -48,21 +52,24 @@ class Window:
         self.batches: Counter[int] = Counter()
         self._loss_sums: Tensor | None = None
         self._counts: Tensor | None = None
-        self._used_here: set[Parameter] = set()
+        self._ranks: Tensor | None = None
+        self.reference: Float[Tensor, " K"] | None = None
+        self.used_here: set[Tensor] = set()
         self._usage: Tensor | None = None
         self._reduced: list[Gradients] | None = None
 
-    def count(self, sums: Tensor, counts: Tensor, present: Sequence[int]) -> None:
+    def count(self, totals: TaskTotals, present: Sequence[int]) -> None:
         """Add the losses of one micro-batch.
 
         Args:
-            sums: of each task's losses over the ranks that have it.
-            counts: how many ranks these are.
+            totals: their sums over the ranks.
             present: indices of the tasks that some rank has.
         """
         self.length += 1
-        self._loss_sums = sums if self._loss_sums is None else self._loss_sums + sums
-        self._counts = counts if self._counts is None else self._counts + counts
+        self.reference = totals.reference
+        self._loss_sums = _plus(self._loss_sums, totals.losses)
+        self._counts = _plus(self._counts, totals.counts)
+        self._ranks = _plus(self._ranks, totals.ranks)
         self.batches.update(present)
 
     def repartition(self, before: Groups, after: Groups) -> None:
@@ -76,26 +83,25 @@ class Window:
             return
         for task, row in self.rows.items():
             parameters = [*before[0], *before[1][task]]
-            gradients = dict(zip(parameters, [*row, *self.heads[task]], strict=True))
+            collected = zip(parameters, [*row, *self.heads[task]], strict=True)
+            gradients = {p: as_gradient_of(p, gradient) for p, gradient in collected}
             self.rows[task] = [gradients.get(p, torch.zeros_like(p)) for p in after[0]]
             self.heads[task] = [gradients.get(p, torch.zeros_like(p)) for p in after[1][task]]
 
-    def count_usage(self, used_here: set[Parameter], usage: Float[Tensor, " P"]) -> None:
+    def count_usage(self, usage: Float[Tensor, " P"]) -> None:
         """Add which parameters one micro-batch uses, with several ranks.
 
         Args:
-            used_here: those that the losses of this rank reach.
             usage: how many ranks use each parameter of the partition.
         """
-        self._used_here |= used_here
-        self._usage = usage if self._usage is None else self._usage + usage
+        self._usage = _plus(self._usage, usage)
 
     def unused_parameters(self, partition: Partition) -> list[Parameter]:
         """The trainable parameters that no rank has used in this window.
 
         Waits for the device, but only on a rank that has not used all of them itself.
         """
-        candidates = [p for p in partition.parameters if p not in self._used_here]
+        candidates = [p for p in partition.parameters if p not in self.used_here]
         if not candidates:
             return []
         assert self._usage is not None
@@ -111,13 +117,23 @@ class Window:
     def losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over micro-batches and ranks, detached."""
         assert self._loss_sums is not None and self._counts is not None
-        return select(self._loss_sums / self._counts.clamp(min=1), self.present)
+        return select(self._loss_sums / or_one(self._counts), self.present)
 
     @property
     def counts(self) -> Float[Tensor, " k"]:
-        """How often each of the tasks in `present` was there, over micro-batches and ranks."""
+        """N_k: how many losses of each of the tasks in `present` have been added up.
+
+        Over micro-batches and ranks; by their numbers of labels, where the module gives these. A
+        task whose losses have no label at all counts as 1, to be divided by.
+        """
         assert self._counts is not None
-        return select(self._counts, self.present)
+        return or_one(select(self._counts, self.present))
+
+    @property
+    def presence(self) -> Float[Tensor, " k"]:
+        """How often each of the tasks in `present` was there, over micro-batches and ranks."""
+        assert self._ranks is not None
+        return select(self._ranks, self.present)
 
     def host_statistics(self, gramian: Float[Tensor, "k k"]) -> Statistics:
         """Bring (k, k) numbers to the host in float64: the one host sync of a gradient-level step.
@@ -126,10 +142,13 @@ class Window:
             gramian: of the rows that `reduced_rows` and its like return, on the device.
         """
         k = len(gramian)
-        parts = [gramian.flatten(), self.normalisers(), self.losses, self.counts]
-        host = torch.cat([part.to(gramian.dtype) for part in parts]).cpu().double()
-        matrix, scale, losses, counts = host.split([k * k, k, k, k])
-        return Statistics(losses, matrix.view(k, k) / torch.outer(scale, scale), counts, scale)
+        sums = [self.normalisers(), self.losses, self.counts, self.presence]
+        parts = [part.to(gramian.dtype) for part in (gramian.flatten(), *sums)]
+        matrix, scale, losses, counts, presence = (
+            torch.cat(parts).cpu().double().split([k * k, *[k] * len(sums)])
+        )
+        gramian = matrix.view(k, k) / torch.outer(scale, scale)
+        return Statistics(losses, gramian, counts, scale, presence)
 
     def reduced_rows(self) -> list[Gradients]:
         """The trunk's rows of the tasks in `present`, summed over ranks once, still times f N_k."""
@@ -161,6 +180,10 @@ class Window:
         """What turns a gradient of the window into the one that Lightning expects: f n."""
         assert self.factor is not None
         return self.factor * self.length
+
+
+def _plus(total: Tensor | None, new: Tensor) -> Tensor:
+    return new if total is None else total + new
 
 
 def _identities(groups: Groups) -> list[list[int]]:

@@ -148,7 +148,7 @@ class GradientNoiseMonitor(L.Callback):
             return {}
         count = window.length * world_size()
         # A task that some sub-batch lacks says nothing about the noise between sub-batches.
-        pairs = zip(window.present, window.counts.tolist(), strict=True)
+        pairs = zip(window.present, window.presence.tolist(), strict=True)
         everywhere = [task for task, batches in pairs if batches == count]
         sums = [sum_gradients_over_ranks(self._rows[task]) for task in everywhere]
         within = sum_over_ranks(self._products).cpu().double() / count

@@ -124,13 +124,21 @@ class GradNorm(Weighting):
         backward = micro_batch.differentiate_shared(loss)
         if backward is None:
             return
-        self.place.accumulate(micro_batch, backward)
-        with self.memory.of(micro_batch.present):
-            weights = self.weights(micro_batch.losses)
-        micro_batch.record_weights(micro_batch.present, weights)
-        micro_batch.backward_weighted(backward, weights, weight_heads=True)
+        window = micro_batch.window
+        if micro_batch.waits_for_counts:
+            self.place.accumulate_collected(micro_batch, backward)
+            micro_batch.collect(backward)
+            if micro_batch.last:
+                with self.memory.of(window.present):
+                    weights = self.weights(window.losses)
+                micro_batch.write_window(weights)
+        else:
+            self.place.accumulate(micro_batch, backward)
+            with self.memory.of(micro_batch.present):
+                weights = self.weights(micro_batch.losses)
+            micro_batch.record_weights(micro_batch.present, weights)
+            micro_batch.backward_weighted(backward, weights, weight_heads=True)
         if micro_batch.last:
-            window = micro_batch.window
             measured = norms(self.place.rows(window)) / window.normalisers()
             with self.memory.of(window.present):
                 self.update(window.losses, measured)

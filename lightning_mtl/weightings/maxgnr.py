@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_number
-from lightning_mtl.engine.gradients import Gradients, accumulation_dtype
+from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, real
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.places.channel_sums import ChannelSums
 from lightning_mtl.engine.places.place import Place, RowPlace
@@ -126,11 +126,12 @@ class MaxGNR(GramianWeighting):
             rows: the gradients times `scale`.
             scale: what to divide them by, on the host.
         """
-        first = rows[0]
+        parts = [[real(gradient) for gradient in row] for row in rows]
+        first = parts[0]
         sizes = [gradient.numel() for gradient in first]
         like = first[0].new_empty((), dtype=accumulation_dtype(first[0]))
         means = self._mean.rows(len(rows), sum(sizes), like)
-        for mean, row, divisor in zip(means, rows, scale.tolist(), strict=True):
+        for mean, row, divisor in zip(means, parts, scale.tolist(), strict=True):
             # In place and piece by piece: this is as large as the trunk, for every task.
             pieces = list(mean.split(sizes))
             new = [gradient.flatten().to(mean.dtype) for gradient in row]

@@ -53,9 +53,11 @@ def replay(
     before = RandomState.now(module.device)
     start.restore(module.device)
     with torch.no_grad(), _untouched(module), trainer.precision_plugin.train_step_context():
-        losses = module.task_losses(batch)
+        returned = module.task_losses(batch)
     before.restore(module.device)
-    return losses
+    return {
+        task: value if isinstance(value, Tensor) else value[0] for task, value in returned.items()
+    }
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from lightning_mtl.callbacks import (
 from lightning_mtl.engine.errors import NegativeLossError, NonFiniteLossError
 from lightning_mtl.models.encoders import build_encoder
 from tests.engine.test_plain_lightning import Plain
-from tests.support.toy import Toy, parameters, quiet_trainer, toy_loader
+from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
 from tests.support.weightings import EXAMPLES
 
 
@@ -161,9 +161,9 @@ def test_a_weighting_that_was_trained_on_other_tasks() -> None:
 class Unshared(Toy):
     """Three networks side by side."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk.requires_grad_(False)
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        x, *_ = batch
+        return {task: self.heads[task](x[:, :2].repeat(1, 4)).square().mean() for task in TASKS}
 
 
 def test_nothing_to_share() -> None:

@@ -11,16 +11,24 @@ from lightning_mtl.engine.gradients import add, combine, gramian, merge, norms, 
 def test_the_gramian_is_the_matrix_product_of_the_joined_rows(dtype):
     rows = [[torch.randn(3, 4).to(dtype), torch.randn(5).to(dtype)] for _ in range(3)]
     joined = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
-    wide = torch.promote_types(dtype, torch.float32)
-    expected = joined.to(wide) @ joined.to(wide).T
+    expected = joined.double() @ joined.double().T
     torch.testing.assert_close(gramian(rows), expected)
-    torch.testing.assert_close(norms(rows), expected.diagonal().sqrt())
+    assert torch.equal(gramian(rows), gramian(rows).T)
+    wide = torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(norms(rows), expected.diagonal().sqrt().to(wide))
+
+
+def test_complex_gradients_count_as_pairs_of_real_ones():
+    rows = [[torch.randn(3, 2, dtype=torch.complex64), torch.randn(5)] for _ in range(3)]
+    pairs = [[torch.view_as_real(row[0]), row[1]] for row in rows]
+    torch.testing.assert_close(gramian(rows), gramian(pairs))
+    torch.testing.assert_close(norms(rows), norms(pairs))
 
 
 @pytest.mark.peer("T16")
 def test_rows_larger_than_a_bucket_are_never_joined(monkeypatch):
     """However many parameters there are, the copies of them take the memory of one bucket."""
-    monkeypatch.setattr("lightning_mtl.distributed.buckets.__defaults__", (8,))
+    monkeypatch.setattr("lightning_mtl.engine.gradients.CACHE", 2 * 8)
     rows = [[torch.randn(6) for _ in range(5)] for _ in range(2)]
     joined: list[int] = []
     cat = torch.cat
@@ -31,7 +39,7 @@ def test_rows_larger_than_a_bucket_are_never_joined(monkeypatch):
 
     expected = torch.stack([cat(row) for row in rows])
     monkeypatch.setattr(torch, "cat", spy)
-    torch.testing.assert_close(gramian(rows), expected @ expected.T)
+    torch.testing.assert_close(gramian(rows), expected.double() @ expected.double().T)
     assert max(joined, default=0) <= 8
 
 
@@ -48,7 +56,7 @@ def test_combining_and_adding_leave_their_arguments_alone():
 def test_a_parameter_of_two_tasks_is_written_once_with_the_sum():
     both, one = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     calls: list[Tensor] = []
-    both.register_hook(calls.append)
+    both.register_post_accumulate_grad_hook(calls.append)
     ones = torch.ones(2)
     write(*merge([([both, one], [ones, ones]), ([both], [3 * ones])]))
     assert len(calls) == 1

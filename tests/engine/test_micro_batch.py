@@ -259,9 +259,9 @@ def test_nothing_in_a_step_waits_for_the_device(weighting, accumulate):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_rows_are_looked_at_once_an_optimizer_step(accumulate):
+def test_rows_and_their_combination_are_looked_at_once_an_optimizer_step(accumulate):
     short, long = (syncs(Rows, accumulate, batches) for batches in (4, 8))
-    assert long - short == 4 // accumulate
+    assert long - short == 2 * (4 // accumulate)
 
 
 def syncs(weighting, accumulate: int, batches: int) -> int:

@@ -94,9 +94,18 @@ def test_a_layer_that_is_not_shared_is_an_error_that_lists_what_is(name):
 
 def test_no_shared_parameter_at_all_is_an_error_that_says_so():
     net = Net()
-    net.encoder.requires_grad_(False)
+    net.encoder = nn.Identity()
+    net.heads = nn.ModuleDict({task: nn.Linear(4, 1) for task in "abc"})
     with pytest.raises(ValueError, match=r"Found no shared parameters.*loss-level"):
         _ = learned(net, "abc").undecided
+
+
+def test_what_is_shared_may_be_frozen():
+    net = Net()
+    net.encoder.requires_grad_(False)
+    partition = learned(net, "abc")
+    assert partition.undecided
+    assert "frozen" in partition.why_undecided
 
 
 @pytest.mark.parametrize(("batches", "undecided"), [(("a",), True), (("a", "b"), False)])
@@ -154,7 +163,20 @@ def test_parameters_without_gradient_are_those_the_graph_does_not_reach():
     partition = learned(net, "abc")
     roots = [root_edge(loss) for loss in net.losses("a")]
     expected = [*net.heads["b"].parameters(), *net.heads["c"].parameters()]
-    assert partition.without_gradient(reach(roots)) == expected
+    usage = partition.usage(reach(roots), [0])
+    assert usage.unused == expected
+    assert usage.used == {*net.encoder.parameters(), *net.heads["a"].parameters()}
+    flags = [float(parameter in usage.used) for parameter in net.parameters()]
+    assert usage.on_device(torch.zeros(())).tolist() == flags
+
+
+def test_a_partition_goes_on_where_another_one_stopped():
+    net = Net()
+    before = learned(net, "ab")
+    after = Partition(net, "abc", learned=before.state())
+    assert after.groups() == before.groups()
+    assert not after.complete
+    assert Partition(net, "abc", learned=learned(net, "abc").state()).complete
 
 
 def news(partition: Partition, losses: list[Tensor], present: Sequence[int]) -> bool:

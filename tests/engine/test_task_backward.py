@@ -17,10 +17,11 @@ def taken_apart(losses: list[Tensor], cotangent: float = 1.0) -> tuple[TaskBackw
     roots = [root_edge(loss) for loss in losses]
     found = reach(roots)
     parted = cut(roots, found.shared)
-    start = torch.tensor(cotangent)
+    starts = [torch.tensor(cotangent)] * len(losses)
     if parted is None:
-        return RootBackward(roots, found.task_specific, found.shared, start), found.shared
-    return CutBackward(roots, parted, found.task_specific, start), found.shared
+        root = RootBackward(roots, None, found.task_specific, found.shared, starts)
+        return root, found.shared
+    return CutBackward(roots, parted, found.task_specific, starts), found.shared
 
 
 def literal_rows(losses: list[Tensor], inputs: list[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -206,6 +207,7 @@ def test_weights_are_not_rounded_to_the_low_precision_of_the_gradients():
     roots = [root_edge((features * 1).sum()) for _ in range(3)]
     parted = cut(roots, [weight])
     assert parted is not None
-    backward = CutBackward(roots, parted, [[], [], []], torch.ones((), dtype=torch.bfloat16))
+    starts = [torch.ones((), dtype=torch.bfloat16)] * 3
+    backward = CutBackward(roots, parted, [[], [], []], starts)
     backward.backward_weighted([torch.tensor(0.5019)] * 3)
     assert float(weight.grad) == 1.5078125

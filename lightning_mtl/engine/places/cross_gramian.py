@@ -55,18 +55,21 @@ class CrossGramian(Place):
         assert self._own is not None
         measured = self.place.gramian(window)
         own, same = (select_block(matrix, window.present) for matrix in sum_over_ranks(self._own))
-        pairs = torch.outer(window.counts, window.counts).to(measured)
-        others = pairs - same
-        crossed = (measured - own) * pairs / others.clamp(min=1)
+        counts = window.counts.to(measured)
+        pairs = torch.outer(counts, counts)
+        # Where one sub-batch alone has the two tasks, what remains is rounding.
+        others = torch.where(pairs - same > 1e-6 * pairs, pairs - same, 0.0)
+        crossed = (measured - own) * pairs / torch.where(others > 0, others, 1.0)
         return torch.where(others > 0, crossed, measured)
 
     def _add_sub_batch(self, micro_batch: MicroBatch, rows: Sequence[Gradients]) -> None:
-        """Add one sub-batch's Gramian, and how many sub-batches had both tasks of a pair."""
+        """Add one sub-batch's Gramian, and its counts of both tasks of a pair."""
         block = gramian(rows)
+        counts = micro_batch.local_counts.to(block)
         both = torch.stack(
             [
                 micro_batch.scatter_to_all_tasks(block),
-                micro_batch.scatter_to_all_tasks(torch.ones_like(block)),
+                micro_batch.scatter_to_all_tasks(torch.outer(counts, counts)),
             ]
         )
         self._own = both if self._own is None else self._own + both

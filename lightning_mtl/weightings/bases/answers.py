@@ -27,6 +27,16 @@ def check_finite_weights(name: str, weights: Tensor) -> None:
         )
 
 
+def check_finite_direction(name: str, direction: Tensor) -> None:
+    """Refuse NaN and infinity in a combined gradient; waits for the device."""
+    if not bool(torch.isfinite(direction).all()):
+        raise ValueError(
+            f"`{name}` should return a finite direction. Found NaN or infinity, from finite losses"
+            " and gradients. No parameter has been changed by this step. Look for a division by"
+            " zero, and for squares of very large gradients."
+        )
+
+
 def check_direction(name: str, direction: Any, size: int) -> None:
     """Refuse a combined gradient that is not one number for each shared parameter.
 

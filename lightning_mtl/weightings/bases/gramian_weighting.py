@@ -105,7 +105,7 @@ class GramianWeighting(GradientWeighting):
         Args:
             losses: of the tasks present, means over micro-batches and ranks.
             gramian: the inner products of their gradients; finite. In training both are on the
-                host, the losses in float64 and the Gramian in the dtype that it was summed in.
+                host and in float64.
         """
 
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
@@ -124,8 +124,9 @@ class GramianWeighting(GradientWeighting):
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Measure G, solve and combine the gradients, or reuse the last weights."""
         backward = micro_batch.differentiate_shared(loss)
-        if backward is not None:
-            self._balance(micro_batch, backward)
+        if backward is None:
+            return
+        self._balance(micro_batch, backward)
         if micro_batch.last:
             self._cache.advance()
 
@@ -135,7 +136,7 @@ class GramianWeighting(GradientWeighting):
 
     def _balance(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
         if self._reuses is None:
-            self._reuses = self._may_reuse(micro_batch)
+            self._reuses = not micro_batch.waits_for_counts and self._may_reuse(micro_batch)
         if self._reuses:
             weights = self._cache.read(micro_batch.present)
             micro_batch.backward_weighted(backward, weights, self.weight_heads)
@@ -156,11 +157,11 @@ class GramianWeighting(GradientWeighting):
         """Solve for the window, unless weights are reused, and write its gradients."""
         window = micro_batch.window
         if self._cache.is_valid_for(window.present):
-            solution = Solution(self._cache.read(window.present), window.counts.cpu())
+            solution = Solution(self._cache.read(window.present), window.counts.cpu().double())
         else:
             solution = self._solve(micro_batch)
         micro_batch.write_weighted(
-            window.reduced_rows(), solution.weights.tolist(), solution.counts, self.weight_heads
+            window.reduced_rows(), solution.weights, solution.counts, self.weight_heads
         )
         micro_batch.record_weights(window.present, solution.weights)
 
@@ -169,16 +170,15 @@ class GramianWeighting(GradientWeighting):
         window = micro_batch.window
         rows = self._rows(window)
         measured = self.place.gramian(window) if rows is None else gramian_of(rows)
-        losses, gramian, counts, scale = window.host_statistics(measured)
-        self._cache.record_presence(counts / (window.length * world_size()))
+        losses, gramian, counts, scale, presence = window.host_statistics(measured)
+        self._cache.record_presence(presence / (window.length * world_size()))
         finite = bool(torch.isfinite(gramian).all())
         if not self._finite(micro_batch, gramian.diagonal(), finite):
             return Solution(torch.ones_like(losses), counts)
         with self.memory.of(window.present):
             if rows is not None:
                 self.observe(rows, scale)
-            # In the dtype that it was summed in: a rule has to tell a small angle from rounding.
-            weights = self.weights(losses, gramian.to(measured.dtype))
+            weights = self.weights(losses, gramian)
         name = f"{type(self).__name__}.weights"
         check_weights(name, weights, len(losses))
         check_finite_weights(name, weights)

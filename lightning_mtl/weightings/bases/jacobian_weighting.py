@@ -7,9 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.engine.gradients import as_gradient_of, real
 from lightning_mtl.engine.jacobian import JacobianSum
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.weightings.bases.answers import check_direction, check_weights
+from lightning_mtl.weightings.bases.answers import (
+    check_direction,
+    check_finite_direction,
+    check_weights,
+)
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 
 
@@ -18,7 +23,8 @@ class JacobianWeighting(GradientWeighting):
 
     The shared parameters receive `combine(losses, J)`, and each head its own unweighted gradient.
     J is one matrix of K P numbers, filled a row at a time: beside it no more than one row is alive.
-    One host sync an optimizer step, to refuse gradients that are not finite.
+    Two host syncs an optimizer step, to refuse gradients that are not finite before the rule sees
+    them, and a combination that is not before it is written.
 
     There is no `gradients=` and no `every_n_steps=` as Gramian rules have them: the combined
     gradient is made of J at all shared parameters, and of that of this very step, so that there is
@@ -60,9 +66,11 @@ class JacobianWeighting(GradientWeighting):
         if not micro_batch.last:
             return
         window, shared = micro_batch.window, micro_batch.partition.shared
-        pieces = self._direction(micro_batch).split([p.numel() for p in shared])
+        likes = [real(parameter.detach()) for parameter in shared]
+        pieces = self._direction(micro_batch).split([like.numel() for like in likes])
         scale = window.scale()
-        trunk = [(piece * scale).view_as(p).to(p) for piece, p in zip(pieces, shared, strict=True)]
+        pairs = [(piece * scale).view_as(like) for piece, like in zip(pieces, likes, strict=True)]
+        trunk = [as_gradient_of(p, pair) for p, pair in zip(shared, pairs, strict=True)]
         micro_batch.write_combined(trunk, list(window.length / window.counts))
 
     def _direction(self, micro_batch: MicroBatch) -> Float[Tensor, " P"]:
@@ -78,6 +86,7 @@ class JacobianWeighting(GradientWeighting):
             direction = self.combine(window.losses, jacobian)
         name = type(self).__name__
         check_direction(f"{name}.combine", direction, jacobian.shape[1])
+        check_finite_direction(f"{name}.combine", direction)
         if self.applied is not None:
             check_weights(f"{name}.applied", self.applied, len(jacobian))
             micro_batch.record_weights(window.present, self.applied)

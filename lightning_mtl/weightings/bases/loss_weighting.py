@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import shards
+from lightning_mtl.engine.trainer_facts import has_static_graph
 from lightning_mtl.weightings.bases.weighting import Weighting
 
 
@@ -17,7 +18,9 @@ class LossWeighting(Weighting):
 
     The network minimises Σ w_k L_k, heads included. Over ranks, a loss is the mean of those that
     have the task; over accumulated micro-batches, as ever in Lightning, it counts as 0 where the
-    task is absent (unless the weights wait for the end of the window, as below).
+    task is absent (unless the weights wait for the end of the window, as below). Where losses come
+    with their numbers of labels, means run over the labels; under gradient accumulation the task
+    gradients are then gathered as well.
 
     Attributes:
         depends_on_losses: whether the weights of a step depend on its own losses. Under gradient
@@ -31,7 +34,7 @@ class LossWeighting(Weighting):
     def __init__(self) -> None:
         super().__init__()
         self.follows_graph = self.depends_on_losses
-        self._sharding = ""
+        self._obstacle = ""
 
     def price_of(self, accumulate: int) -> str:
         """The price of each batch; K trunk passes where weights come after the last batch."""
@@ -84,10 +87,7 @@ class LossWeighting(Weighting):
     def _conclude(self, micro_batch: MicroBatch) -> None:
         window = micro_batch.window
         if self._gathers(micro_batch):
-            weights = self._weights_of(window.present, window.losses)
-            rows, counts = window.reduced_rows(), window.counts.cpu()
-            micro_batch.write_weighted(rows, weights.tolist(), counts, weight_heads=True)
-            micro_batch.record_weights(window.present, weights)
+            micro_batch.write_window(self._weights_of(window.present, window.losses))
         with self.memory.of(window.present):
             self.update(window.losses)
 
@@ -99,21 +99,25 @@ class LossWeighting(Weighting):
 
     def _gathers(self, micro_batch: MicroBatch) -> bool:
         gathers = self.depends_on_losses and not micro_batch.alone
-        if gathers and self._sharding:
+        if gathers and self._obstacle:
             # Lightning's scheduler of accumulation sets its factor after the setup.
             self._refuse_gathering()
-        return gathers
+        return gathers or micro_batch.waits_for_counts
 
     def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:
-        self._sharding = type(strategy).__name__ if shards(strategy) else ""
-        if self._sharding and self.depends_on_losses and accumulate > 1:
+        self._obstacle = ""
+        if shards(strategy):
+            self._obstacle = f"`{type(strategy).__name__}`, which shards them"
+        elif has_static_graph(strategy):
+            self._obstacle = "`static_graph=True`, with which there is one backward pass in a step"
+        if self._obstacle and self.depends_on_losses and accumulate > 1:
             self._refuse_gathering()
 
     def _refuse_gathering(self) -> None:
         raise ValueError(
             f"`{type(self).__name__}` under gradient accumulation should have whole parameters: its"
             " weights depend on all losses of a step, so that it needs the gradient of each task."
-            f" Found `{self._sharding}`, which shards them. Set `accumulate_grad_batches=1`, use a"
-            " weighting whose weights come from earlier steps (learned ones, say), or a strategy"
-            ' that keeps whole parameters, such as `"ddp"`.'
+            f" Found {self._obstacle}. Set `accumulate_grad_batches=1`, use a weighting whose"
+            " weights come from earlier steps (learned ones, say), or a strategy that keeps whole"
+            ' parameters, such as `"ddp"`.'
         )

@@ -5,7 +5,7 @@ need the gradients of the tasks in `gradient_weighting.py`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_mtl.engine.balancer import PlainSum
 from lightning_mtl.engine.loss_guard import check_automatic
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.strategies import check_whole_parameters
+from lightning_mtl.engine.strategies import check_task_gradients
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
@@ -57,6 +57,21 @@ class Weighting(L.Callback, ABC):
     def begin_window(self) -> None:
         """Called before the first micro-batch of each optimizer step."""
 
+    def snapshot(self, keeps_vectors: bool) -> Any:
+        """What it remembers now. Called before each step of the optimizer.
+
+        Args:
+            keeps_vectors: whether to copy vectors as large as the trunk, which change in place.
+        """
+        return self.memory.snapshot(keeps_vectors)
+
+    def restore(self, snapshot: Any) -> None:
+        """Remember what it did then. Called where a step evaluates the losses more than once."""
+        self.memory.restore(snapshot)
+
+    def forget_step(self) -> None:
+        """Called after a step that a loss scaler has skipped, when the memory was restored."""
+
     def prepare(self, device: torch.device) -> None:
         """Called just before the losses of a micro-batch are computed."""
 
@@ -80,6 +95,15 @@ class Weighting(L.Callback, ABC):
     @tasks.setter
     def tasks(self, names: tuple[str, ...]) -> None:
         self.memory.tasks = names
+
+    @property
+    def learned(self) -> Mapping[str, Sequence[str]]:
+        """What the graphs of the run have shown of its parameters; saved with checkpoints."""
+        return self.memory.learned
+
+    @learned.setter
+    def learned(self, learned: Mapping[str, Sequence[str]]) -> None:
+        self.memory.learned = dict(learned)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check module, Trainer and strategy, and take over the module's backward pass."""
@@ -139,4 +163,4 @@ class Weighting(L.Callback, ABC):
         )
 
     def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:
-        check_whole_parameters(type(self).__name__, strategy)
+        check_task_gradients(type(self).__name__, strategy)

@@ -27,6 +27,14 @@ class Entry:
         """Return to the initial values."""
         self.values = None
 
+    def snapshot(self, keeps_vectors: bool) -> Tensor | None:
+        """The values now: the tensor itself, as writing replaces it."""
+        return self.values
+
+    def restore(self, snapshot: Tensor | None) -> None:
+        """Go back to values that `snapshot` returned."""
+        self.values = snapshot
+
     def _on(self, device: torch.device) -> Tensor | None:
         """The values on this device; a checkpoint may have left them on another one."""
         if self.values is not None:
@@ -107,6 +115,15 @@ class PerParameter(Entry):
             self.values = like.new_zeros(self._presence.num_tasks(count), size)
         self.values = self.values.to(like)
         return [self.values[task] for task in self._presence.present(count)]
+
+    def snapshot(self, keeps_vectors: bool) -> Tensor | None:
+        """A copy of the vectors, which change in place, if they are to be kept."""
+        return self.values.clone() if keeps_vectors and self.values is not None else self.values
+
+    def restore(self, snapshot: Tensor | None) -> None:
+        """Go back to the vectors that were copied, if there were any."""
+        if snapshot is None or snapshot is not self.values:
+            self.values = None if snapshot is None else snapshot.clone()
 
 
 class Single(Entry):

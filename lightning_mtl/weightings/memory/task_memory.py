@@ -1,7 +1,7 @@
 """What a weighting remembers from step to step, most of it for each task by itself."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -9,6 +9,13 @@ from lightning_mtl.weightings.memory.entries import Entry, PerPair, PerParameter
 from lightning_mtl.weightings.memory.presence import Presence
 
 EntryT = TypeVar("EntryT", bound=Entry)
+
+
+class Snapshot(NamedTuple):
+    """The values of a memory at one moment, by the names of its entries."""
+
+    values: dict[str, Tensor | None]
+    measured_parameters: tuple[str, ...]
 
 
 class TaskMemory(Presence):
@@ -21,6 +28,7 @@ class TaskMemory(Presence):
     Attributes:
         tasks: the names of all tasks; empty until the first training step.
         measured_parameters: names and shapes of those that gradients were last measured at.
+        learned: by task, the names of the parameters that it was seen to use.
 
     Example:
         >>> import torch
@@ -36,6 +44,7 @@ class TaskMemory(Presence):
     def __init__(self) -> None:
         super().__init__()
         self.measured_parameters: tuple[str, ...] = ()
+        self.learned: Mapping[str, Sequence[str]] = {}
         self._entries: dict[str, Entry] = {}
 
     def per_task(self, name: str, initial: float = 0.0, measured: bool = False) -> PerTask:
@@ -82,6 +91,22 @@ class TaskMemory(Presence):
         entries = self._entries.items()
         return {name: entry.values for name, entry in entries if entry.values is not None}
 
+    def snapshot(self, keeps_vectors: bool) -> Snapshot:
+        """All that has been written, to go back to.
+
+        Args:
+            keeps_vectors: whether to copy the vectors of `per_parameter`, which change in place;
+                without copies, going back leaves these as they are.
+        """
+        values = {name: entry.snapshot(keeps_vectors) for name, entry in self._entries.items()}
+        return Snapshot(values, self.measured_parameters)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to what `snapshot` returned; may be called several times with one snapshot."""
+        self.measured_parameters = snapshot.measured_parameters
+        for name, value in snapshot.values.items():
+            self._entries[name].restore(value)
+
     def state_dict(self) -> dict[str, Any]:
         """All that has been written, for a checkpoint; copies, as vectors are changed in place."""
         tensors = {name: value.clone() for name, value in self.tensors.items()}
@@ -89,6 +114,7 @@ class TaskMemory(Presence):
             "tasks": list(self.tasks),
             "tensors": tensors,
             "measured_parameters": list(self.measured_parameters),
+            "learned": {task: list(names) for task, names in self.learned.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,6 +133,7 @@ class TaskMemory(Presence):
             )
         self.tasks = tuple(state["tasks"])
         self.measured_parameters = tuple(state["measured_parameters"])
+        self.learned = dict(state.get("learned", {}))
         for name, entry in self._entries.items():
             entry.values = tensors[name].clone() if name in tensors else None
 

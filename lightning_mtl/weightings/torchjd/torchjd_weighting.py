@@ -107,6 +107,17 @@ class TorchJDWeighting(GradientWeighting):
         """Write the gradients as a Gramian or a Jacobian rule does, by what the object receives."""
         self._adapter.backward(micro_batch, loss)
 
+    def snapshot(self, keeps_vectors: bool) -> Any:
+        """The memory of the weighting and what the object remembers, before an optimizer step."""
+        memory = super().snapshot(keeps_vectors)
+        return memory, remember(self.weighting), self._last_present
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what `snapshot` returned."""
+        memory, remembered, self._last_present = snapshot
+        super().restore(memory)
+        recall(self.weighting, remembered)
+
     def state_dict(self) -> Saved:
         """The memory of the weighting and what the object remembers, for a checkpoint."""
         saved = {"torchjd": remember(self.weighting), "present": self._last_present}
