@@ -172,11 +172,13 @@ class Graded(Toy):
             self.log(f"val/{task}", torch.exp(-error).mean(), batch_size=len(x))
 
 
-def straight_and_resumed(build: Callable[[], L.Callback], folder: Path) -> tuple[Graded, Graded]:
+def straight_and_resumed(
+    build: Callable[[], L.Callback], folder: Path, network: type[Graded] = Graded
+) -> tuple[Graded, Graded]:
     """Two modules that were trained alike, the second resumed in the midst of its third epoch."""
 
     def train(ckpt_path: Path | None = None) -> Graded:
-        module = Graded(torch.optim.Adam, lr=0.01)
+        module = network(torch.optim.Adam, lr=0.01)
         saver = ModelCheckpoint(
             folder, filename="middle", every_n_train_steps=10, enable_version_counter=False
         )
