@@ -17,7 +17,7 @@ is the sum of c_krm, and J_k the gradient of the mean over all labels of the win
 Shapes: K are all tasks, k those present on some rank, l those present on this rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -214,7 +214,8 @@ class MicroBatch:
         # The gradients contain the shares of the labels already.
         scaled = self._local_scaled(weights)
         heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
-        self._write_heads(dict(zip(self.local, backward.heads, strict=True)), heads)
+        gradients = dict(zip(self.local, backward.heads, strict=True))
+        self._write_heads(gradients, heads, self.usage.used)
         self._zero_fill_unused()
         backward.backward_weighted(scaled)
         self._drop_unused_gradients()
@@ -289,14 +290,16 @@ class MicroBatch:
             trunk: the shared parameters' gradients, the same on every rank.
             head_scales: what the heads' summed gradients are multiplied by, for the window's tasks.
         """
-        self._write(self.partition.shared, trunk)
+        # Ranks wait for each other's gradients of all parameters, used or not.
+        used = self.window.used_here if world_size() == 1 else set(self.partition.parameters)
+        _write(self.partition.shared, trunk, used)
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
             task: scale * world_size()
             for task, scale in zip(self.window.present, head_scales, strict=True)
         }
         heads = self.window.heads
-        self._write_heads(heads, [scales[task] for task in heads])
+        self._write_heads(heads, [scales[task] for task in heads], used)
         if world_size() > 1:
             _write_zeros(self.partition.unused_by(list(heads)))
         self._drop_unused_gradients()
@@ -375,22 +378,15 @@ class MicroBatch:
             scaled = scaled * (own / counts * world_size())
         return list(scaled)
 
-    def _write(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Add to `.grad` of what has been used; on several ranks of all, as these wait for it."""
-        if world_size() == 1:
-            used = self.window.used_here
-            pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
-            parameters, gradients = [p for p, _ in pairs], [g for _, g in pairs]
-        write(parameters, gradients)
-
-    def _write_heads(self, heads: dict[int, Gradients], scales: Sequence[Tensor]) -> None:
-        self._write(
-            *merge(
-                (self.partition.task_specific[task], scaled_by(gradients, scale))
-                for (task, gradients), scale in zip(heads.items(), scales, strict=True)
-                if gradients
-            )
+    def _write_heads(
+        self, heads: dict[int, Gradients], scales: Sequence[Tensor], used: Collection[Tensor]
+    ) -> None:
+        parameters, gradients = merge(
+            (self.partition.task_specific[task], scaled_by(gradients, scale))
+            for (task, gradients), scale in zip(heads.items(), scales, strict=True)
+            if gradients
         )
+        _write(parameters, gradients, used)
 
     def _zero_fill_unused(self) -> None:
         """Give DDP a gradient for the parameters that this rank's losses do not reach."""
@@ -405,6 +401,14 @@ class MicroBatch:
         if self.last and world_size() > 1:
             for parameter in self.window.unused_parameters(self.partition):
                 parameter.grad = None
+
+
+def _write(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], used: Collection[Tensor]
+) -> None:
+    """Add to `.grad` of those that have been used; the others are left without a gradient."""
+    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
+    write([parameter for parameter, _ in pairs], [gradient for _, gradient in pairs])
 
 
 def _write_zeros(parameters: Sequence[Parameter]) -> None:
