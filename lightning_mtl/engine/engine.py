@@ -14,6 +14,7 @@ from lightning_mtl.engine.loss_guard import (
     check_automatic,
     check_finite,
     check_losses,
+    ordinary,
 )
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.module_hooks import ModuleHooks
@@ -76,6 +77,7 @@ class Engine:
         self.balancer.prepare(module.device)
         losses = module.task_losses(batch)
         check_losses(type(module).__name__, losses)
+        losses = ordinary(losses)
         partition = self._partition_for(losses)
         present = [task for task in partition.tasks if task in losses]
         step = module.trainer.global_step

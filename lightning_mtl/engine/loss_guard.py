@@ -135,3 +135,11 @@ def check_losses(module: str, losses: Any) -> None:
                 " Leave a task without labels out of the dict, and check for `detach`, `item` and"
                 " `no_grad`."
             )
+
+
+def ordinary(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same losses as ordinary tensors: a subclass may lack what it keeps beside its values."""
+    return {
+        task: loss if type(loss) is Tensor else loss.as_subclass(Tensor)
+        for task, loss in losses.items()
+    }
