@@ -23,8 +23,13 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     An existing module becomes a multi-task one by `class Mine(MultiTaskModule, TheirModule)`, with
     any constructor and in any order, and a `task_losses` that returns its losses. `training_step`
-    and `backward` are then always those of this class, and theirs are not called. An instance gets
-    one attribute more, `_multi_task`.
+    and `backward` are then always those of this class. Theirs are not called, so whatever else
+    their `training_step` does, such as logging, is left out; `TrainingStepLosses` keeps it. An
+    instance gets one attribute more, `_multi_task`.
+
+    A module of `pytorch_lightning` is named first, `class Mine(TheirModule, MultiTaskModule)`, and
+    trained by `pytorch_lightning.Trainer`: the methods of `lightning.LightningModule` would
+    otherwise hide its own.
 
     Logged at each optimizer step: `train/loss/<task>`, the raw loss as a mean over micro-batches
     and ranks; `train/weight/<task>`, the weight as applied, without any loss scale; and the sums
@@ -53,10 +58,19 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # In any order of the bases, these two are this class's and not those of a module mixed in.
-        for name in ("training_step", "backward"):
+        families = [base for base in cls.__mro__ if base.__name__ == "LightningModule"]
+        if families.index(L.LightningModule) < len(families) - 1:
+            raise TypeError(
+                f"`{cls.__name__}` should name a module of `pytorch_lightning` before"
+                " `MultiTaskModule`, as the methods of `lightning.LightningModule` hide its own."
+                " Found the reverse order. Write `class Mine(TheirModule, MultiTaskModule)`, and"
+                " train it with `pytorch_lightning.Trainer`."
+            )
+        # In any order of the bases, these are this class's and not those of a module mixed in.
+        for name in ("training_step", "backward", "optimizer_step"):
             owner = next(base for base in cls.__mro__ if name in vars(base))
-            if not issubclass(owner, MultiTaskModule):
+            own = name == "optimizer_step" and owner not in families
+            if not issubclass(owner, MultiTaskModule) and not own:
                 setattr(cls, name, getattr(MultiTaskModule, name))
 
     @cached_property

@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 
 
 class ModuleHooks(L.Callback):
@@ -32,7 +31,8 @@ class ModuleHooks(L.Callback):
         hooks = [callback for callback in callbacks if isinstance(callback, cls)]
         if any(callback.engine is engine for callback in hooks):
             return False
-        savers = [k for k, callback in enumerate(callbacks) if isinstance(callback, Checkpoint)]
+        # Asked of the Trainer, as one of `pytorch_lightning` has a class of its own for them.
+        savers = [callbacks.index(saver) for saver in trainer.checkpoint_callbacks]
         callbacks.insert(min(savers, default=len(callbacks)), cls(engine))
         return True
 

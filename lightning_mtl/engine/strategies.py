@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-
 from lightning_mtl.engine.trainer_facts import has_static_graph
+
+SHARDING = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
 class Reduction(NamedTuple):
@@ -39,7 +39,8 @@ def reduction_of(strategy: Any) -> Reduction:
 
 def shards(strategy: Any) -> bool:
     """Whether each rank holds only a part of the parameters, or of their gradients."""
-    return isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy))
+    # By name: `pytorch_lightning` has a class of its own for each.
+    return any(base.__name__ in SHARDING for base in type(strategy).__mro__)
 
 
 def check_whole_parameters(name: str, strategy: Any) -> None:

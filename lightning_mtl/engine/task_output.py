@@ -41,7 +41,8 @@ def read_output(module: str, returned: Any) -> TaskOutput:
     for task, value in returned.items():
         loss, count = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
         _check_loss(name, task, loss)
-        losses[task] = loss
+        # A subclass of tensors may lack what it keeps beside its values.
+        losses[task] = loss if type(loss) is Tensor else loss.as_subclass(Tensor)
         if count is not None:
             counts[task] = _read_count(name, task, count, loss)
     return TaskOutput(losses, counts)

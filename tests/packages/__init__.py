@@ -1,0 +1,1 @@
+"""Modules of other packages, each balanced by at most three changed lines."""
