@@ -66,7 +66,13 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     @abstractmethod
     def task_losses(self, batch: Any) -> dict[str, Tensor]:
-        """The loss of each task for one batch. Called for each training batch.
+        """The loss of each task for one batch. Called for each training batch, at least once.
+
+        Some weightings evaluate a batch several times (their cards say so), and so does an
+        optimizer such as L-BFGS. With these weightings, metrics and `log` count once a batch. What
+        else this method changes, it changes at every call: a counter or a list of the module, a
+        file, a random generator of its own. Do that in `on_train_batch_end`. Never call
+        `.backward()` here: the gradients are taken after it has returned.
 
         Args:
             batch: as the data loader gives it, on the module's device.

@@ -14,6 +14,15 @@ def steps_after_this_batch(trainer: L.Trainer) -> bool:
     return not trainer.fit_loop._should_accumulate()
 
 
+def skips_backward(trainer: L.Trainer) -> bool:
+    """Whether this epoch only runs forward passes, as the last one of stochastic weight averaging.
+
+    It renews the statistics of batch norm: Lightning calls `training_step` for each batch, and
+    neither the backward pass nor the optimizer.
+    """
+    return trainer.fit_loop._skip_backward
+
+
 def waits_for_all_gradients(trainer: L.Trainer) -> bool:
     """Whether DDP waits for a gradient of every parameter; not if it looks for unused ones."""
     model: Any = trainer.strategy.model
