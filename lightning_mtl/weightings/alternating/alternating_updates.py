@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_mtl.checks import check_choice
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
 from lightning_mtl.weightings.bases.weighting import Weighting
@@ -110,6 +111,9 @@ class AlternatingUpdates(Weighting):
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """Take one optimizer step for every group. Called in place of the optimizer's step."""
+        if self._only_forward:
+            step()
+            return
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
         self._stepping = True
@@ -127,9 +131,13 @@ class AlternatingUpdates(Weighting):
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """The tasks of the group whose turn it is. Called between forward and backward pass.
 
+        All tasks in an epoch of forward passes only.
+
         Raises:
             RuntimeError: if the module steps on its own, and only one group would ever be trained.
         """
+        if self._only_forward:
+            return set(tasks)
         if not self._stepping:
             raise RuntimeError(
                 "`AlternatingUpdates` should step once for every group, from the `optimizer_step`"
@@ -175,6 +183,12 @@ class AlternatingUpdates(Weighting):
         super().load_state_dict(state_dict)
         self._states = state_dict["optimizer_states"]
         self._origin = dict(state_dict["origin"])
+
+    @property
+    def _only_forward(self) -> bool:
+        """Whether this epoch renews the statistics of batch norm and trains no group."""
+        assert self._module is not None
+        return skips_backward(self._module.trainer)
 
     def _draw(self, tasks: tuple[str, ...]) -> list[int]:
         drawn = self.grouping.drawn
