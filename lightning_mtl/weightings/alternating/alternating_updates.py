@@ -1,6 +1,7 @@
 """Alternating independent updates with random task grouping."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
@@ -16,6 +17,7 @@ from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
 from lightning_mtl.weightings.bases.weighting import Weighting
+from lightning_mtl.weightings.replay import uncounted
 
 OptimizerState = Literal["per_group", "shared"]
 
@@ -35,7 +37,9 @@ class AlternatingUpdates(Weighting):
     Scale: all weights are 1. The shared parameters move up to n times as far per batch as with one
     step, for n groups: tune the learning rate for each method.
     Heads: stepped with their group; the others are left alone, momentum and decay included.
-    Batch norm's running statistics see n passes of each batch.
+    Batch norm's running statistics see n passes of each batch. Metrics among the submodules and
+    `log` count once a batch, in the pass of the first group. What else `task_losses` changes (a
+    counter or a list of the module, a file), it changes n times.
     Memory: one optimizer state of the trunk for each group, in checkpoints too.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
     Gradient accumulation is refused: a group would need all micro-batches again. So is an
@@ -50,7 +54,8 @@ class AlternatingUpdates(Weighting):
         optimizer_state: of the shared parameters: one per group, or one for all.
         regroup: draw the groups once ("never"), every epoch or every step. Optimizer states then
             follow the groups' places.
-        order: of the groups within a batch.
+        order: of the groups within a batch: "fixed" or "random". Groups of one task are not drawn:
+            their fixed order is that of the tasks, as in the authors' code.
         seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
@@ -111,6 +116,7 @@ class AlternatingUpdates(Weighting):
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """Take one optimizer step for every group. Called in place of the optimizer's step."""
+        assert self._module is not None
         if self._only_forward:
             step()
             return
@@ -122,7 +128,9 @@ class AlternatingUpdates(Weighting):
             if self._turns:
                 self._swap_in(optimizer.optimizer, self._turns[self._turn])
             before = self._snapshot()
-            step()
+            # What is counted and logged of a batch is what the first group sees of it.
+            with nullcontext() if self._turn == 0 else uncounted(self._module):
+                step()
             self._track(before)
             self._keep(optimizer.optimizer, self._turns[self._turn])
             self._turn += 1
