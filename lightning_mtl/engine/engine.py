@@ -16,6 +16,7 @@ from lightning_mtl.engine.loss_guard import (
     check_losses,
 )
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.module_checks import no_gradients, whole_graph
 from lightning_mtl.engine.module_hooks import ModuleHooks
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.step_log import StepLog
@@ -74,7 +75,8 @@ class Engine:
         if self._window.length == 0:
             self.balancer.begin_window()
         self.balancer.prepare(module.device)
-        losses = module.task_losses(batch)
+        with no_gradients(type(module).__name__, module.trainer.optimizers):
+            losses = module.task_losses(batch)
         check_losses(type(module).__name__, losses)
         partition = self._partition_for(losses)
         present = [task for task in partition.tasks if task in losses]
@@ -104,16 +106,18 @@ class Engine:
             RuntimeError: if the total is not that of `training_step`.
         """
         micro_batch = self._take_micro_batch()
+        name = type(self.module).__name__
         if micro_batch is None:
-            name = type(self.module).__name__
+            check_automatic(self.module)
             raise RuntimeError(
                 f"`{name}.training_step` should be the one of `MultiTaskModule`, which sets up the"
                 f" backward pass. Found one of `{name}` that does not call it. Put the work of a"
                 " step into `task_losses`, or call `super().training_step(batch, batch_idx)`."
             )
-        for observer in self.observers:
-            observer.observe(micro_batch)
-        self.balancer.backward(micro_batch, loss)
+        with whole_graph(name):
+            for observer in self.observers:
+                observer.observe(micro_batch)
+            self.balancer.backward(micro_batch, loss)
         if micro_batch.last:
             reports = [observer.conclude(micro_batch) for observer in self.observers]
             self._finish(micro_batch)
