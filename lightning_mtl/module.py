@@ -1,8 +1,8 @@
 """`MultiTaskModule`: a LightningModule of several losses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial, wraps
 from typing import Any
 
 import lightning as L
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from lightning_mtl.engine.engine import Engine
 from lightning_mtl.engine.loss_guard import check_automatic
+from lightning_mtl.engine.module_checks import check_callbacks, check_one_optimizer
 
 
 class MultiTaskModule(L.LightningModule, ABC):
@@ -57,6 +58,24 @@ class MultiTaskModule(L.LightningModule, ABC):
             owner = next(base for base in cls.__mro__ if name in vars(base))
             if not issubclass(owner, MultiTaskModule):
                 setattr(cls, name, getattr(MultiTaskModule, name))
+        if cls.configure_optimizers is not L.LightningModule.configure_optimizers:
+            cls._check_optimizers(cls.configure_optimizers)
+
+    @classmethod
+    def _check_optimizers(cls, configure: Callable[..., Any]) -> None:
+        """Let instances of this class, and not of its subclasses, refuse several optimizers.
+
+        Lightning asks for manual optimization there, in which no tasks are balanced.
+        """
+
+        @wraps(configure)
+        def configure_optimizers(self: "MultiTaskModule") -> Any:
+            found = configure(self)
+            if type(self) is cls and self.automatic_optimization:
+                check_one_optimizer(cls.__name__, found)
+            return found
+
+        cls.configure_optimizers = configure_optimizers  # type: ignore[assignment, method-assign]
 
     @cached_property
     def _multi_task(self) -> Engine:
@@ -105,10 +124,15 @@ class MultiTaskModule(L.LightningModule, ABC):
         """The weights that were applied last, by task; absent tasks are not in the dict."""
         return self._multi_task.log.weights
 
+    def configure_callbacks(self) -> Any:
+        """No callbacks; checks those of the Trainer. Called before any of them is used."""
+        check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
+        return super().configure_callbacks()
+
     def setup(self, stage: str) -> None:
         """Check that Lightning will call the backward pass. Called before each stage."""
         super().setup(stage)
-        if stage == "fit" and type(self).training_step is MultiTaskModule.training_step:
+        if stage == "fit":
             check_automatic(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

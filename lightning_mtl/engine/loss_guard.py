@@ -103,7 +103,8 @@ def check_automatic(module: L.LightningModule) -> None:
             f"`{name}` should be trained in automatic optimization, in which Lightning calls the"
             f" backward pass and the optimizer. Found `{name}.automatic_optimization = False`, in"
             " which both are left to a `training_step` of your own, and no tasks are balanced."
-            " Remove it, and put the work of a step into `task_losses`."
+            " Remove it, and put the work of a step into `task_losses`; make of several optimizers"
+            " one, with a parameter group for each."
         )
 
 

@@ -64,7 +64,7 @@ class Grouping:
         return groups
 
     def draw(self, tasks: int) -> None:
-        """Draw new groups of `tasks` tasks. Called by `turns` where there are none or new are due."""
+        """Draw new groups of `tasks` tasks. Called by `turns` where they are due."""
         numbers = torch.arange(tasks)
         if self.group_size > 1:
             numbers[self._permutation(tasks)] = torch.arange(tasks) // self.group_size
