@@ -50,7 +50,7 @@ def test_a_piece_is_that_of_the_whole() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_moments_are_those_of_the_uniform_distribution(seed: int) -> None:
     numbers = drawn(seed)
-    assert 0 < float(numbers.min()) and float(numbers.max()) < 1
+    assert float(numbers.min()) > 0 and float(numbers.max()) < 1
     for power in (1, 2, 3, 4):
         deviation = (1 / (2 * power + 1) - 1 / (power + 1) ** 2) ** 0.5
         found = float(numbers.pow(power).mean())
