@@ -151,7 +151,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._multi_task.balancer.optimizer_step(optimizer, step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check losses and parameters before a checkpoint is written.
+        """Check losses, parameters and buffers before a checkpoint is written.
 
         Raises:
             ValueError: if one of them has been NaN or infinite.

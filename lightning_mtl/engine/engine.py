@@ -13,6 +13,7 @@ from lightning_mtl.engine.loss_guard import (
     LossGuard,
     check_automatic,
     check_finite,
+    check_finite_buffers,
     check_losses,
 )
 from lightning_mtl.engine.micro_batch import MicroBatch
@@ -133,13 +134,14 @@ class Engine:
                 self._finish(micro_batch)
 
     def check_state(self) -> None:
-        """Check losses and parameters. Called before each checkpoint is written.
+        """Check losses, parameters and buffers. Called before each checkpoint is written.
 
         Raises:
             ValueError: if one of them has been NaN or infinite.
         """
         self._guard.check()
         check_finite(self.module.named_parameters())
+        check_finite_buffers(self.module)
 
     def end_run(self) -> None:
         """Look at the last losses, and forget the run."""
