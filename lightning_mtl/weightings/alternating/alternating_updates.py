@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -101,12 +102,14 @@ class AlternatingUpdates(Weighting):
         super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, MultiTaskModule)
         self._module = pl_module
-        if trainer.accumulate_grad_batches != 1:
-            raise ValueError(
-                "`AlternatingUpdates` should have `accumulate_grad_batches=1`, as every group runs"
-                " the batch again after the step of the group before it. Found"
-                f" {trainer.accumulate_grad_batches}. Use a larger batch."
-            )
+        accumulate = trainer.accumulate_grad_batches
+        if accumulate != 1:
+            self._refuse_accumulation(str(accumulate))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradientAccumulationScheduler):
+                found = {epoch: n for epoch, n in callback.scheduling.items() if n != 1}
+                if found:
+                    self._refuse_accumulation(f"a `GradientAccumulationScheduler` of {found}")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the groups if each epoch has its own. Called as each epoch starts."""
@@ -143,10 +146,15 @@ class AlternatingUpdates(Weighting):
 
         Raises:
             RuntimeError: if the module steps on its own, and only one group would ever be trained.
+            ValueError: if gradients have come to be accumulated during the run.
         """
         if self._only_forward:
             return set(tasks)
         if not self._stepping:
+            assert self._module is not None
+            accumulate = self._module.trainer.accumulate_grad_batches
+            if accumulate != 1:
+                self._refuse_accumulation(str(accumulate))
             raise RuntimeError(
                 "`AlternatingUpdates` should step once for every group, from the `optimizer_step`"
                 f" of `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without"
@@ -191,6 +199,13 @@ class AlternatingUpdates(Weighting):
         super().load_state_dict(state_dict)
         self._states = state_dict["optimizer_states"]
         self._origin = dict(state_dict["origin"])
+
+    def _refuse_accumulation(self, found: str) -> None:
+        raise ValueError(
+            "`AlternatingUpdates` should have `accumulate_grad_batches=1` in every epoch, as every"
+            " group runs the batch again after the step of the group before it. Found"
+            f" {found}. Use a larger batch."
+        )
 
     @property
     def _only_forward(self) -> bool:

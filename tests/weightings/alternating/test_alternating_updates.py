@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import Tensor
 from torchmetrics import CatMetric, MeanMetric, MetricCollection
 
@@ -277,6 +277,32 @@ def test_accumulation_is_refused_with_a_way_out() -> None:
         ValueError, match=r"should have `accumulate_grad_batches=1`.*Found 2.*larger batch"
     ):
         trainer.fit(Toy(), toy_loader())
+
+
+def test_a_schedule_of_accumulation_is_refused_at_the_start_by_its_name() -> None:
+    module = Toy()
+    scheduler = GradientAccumulationScheduler({0: 1, 2: 4})
+    for callbacks in ([AlternatingUpdates(), scheduler], [scheduler, AlternatingUpdates()]):
+        trainer = quiet_trainer(callbacks=callbacks, max_epochs=3)
+        with pytest.raises(
+            ValueError, match=r"Found a `GradientAccumulationScheduler` of \{2: 4\}. Use a larger"
+        ):
+            trainer.fit(module, toy_loader())
+        assert trainer.global_step == 0
+
+
+def test_a_schedule_that_never_accumulates_is_fine() -> None:
+    scheduler = GradientAccumulationScheduler({0: 1, 2: 1})
+    trainer = quiet_trainer(callbacks=[AlternatingUpdates(), scheduler])
+    trainer.fit(Toy(), toy_loader())
+    assert trainer.global_step == 20
+
+
+def test_accumulation_that_begins_during_the_run_is_refused_as_such() -> None:
+    module = Toy()
+    module.on_train_epoch_start = lambda: setattr(module.trainer, "accumulate_grad_batches", 2)
+    with pytest.raises(ValueError, match=r"`accumulate_grad_batches=1` in every epoch.*Found 2"):
+        quiet_trainer(callbacks=[AlternatingUpdates()]).fit(module, toy_loader())
 
 
 class WarmUp(Toy):
