@@ -1,8 +1,8 @@
 """`MultiTaskModule`: a LightningModule of several losses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial, wraps
 from typing import Any
 
 import lightning as L
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from lightning_mtl.engine.engine import Engine
 from lightning_mtl.engine.loss_guard import check_automatic
+from lightning_mtl.engine.module_checks import check_callbacks, check_one_optimizer
 from lightning_mtl.engine.task_output import TaskLoss
 
 
@@ -72,6 +73,24 @@ class MultiTaskModule(L.LightningModule, ABC):
             own = name == "optimizer_step" and owner not in families
             if not issubclass(owner, MultiTaskModule) and not own:
                 setattr(cls, name, getattr(MultiTaskModule, name))
+        if cls.configure_optimizers is not L.LightningModule.configure_optimizers:
+            cls._check_optimizers(cls.configure_optimizers)
+
+    @classmethod
+    def _check_optimizers(cls, configure: Callable[..., Any]) -> None:
+        """Let instances of this class, and not of its subclasses, refuse several optimizers.
+
+        Lightning asks for manual optimization there, in which no tasks are balanced.
+        """
+
+        @wraps(configure)
+        def configure_optimizers(self: "MultiTaskModule") -> Any:
+            found = configure(self)
+            if type(self) is cls and self.automatic_optimization:
+                check_one_optimizer(cls.__name__, found)
+            return found
+
+        cls.configure_optimizers = configure_optimizers  # type: ignore[assignment, method-assign]
 
     @cached_property
     def _multi_task(self) -> Engine:
@@ -81,7 +100,13 @@ class MultiTaskModule(L.LightningModule, ABC):
 
     @abstractmethod
     def task_losses(self, batch: Any) -> Mapping[str, TaskLoss]:
-        """The loss of each task for one batch. Called for each training batch.
+        """The loss of each task for one batch. Called for each training batch, at least once.
+
+        Some weightings evaluate a batch several times (their cards say so), and so does an
+        optimizer such as L-BFGS. With these weightings, metrics and `log` count once a batch. What
+        else this method changes, it changes at every call: a counter or a list of the module, a
+        file, a random generator of its own. Do that in `on_train_batch_end`. Never call
+        `.backward()` here: the gradients are taken after it has returned.
 
         Args:
             batch: as the data loader gives it, on the module's device.
@@ -117,10 +142,15 @@ class MultiTaskModule(L.LightningModule, ABC):
         """The weights that were applied last, by task; absent tasks are not in the dict."""
         return self._multi_task.log.weights
 
+    def configure_callbacks(self) -> Any:
+        """No callbacks; checks those of the Trainer. Called before any of them is used."""
+        check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
+        return super().configure_callbacks()
+
     def setup(self, stage: str) -> None:
         """Check that Lightning will call the backward pass. Called before each stage."""
         super().setup(stage)
-        if stage == "fit" and type(self).training_step is MultiTaskModule.training_step:
+        if stage == "fit":
             check_automatic(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -139,7 +169,7 @@ class MultiTaskModule(L.LightningModule, ABC):
         self._multi_task.optimizer_step(optimizer, step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check losses and parameters before a checkpoint is written.
+        """Check losses, parameters and buffers before a checkpoint is written.
 
         Raises:
             ValueError: if one of them has been NaN or infinite.

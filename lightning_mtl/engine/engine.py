@@ -11,8 +11,14 @@ from lightning_mtl.distributed import max_over_ranks, union_over_ranks, world_si
 from lightning_mtl.engine.balancer import Balancer, Observer, PlainSum
 from lightning_mtl.engine.graph import Reach, reach, root_edge
 from lightning_mtl.engine.hooks import count_handles
-from lightning_mtl.engine.loss_guard import LossGuard, check_automatic, check_finite
+from lightning_mtl.engine.loss_guard import (
+    LossGuard,
+    check_automatic,
+    check_finite,
+    check_finite_buffers,
+)
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.module_checks import no_gradients, whole_graph
 from lightning_mtl.engine.module_hooks import ModuleHooks
 from lightning_mtl.engine.optimizer_step import OptimizerStep
 from lightning_mtl.engine.shared_parameters import Partition
@@ -83,7 +89,7 @@ class Engine:
         self.balancer.prepare(module.device)
         reduction = reduction_of(module.trainer.strategy)
         handles = count_handles()
-        output = read_output(type(module).__name__, module.task_losses(batch))
+        output = read_output(type(module).__name__, self._task_losses(batch))
         losses = output.losses
         partition = self._partition_for(losses, reduction)
         present = [task for task in partition.tasks if task in losses]
@@ -108,6 +114,11 @@ class Engine:
         )
         return self.balancer.total(self._micro_batch)
 
+    def _task_losses(self, batch: Any) -> Any:
+        """What the module returns, which must not have run a backward pass."""
+        with no_gradients(type(self.module).__name__, self.module.trainer.optimizers):
+            return self.module.task_losses(batch)
+
     def backward(self, loss: Tensor) -> None:
         """Write the gradients, given the total as Lightning has scaled it.
 
@@ -115,8 +126,9 @@ class Engine:
             RuntimeError: if the total is not that of `training_step`.
         """
         micro_batch = self._take_micro_batch()
+        name = type(self.module).__name__
         if micro_batch is None:
-            name = type(self.module).__name__
+            check_automatic(self.module)
             raise RuntimeError(
                 f"`{name}.training_step` should be the one of `MultiTaskModule`, which sets up the"
                 f" backward pass. Found one of `{name}` that does not call it. Put the work of a"
@@ -125,10 +137,11 @@ class Engine:
         if self._waits(micro_batch):
             self._deferred.append((micro_batch, loss))
             return
-        for earlier, total in (*self._deferred, (micro_batch, loss)):
-            for observer in self.observers:
-                observer.observe(earlier)
-            self.balancer.backward(earlier, total)
+        with whole_graph(name):
+            for earlier, total in (*self._deferred, (micro_batch, loss)):
+                for observer in self.observers:
+                    observer.observe(earlier)
+                self.balancer.backward(earlier, total)
         self._deferred = []
         if micro_batch.last:
             reports = [observer.conclude(micro_batch) for observer in self.observers]
@@ -154,13 +167,14 @@ class Engine:
                 self._finish(micro_batch)
 
     def check_state(self) -> None:
-        """Check losses and parameters. Called before each checkpoint is written.
+        """Check losses, parameters and buffers. Called before each checkpoint is written.
 
         Raises:
             ValueError: if one of them has been NaN or infinite.
         """
         self._guard.check()
         check_finite(self.module.named_parameters())
+        check_finite_buffers(self.module)
 
     def end_run(self) -> None:
         """Look at the last losses, and forget the run."""

@@ -71,3 +71,15 @@ class NonFiniteParameterError(ValueError):
             f" them, first in `{names[0]}`; nothing was saved. A gradient must have been infinite"
             " although all losses were finite: `Trainer(detect_anomaly=True)` names the operation."
         )
+
+
+class NonFiniteBufferError(ValueError):
+    """A buffer was NaN, or a running statistic infinite, when a checkpoint was to be written."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            "A checkpoint should hold finite buffers. Found NaN, or an infinite running statistic,"
+            f" in {len(names)} of them, first in `{names[0]}`; nothing was saved. A forward pass"
+            " must have met NaN or infinity, even if its losses were finite: look at the inputs of"
+            " the last steps. Register a buffer in which NaN has a meaning with `persistent=False`."
+        )

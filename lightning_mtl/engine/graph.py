@@ -14,6 +14,9 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 SHARED = -1
 
+# Torch 2.6 has no word for exporting alone.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
 Owners = dict[Node, int]
 """For every node of a graph the index of the one loss that reaches it, or `SHARED`."""
 
@@ -77,17 +80,24 @@ class _Join(torch.autograd.Function):
         return gradients
 
 
-def join_features(features: Sequence[Tensor]) -> list[Tensor]:
+def join_features(features: list[Tensor]) -> list[Tensor]:
     """The same tensors, as one place in the graph where the heads leave the trunk.
 
     An encoder's stages are computed from one another, so a graph of heads that use several of them
     cannot be cut between heads and encoder: pass them through here in `forward`. It costs nothing
     and changes no number, and lets what measures at the features or at the last
-    shared layer differentiate every head only once.
+    shared layer differentiate every head only once. Where there is no graph to cut it does nothing:
+    without gradients, and in a network that is traced, scripted or exported.
 
     Args:
         features: what the heads receive.
     """
+    # TorchScript reads no further than this.
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return features
+    traced = torch.jit.is_tracing() or _is_exporting()  # type: ignore[attr-defined]
+    if traced or not torch.is_grad_enabled():
+        return list(features)
     return list(_Join.apply(*features))
 
 

@@ -1,15 +1,17 @@
 """Refusing bad losses without making the host wait for the device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import lightning as L
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import Metric
 
 from lightning_mtl.engine.errors import (
     NegativeLossError,
+    NonFiniteBufferError,
     NonFiniteLossError,
     NonFiniteParameterError,
 )
@@ -95,6 +97,35 @@ def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:
         raise NonFiniteParameterError(bad)
 
 
+def check_finite_buffers(module: nn.Module) -> None:
+    """Refuse buffers that are spoiled. Waits for the device; as saving them does.
+
+    Only what is saved is looked at. NaN is refused everywhere but in metrics, whose state may be
+    undefined. Infinity is refused in running statistics, which torch and its users name
+    `running_...`; elsewhere it may be meant, as in a mask of -inf or a best value so far.
+    """
+    bad = [
+        name
+        for name, value in _saved_buffers(module)
+        if bool(value.isnan().any())
+        or (name.rpartition(".")[2].startswith("running_") and bool(value.isinf().any()))
+    ]
+    if bad:
+        raise NonFiniteBufferError(bad)
+
+
+def _saved_buffers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The floating-point buffers of a module and its submodules, without those of metrics."""
+    if isinstance(module, Metric):
+        return
+    for name, value in module.named_buffers(prefix, recurse=False):
+        unsaved = name.rpartition(".")[2] in module._non_persistent_buffers_set
+        if not unsaved and (value.is_floating_point() or value.is_complex()):
+            yield name, value
+    for name, child in module.named_children():
+        yield from _saved_buffers(child, f"{prefix}.{name}".lstrip("."))
+
+
 def check_automatic(module: L.LightningModule) -> None:
     """Refuse manual optimization, in which nothing calls the module's backward pass."""
     if not module.automatic_optimization:
@@ -103,5 +134,6 @@ def check_automatic(module: L.LightningModule) -> None:
             f"`{name}` should be trained in automatic optimization, in which Lightning calls the"
             f" backward pass and the optimizer. Found `{name}.automatic_optimization = False`, in"
             " which both are left to a `training_step` of your own, and no tasks are balanced."
-            " Remove it, and put the work of a step into `task_losses`."
+            " Remove it, and put the work of a step into `task_losses`; make of several optimizers"
+            " one, with a parameter group for each."
         )

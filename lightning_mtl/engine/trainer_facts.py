@@ -19,6 +19,15 @@ def has_static_graph(strategy: Any) -> bool:
     return bool(getattr(strategy, "_ddp_kwargs", {}).get("static_graph", False))
 
 
+def skips_backward(trainer: L.Trainer) -> bool:
+    """Whether this epoch only runs forward passes, as the last one of stochastic weight averaging.
+
+    It renews the statistics of batch norm: Lightning calls `training_step` for each batch, and
+    neither the backward pass nor the optimizer.
+    """
+    return trainer.fit_loop._skip_backward
+
+
 def forget_logged(trainer: L.Trainer, names: Iterable[str]) -> None:
     """Drop the last values of keys that were logged at an earlier step.
 

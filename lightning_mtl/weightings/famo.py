@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
@@ -31,8 +32,11 @@ class FAMO(LossWeighting):
     Memory: under gradient accumulation, all batches of the window and K P numbers for the task
     gradients, which then take one trunk pass each.
     Deviations: Adam moves ξ, as in the authors' code. The losses after the step are computed with
-    the same dropout, and without touching batch norm's statistics, metrics, logs or random numbers;
-    under gradient accumulation for all batches of the window. Losses have to be positive; a loss of
+    the same dropout, and without touching batch norm's statistics, metrics, logs or the global
+    random numbers (torch, `random`, NumPy); under gradient accumulation for all batches of the
+    window. What else `task_losses` changes, it changes twice a batch: a counter or a list of the
+    module, a file, a random generator of its own. An optimizer that evaluates the losses several
+    times in a step (L-BFGS) is judged by the first of them. Losses have to be positive; a loss of
     zero, of a batch without a valid label, counts as absent: its weight is 0, and its ξ stays.
 
     Args:
@@ -69,9 +73,14 @@ class FAMO(LossWeighting):
         return _softmax(logits, losses > 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
-        """Remember the losses of an optimizer step. Called before the parameters change."""
-        self._before = losses
-        self._tasks = self.memory.present(len(losses))
+        """Remember the losses of an optimizer step. Called before the parameters change.
+
+        Of several evaluations within one step the first counts: it is the one at the parameters
+        from which the step sets out.
+        """
+        if self._before is None:
+            self._before = losses
+            self._tasks = self.memory.present(len(losses))
 
     def learn(self, before: Float[Tensor, " K"], after: Float[Tensor, " K"]) -> None:
         """Move ξ by how one optimizer step has changed the losses. Called after the step.
@@ -88,14 +97,23 @@ class FAMO(LossWeighting):
         gradient = shares * (change - shares @ change) + self.gamma * logits
         self._logits.write(logits - self._adam.step(gradient, self.lr, moving=valid))
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
+    def forget_step(self) -> None:
+        """Drop the losses and the batches of this step. Called when the optimizer skipped it."""
         self._window = []
+        self._start = None
         self._before = None
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
+        self.forget_step()
+
     def prepare(self, device: torch.device) -> None:
-        """Save the state of the random generators. Called before a batch's losses are computed."""
-        self._start = RandomState.now(device)
+        """Save the state of the random generators. Called before a batch's losses are computed.
+
+        As in `update`, the first of several evaluations of a batch counts.
+        """
+        if self._start is None:
+            self._start = RandomState.now(device)
 
     def on_train_batch_end(
         self,
@@ -106,20 +124,25 @@ class FAMO(LossWeighting):
         batch_idx: int,
     ) -> None:
         """After an optimizer step, compute the losses of its batches again, and learn from them."""
-        assert isinstance(pl_module, MultiTaskModule) and self._start is not None
-        self._window.append((batch, self._start))
+        assert isinstance(pl_module, MultiTaskModule)
+        start, self._start = self._start, None
+        if start is None or skips_backward(trainer):
+            return
+        self._window.append((batch, start))
         if self._before is None:
             return
         before, self._before = self._before, None
         window, self._window = self._window, []
         sums = before.new_zeros(2, len(self.tasks))
-        for inputs, start in window:
-            for task, loss in replay(trainer, pl_module, inputs, start).items():
+        for inputs, generators in window:
+            output = replay(trainer, pl_module, inputs, generators)
+            for task, loss in output.losses.items():
                 index = self.tasks.index(task)
-                sums[0, index] += loss
-                sums[1, index] += 1
+                count = output.counts.get(task, torch.ones_like(loss)).to(sums)
+                sums[0, index] += loss * count
+                sums[1, index] += count
         total, count = sum_over_ranks(sums)
-        after = total / count.clamp(min=1)
+        after = total / torch.where(count > 0, count, 1.0)
         with self.memory.of(self._tasks):
             self.learn(before, torch.stack([after[task] for task in self._tasks]))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.jacobian import columns
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
+from lightning_mtl.weightings.memory.counter_uniform import uniform
 from lightning_mtl.weightings.memory.random_stream import RandomStream
 
 
@@ -29,8 +30,8 @@ class GradDrop(JacobianWeighting):
 
     Args:
         leak: in [0, 1]; 1 is the plain sum.
-        seed: of the draws, which are alike on every rank and saved with checkpoints; by default
-            that of `seed_everything`.
+        seed: of the draws, which are alike on every rank and every device, and saved with
+            checkpoints; by default that of `seed_everything`.
 
     Example:
         >>> disagree = torch.tensor([[1.0, 2.0], [3.0, -2.0]])  # on the second parameter
@@ -55,11 +56,11 @@ class GradDrop(JacobianWeighting):
     ) -> Float[Tensor, " P"]:
         """The gradient Σ_k (leak + (1 - leak) M_k) g_k, where M_k is 1 on what is kept of g_k."""
         # Drawn where the gradients are: P numbers are too many to send.
-        generator = torch.Generator(jacobian.device).manual_seed(self._stream.draw_seed())
+        seed, place = self._stream.draw_seed(), 0
         direction = torch.empty_like(jacobian[0])
         for rows, into in columns(jacobian, direction):
-            into.uniform_(generator=generator)
-            into.copy_(self._masked_sum(rows, into))
+            into.copy_(self._masked_sum(rows, uniform(seed, place, len(into), into.device)))
+            place += len(into)
         return direction
 
     def _masked_sum(

@@ -1,14 +1,17 @@
 """Computing the losses of a batch once more, leaving no trace."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_mtl.engine.task_output import TaskOutput, read_output
 from lightning_mtl.module import MultiTaskModule
 
 BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
@@ -16,30 +19,43 @@ BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
 
 
 class RandomState(NamedTuple):
-    """The state of the global generators: the host's and the device's."""
+    """The state of the global generators of torch, of Python's `random` and of NumPy.
+
+    Attributes:
+        host: of torch's generator on the host.
+        device: of torch's generator on the device, if that is another one.
+        python: of `random`.
+        numpy: of `numpy.random`.
+    """
 
     host: Tensor
     device: Tensor | None
+    python: tuple[Any, ...]
+    numpy: dict[str, Any]
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
         """The state of the generators at this moment; reading it does not wait for the device."""
-        if not _accelerated(device):
-            return cls(torch.get_rng_state(), None)
-        on_device = torch.get_device_module(device).get_rng_state(device)
-        return cls(torch.get_rng_state(), on_device)
+        on_device = None
+        if _accelerated(device):
+            on_device = torch.get_device_module(device).get_rng_state(device)
+        of_numpy = np.random.get_state(legacy=False)
+        assert isinstance(of_numpy, dict)
+        return cls(torch.get_rng_state(), on_device, random.getstate(), of_numpy)
 
     def restore(self, device: torch.device) -> None:
         """Set the generators to this state, so that they repeat what they drew after it."""
         torch.set_rng_state(self.host)
         if self.device is not None:
             torch.get_device_module(device).set_rng_state(self.device, device)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
 
 
 def replay(
     trainer: L.Trainer, module: MultiTaskModule, batch: Any, start: RandomState
-) -> dict[str, Tensor]:
-    """The task losses of `batch` at the present parameters, without graph.
+) -> TaskOutput:
+    """The task losses of `batch` at the present parameters, without graph, and their counts.
 
     The same random numbers are drawn as from `start` on, so that dropout drops the same units.
     Buffers (running statistics), metrics, logs and the generators are left as they were.
@@ -52,38 +68,54 @@ def replay(
     """
     before = RandomState.now(module.device)
     start.restore(module.device)
-    with torch.no_grad(), _untouched(module), trainer.precision_plugin.train_step_context():
-        returned = module.task_losses(batch)
-    before.restore(module.device)
-    return {
-        task: value if isinstance(value, Tensor) else value[0] for task, value in returned.items()
-    }
+    try:
+        # With a graph, as in training: a loss may contain a derivative, or register a hook.
+        with (
+            torch.enable_grad(),
+            _buffers_held(module),
+            uncounted(module),
+            trainer.precision_plugin.train_step_context(),
+        ):
+            output = read_output(type(module).__name__, module.task_losses(batch))
+    finally:
+        before.restore(module.device)
+    losses = {task: loss.detach() for task, loss in output.losses.items()}
+    return TaskOutput(losses, output.counts)
 
 
 @contextmanager
-def _untouched(module: L.LightningModule) -> Iterator[None]:
-    # By owner and name: a module may put a new tensor in a buffer's place.
-    buffers = [(owner._buffers, dict(owner._buffers)) for owner in module.modules()]
-    values = {buffer: buffer.clone() for buffer in module.buffers()}
+def uncounted(module: L.LightningModule) -> Iterator[None]:
+    """A context that metrics among the submodules and `log` of the module take no notice of."""
     metrics = [(m, _copied(m)) for m in module.modules() if isinstance(m, Metric)]
     module.log = module.log_dict = _no_log  # type: ignore[method-assign]
     try:
         yield
     finally:
         del module.log, module.log_dict
+        for metric, attributes in metrics:
+            vars(metric).update(attributes)
+
+
+@contextmanager
+def _buffers_held(module: L.LightningModule) -> Iterator[None]:
+    # By owner and name: a module may put a new tensor in a buffer's place.
+    buffers = [(owner._buffers, dict(owner._buffers)) for owner in module.modules()]
+    values = {buffer: buffer.detach().clone() for buffer in module.buffers()}
+    try:
+        yield
+    finally:
         for registered, before in buffers:
             registered.clear()
             registered.update(before)
-        for buffer, value in values.items():
-            buffer.copy_(value)
-        for metric, attributes in metrics:
-            vars(metric).update(attributes)
+        with torch.no_grad():
+            for buffer, value in values.items():
+                buffer.copy_(value)
 
 
 def _copied(metric: Metric) -> dict[str, Any]:
     """Copies of a metric's state, and what it keeps beside it: counters and computed results."""
     state = {
-        name: value.clone() if isinstance(value, Tensor) else list(value)
+        name: value.detach().clone() if isinstance(value, Tensor) else list(value)
         for name, value in metric.metric_state.items()
     }
     return {name: vars(metric)[name] for name in BESIDE_STATE if name in vars(metric)} | state

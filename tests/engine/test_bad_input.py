@@ -21,7 +21,7 @@ from lightning_mtl.engine.errors import NegativeLossError, NonFiniteLossError
 from lightning_mtl.models.encoders import build_encoder
 from tests.engine.test_plain_lightning import Plain
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
-from tests.support.weightings import EXAMPLES
+from tests.support.weightings import EXAMPLES, ROUTES
 
 
 class Broken(Toy):
@@ -140,6 +140,146 @@ def test_manual_optimization_behind_a_setup_of_ones_own() -> None:
 
     with pytest.raises(ValueError, match=r"`OwnSetup.automatic_optimization = False`"):
         fit(OwnSetup())
+
+
+@pytest.mark.parametrize("callbacks", [[], [DWA]], ids=["none", "DWA"])
+@pytest.mark.parametrize("own_setup", [False, True], ids=["setup", "own setup"])
+def test_manual_optimization_with_a_step_of_ones_own(callbacks: list, own_setup: bool) -> None:
+    class Manual(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+            self.manual_backward(sum(self.task_losses(batch).values()))
+
+        def setup(self, stage: str) -> None:
+            if not own_setup:
+                super().setup(stage)
+
+    with pytest.raises(
+        ValueError, match=r"`Manual.automatic_optimization = False`.*`task_losses`.* group for each"
+    ):
+        fit(Manual(), *(build() for build in callbacks))
+
+
+@pytest.mark.parametrize("name", ROUTES.values())
+def test_a_class_among_the_callbacks(name: str) -> None:
+    kind = type(EXAMPLES[name]())
+    trainer = quiet_trainer(callbacks=[kind])
+    for _ in range(2):
+        with pytest.raises(
+            TypeError, match=rf"the class `{kind.__name__}` itself. Write `\w+\(\)`"
+        ):
+            trainer.fit(Toy(), toy_loader())
+    assert "log" not in vars(kind)
+
+
+class Impatient(Toy):
+    """Differentiates a loss where it is computed."""
+
+    retain = False
+    start = 0
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        if self.global_step >= self.start:
+            losses["two"].backward(retain_graph=self.retain)
+        return losses
+
+
+@pytest.mark.parametrize("callbacks", [[], [MGDA]], ids=["none", "MGDA"])
+@pytest.mark.parametrize("retain", [False, True], ids=["freed", "retained"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_backward_pass_among_the_losses(
+    callbacks: list, retain: bool, accumulate: int, start: int
+) -> None:
+    module = Impatient()
+    module.retain, module.start = retain, start
+    with pytest.raises(
+        RuntimeError, match=r"`Impatient.task_losses` should return.*Do not call `.backward\(\)` in"
+    ):
+        fit(module, *(build() for build in callbacks), accumulate_grad_batches=accumulate)
+    assert module.global_step == start
+
+
+def test_a_gradient_that_was_accumulated_before() -> None:
+    """The second batch of a window adds to what the first has written."""
+
+    class Late(Impatient):
+        calls = 0
+
+        def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+            self.calls += 1
+            self.start = 0 if self.calls == 2 else 100
+            return super().task_losses(batch)
+
+    module = Late()
+    module.retain = True
+    with pytest.raises(RuntimeError, match=r"Do not call `.backward\(\)`"):
+        fit(module, accumulate_grad_batches=2)
+    assert module.calls == 2
+
+
+class Deriving(Toy):
+    """Takes a derivative of a loss, and writes no gradient, but leaves no graph."""
+
+    def task_losses(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        (derivative,) = torch.autograd.grad(losses["two"], self.heads["two"].weight)
+        return losses | {"two": losses["two"] * derivative.norm()}
+
+
+@pytest.mark.parametrize("name", ROUTES.values())
+def test_a_graph_that_has_been_freed(name: str) -> None:
+    with pytest.raises(RuntimeError, match=r"graph is whole.*`create_graph=True`.*Detach what"):
+        fit(Deriving(), EXAMPLES[name]())
+
+
+class Several(Toy):
+    """Returns several optimizers, in one of the forms that Lightning takes."""
+
+    form = "list"
+
+    def configure_optimizers(self):
+        several = [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.trunk, self.heads)]
+        schedulers = [torch.optim.lr_scheduler.StepLR(optimizer, 1) for optimizer in several]
+        return {
+            "list": several,
+            "tuple": tuple(several),
+            "with schedulers": (several, schedulers),
+            "dicts": [{"optimizer": optimizer} for optimizer in several],
+        }[self.form]
+
+
+class Inheriting(Several):
+    """Finds the method in its base."""
+
+
+@pytest.mark.parametrize("kind", [Several, Inheriting])
+@pytest.mark.parametrize("callbacks", [[], [MGDA]], ids=["none", "MGDA"])
+@pytest.mark.parametrize("form", ["list", "tuple", "with schedulers", "dicts"])
+def test_several_optimizers(kind: type[Several], callbacks: list, form: str) -> None:
+    module = kind()
+    module.form = form
+    with pytest.raises(
+        ValueError, match=rf"`{kind.__name__}.configure_optimizers` should .* Found 2.* group"
+    ):
+        fit(module, *(build() for build in callbacks))
+
+
+def test_one_optimizer_made_of_several_is_fine() -> None:
+    class Merged(Several):
+        def configure_optimizers(self):
+            (trunk, heads) = super().configure_optimizers()
+            trunk.add_param_group(heads.param_groups[0])
+            scheduler = torch.optim.lr_scheduler.StepLR(trunk, 1)
+            return [trunk], [scheduler]
+
+    module = Merged()
+    fit(module, MGDA())
+    assert module.global_step == 20
 
 
 def test_a_weighting_that_was_trained_on_other_tasks() -> None:

@@ -1,5 +1,9 @@
 """What the tasks reach in the autograd graph, and where the trunk is cut off the heads."""
 
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -180,3 +184,65 @@ def test_a_deep_graph_needs_no_deep_recursion(parts):
     losses = [parts.a(features).mean(), parts.b(features).mean()]
     parted = cut_of(losses, list(parts.trunk.parameters()))
     assert parted.edges[0][0].node is features.grad_fn
+
+
+class Stages(nn.Module):
+    """Two stages, the second computed from the first, joined for the heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = nn.Linear(3, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low = torch.tanh(self.low(x))
+        joined = join_features([low, self.high(low)])
+        return joined[0], joined[1]
+
+
+def saved_and_loaded(network: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    file = BytesIO()
+    torch.jit.save(network, file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
+def exported(network: nn.Module, x: Tensor) -> nn.Module:
+    file = BytesIO()
+    torch.export.save(torch.export.export(network, (x,)), file)
+    file.seek(0)
+    return torch.export.load(file).module()
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor], nn.Module]] = {
+    "traced": lambda network, x: saved_and_loaded(torch.jit.trace(network, x)),
+    "scripted": lambda network, x: saved_and_loaded(torch.jit.script(network)),
+    "exported": exported,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_network_that_joins_its_features_can_be_saved_without_python(
+    way: str, gradients: bool
+) -> None:
+    network, x = Stages(), torch.randn(2, 3)
+    with torch.set_grad_enabled(gradients):
+        found = WAYS[way](network, x)(x)
+        expected = network(x)
+    torch.testing.assert_close(found, expected)
+
+
+def test_joined_features_leave_no_operation_in_an_exported_network() -> None:
+    graph = torch.export.export(Stages(), (torch.randn(2, 3),)).graph
+    called = [str(node.target) for node in graph.nodes if node.op == "call_function"]
+    assert called == ["aten.linear.default", "aten.tanh.default", "aten.linear.default"]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_features_are_handed_on(context: Callable[[], Any]) -> None:
+    features = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    with context():
+        joined = join_features(features)
+    assert all(a is b for a, b in zip(joined, features, strict=True))
+    assert all(a is not b for a, b in zip(join_features(features), features, strict=True))

@@ -1,5 +1,7 @@
 """One encoder, one decoder and head per task, at the size of the image."""
 
+from io import BytesIO
+
 import pytest
 import torch
 from torch import Tensor
@@ -106,3 +108,16 @@ def test_constants_follow_the_module_but_are_not_saved():
     network = Echo(stride=16)
     assert network.to(torch.float64).mean.dtype == torch.float64
     assert not network.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_and_saved_network_gives_the_same_numbers() -> None:
+    network, image = SharedEncoder(CHANNELS).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(image)
+    file = BytesIO()
+    torch.jit.save(torch.jit.trace(network, image, strict=False), file)
+    file.seek(0)
+    found = torch.jit.load(file)(image)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -1,6 +1,12 @@
+import random
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 from torchmetrics import MeanMetric
 
 from lightning_mtl.callbacks import FAMO
@@ -135,3 +141,180 @@ def test_no_graph_is_kept() -> None:
     quiet_trainer(callbacks=[weighting], limit_train_batches=2).fit(Toy(), toy_loader())
     assert weighting._window == []
     assert not any(tensor.requires_grad for tensor in weighting.memory.tensors.values())
+
+
+class Energy(Toy):
+    """A task that is fitted to the derivative of another one's prediction."""
+
+    def task_losses(self, batch):
+        x, energy, _, target = batch
+        x = x.detach().requires_grad_()
+        found = self.heads["one"](self.trunk(x))
+        forces = self.forces(x, found)
+        return {"one": mse_loss(found, energy), "two": mse_loss(forces[:, :2], target)}
+
+    def forces(self, x: Tensor, energy: Tensor) -> Tensor:
+        (forces,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+        forces.register_hook(lambda gradient: gradient)
+        return forces
+
+
+class EnergyByHand(Energy):
+    """The same, with the derivative written out: a trunk of one layer."""
+
+    def forces(self, x: Tensor, energy: Tensor) -> Tensor:
+        inner = torch.tanh(self.trunk[0](x))
+        return (1 - inner**2) * self.heads["one"].weight.sum(0) @ self.trunk[0].weight
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_losses_may_contain_a_derivative_and_register_a_hook(accumulate: int) -> None:
+    trained, weights = [], []
+    for kind in (Energy, EnergyByHand):
+        module = kind()
+        module.trunk = nn.Sequential(nn.Linear(6, 8), nn.Tanh())
+        torch.manual_seed(0)
+        nn.init.normal_(module.trunk[0].weight)
+        trainer = quiet_trainer(callbacks=[FAMO()], accumulate_grad_batches=accumulate)
+        trainer.fit(module, toy_loader())
+        trained.append(parameters(module))
+        weights.append({task: float(weight) for task, weight in module.task_weights.items()})
+    torch.testing.assert_close(*trained, atol=1e-5, rtol=1e-4)
+    assert weights[0] == pytest.approx(weights[1], abs=1e-4)
+    assert weights[0]["one"] != pytest.approx(0.5, abs=1e-2)
+
+
+GENERATORS: dict[str, Callable[[], float]] = {
+    "torch": lambda: float(torch.rand(())),
+    "random": random.random,
+    "numpy": lambda: float(np.random.rand()),
+}
+
+
+class Drawing(Toy):
+    """A step of length 0, and losses that depend on a number which is drawn."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__(lr=0.0)
+        self.draw = draw
+
+    def task_losses(self, batch):
+        x, *targets = batch
+        return super().task_losses([x + self.draw(), *targets])
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_the_second_evaluation_draws_the_numbers_of_the_first(generator: str) -> None:
+    """The parameters rest, so that losses differ by what is drawn alone."""
+    weighting = FAMO()
+    quiet_trainer(callbacks=[weighting]).fit(Drawing(GENERATORS[generator]), toy_loader())
+    assert weighting.memory.tensors["logits"].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_run_draws_the_numbers_that_it_draws_without_the_rule(generator: str) -> None:
+    draw, found = GENERATORS[generator], []
+    for callbacks in ([], [FAMO()]):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        module = Drawing(draw)
+        quiet_trainer(callbacks=callbacks).fit(module, toy_loader())
+        found.append(draw())
+    assert found[0] == found[1]
+
+
+class Searching(Drawing):
+    """Trained by an optimizer that evaluates the losses several times in a step."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__(draw)
+        self.seen: list[dict[str, Tensor]] = []
+
+    def task_losses(self, batch):
+        losses = super().task_losses(batch)
+        self.seen.append({task: loss.detach() for task, loss in losses.items()})
+        return losses
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=4)
+
+
+def learned_from(weighting: FAMO, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """The losses before and after each step that the rule learns from."""
+    steps: list[tuple[Tensor, Tensor]] = []
+    learn = weighting.learn
+
+    def spy(before: Tensor, after: Tensor) -> None:
+        steps.append((before, after))
+        learn(before, after)
+
+    monkeypatch.setattr(weighting, "learn", spy)
+    return steps
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_of_several_evaluations_in_a_step_the_first_is_compared(
+    generator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, weighting = Searching(GENERATORS[generator]), FAMO()
+    steps = learned_from(weighting, monkeypatch)
+    trainer = quiet_trainer(callbacks=[weighting], max_steps=3)
+    draws: list[float] = []
+    draw = module.draw
+    module.draw = lambda: draws.append(draw()) or draws[-1]
+    trainer.fit(module, toy_loader())
+    assert len(steps) == 3
+    evaluations = len(module.seen) // 3
+    assert evaluations > 2
+    for step, (before, after) in enumerate(steps):
+        first, last = step * evaluations, (step + 1) * evaluations - 1
+        assert draws[last] == draws[first]
+        assert before.tolist() == [float(module.seen[first][task]) for task in TASKS]
+        assert after.tolist() == [float(module.seen[last][task]) for task in TASKS]
+
+
+class Skipping(FAMO):
+    """Told that the optimizer has skipped some steps, as the engine does under a loss scaler."""
+
+    def __init__(self, skipped: set[int]) -> None:
+        super().__init__()
+        self.skipped = skipped
+        self.steps = -1
+
+    def optimizer_step(self, optimizer, step) -> None:
+        super().optimizer_step(optimizer, step)
+        self.steps += 1
+        if self.steps in self.skipped:
+            self.forget_step()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_skipped_step_teaches_nothing_and_its_batches_are_dropped(
+    accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighting, module = Skipping({1, 2}), Toy(lr=0.0)
+    steps = learned_from(weighting, monkeypatch)
+    trainer = quiet_trainer(callbacks=[weighting], accumulate_grad_batches=accumulate)
+    trainer.fit(module, toy_loader(samples=24))  # six batches
+    assert len(steps) == 6 // accumulate - 2
+    for before, after in steps:  # of the same batches: the parameters rest
+        torch.testing.assert_close(after, before)
+
+
+class Normed(Toy):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk.append(nn.BatchNorm1d(8))
+
+
+def test_an_epoch_without_steps_keeps_no_batch() -> None:
+    """Stochastic weight averaging ends with one, for the statistics of batch norm."""
+    weighting = FAMO()
+    averaging = StochasticWeightAveraging(0.05, swa_epoch_start=1)
+    windows: list[int] = []
+    module = Normed()
+    module.on_train_batch_end = lambda *_: windows.append(len(weighting._window))
+    trainer = quiet_trainer(callbacks=[weighting, averaging], max_epochs=2)
+    trainer.fit(module, toy_loader(samples=16))
+    assert windows == [0] * 12

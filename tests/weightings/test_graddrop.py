@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_mtl.callbacks import GradDrop
+from lightning_mtl.engine import jacobian
 from tests.support.jacobians import random_jacobian
 
 
@@ -43,6 +44,23 @@ def test_draws_have_their_own_seed_and_continue_after_a_resume() -> None:
     assert torch.equal(resumed.combine(torch.ones(3), rows), second)
     assert not torch.equal(first, second)
     assert not torch.equal(GradDrop(seed=1).combine(torch.ones(3), rows), first)
+
+
+def test_the_draws_do_not_depend_on_how_many_columns_are_computed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = random_jacobian(3, 500)
+    whole = GradDrop(seed=2).combine(torch.ones(3), rows)
+    monkeypatch.setattr(jacobian, "CACHE", 100)  # at most 33 columns
+    pieces = GradDrop(seed=2).combine(torch.ones(3), rows)
+    assert torch.equal(whole, pieces)
+
+
+def test_the_draws_do_not_depend_on_the_precision() -> None:
+    rows = random_jacobian(3, 500).round(decimals=2).float()
+    single = GradDrop(seed=2).combine(torch.ones(3), rows)
+    double = GradDrop(seed=2).combine(torch.ones(3), rows.double())
+    torch.testing.assert_close(single.double(), double, atol=1e-5, rtol=1e-5)
 
 
 def test_parameters_without_gradient_stay() -> None:

@@ -38,7 +38,7 @@ def test_replayed_losses_are_those_of_the_first_time() -> None:
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     torch.rand(3)
     state = torch.get_rng_state()
-    again = replay(quiet_trainer(), module, batch, start)
+    again = replay(quiet_trainer(), module, batch, start).losses
     for task, loss in first.items():
         torch.testing.assert_close(again[task], loss.detach())
         assert not again[task].requires_grad
@@ -64,8 +64,8 @@ def test_buffers_that_are_replaced_and_counters_of_metrics_are_put_back() -> Non
 def test_the_precision_is_that_of_the_training() -> None:
     module, batch = Noisy(), next(iter(toy_loader()))
     start = RandomState.now(module.device)
-    exact = replay(quiet_trainer(), module, batch, start)
-    rounded = replay(quiet_trainer(precision="bf16-mixed"), module, batch, start)
+    exact = replay(quiet_trainer(), module, batch, start).losses
+    rounded = replay(quiet_trainer(precision="bf16-mixed"), module, batch, start).losses
     assert any(not torch.equal(exact[task], rounded[task]) for task in TASKS)
 
 

@@ -1,10 +1,12 @@
 """Alternating independent updates with random task grouping."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -12,9 +14,11 @@ from torch.optim import Optimizer
 from lightning_mtl.checks import check_choice
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
 from lightning_mtl.weightings.bases.weighting import Weighting
+from lightning_mtl.weightings.replay import uncounted
 
 OptimizerState = Literal["per_group", "shared"]
 
@@ -34,7 +38,9 @@ class AlternatingUpdates(Weighting):
     Scale: all weights are 1. The shared parameters move up to n times as far per batch as with one
     step, for n groups: tune the learning rate for each method.
     Heads: stepped with their group; the others are left alone, momentum and decay included.
-    Batch norm's running statistics see n passes of each batch.
+    Batch norm's running statistics see n passes of each batch. Metrics among the submodules and
+    `log` count once a batch, in the pass of the first group. What else `task_losses` changes (a
+    counter or a list of the module, a file), it changes n times.
     Memory: one optimizer state of the trunk for each group, in checkpoints too.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
     Gradient accumulation is refused: a group would need all micro-batches again. So is an
@@ -49,7 +55,8 @@ class AlternatingUpdates(Weighting):
         optimizer_state: of the shared parameters: one per group, or one for all.
         regroup: draw the groups once ("never"), every epoch or every step. Optimizer states then
             follow the groups' places.
-        order: of the groups within a batch.
+        order: of the groups within a batch: "fixed" or "random". Groups of one task are not drawn:
+            their fixed order is that of the tasks, as in the authors' code.
         seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
@@ -95,12 +102,14 @@ class AlternatingUpdates(Weighting):
         super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, MultiTaskModule)
         self._module = pl_module
-        if trainer.accumulate_grad_batches != 1:
-            raise ValueError(
-                "`AlternatingUpdates` should have `accumulate_grad_batches=1`, as every group runs"
-                " the batch again after the step of the group before it. Found"
-                f" {trainer.accumulate_grad_batches}. Use a larger batch."
-            )
+        accumulate = trainer.accumulate_grad_batches
+        if accumulate != 1:
+            self._refuse_accumulation(str(accumulate))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradientAccumulationScheduler):
+                found = {epoch: n for epoch, n in callback.scheduling.items() if n != 1}
+                if found:
+                    self._refuse_accumulation(f"a `GradientAccumulationScheduler` of {found}")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the groups if each epoch has its own. Called as each epoch starts."""
@@ -110,6 +119,10 @@ class AlternatingUpdates(Weighting):
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """Take one optimizer step for every group. Called in place of the optimizer's step."""
+        assert self._module is not None
+        if self._only_forward:
+            step()
+            return
         self._turns = self._draw(self.tasks) if self.tasks else []
         self._turn = 0
         self._stepping = True
@@ -118,7 +131,9 @@ class AlternatingUpdates(Weighting):
             if self._turns:
                 self._swap_in(optimizer.optimizer, self._turns[self._turn])
             before = self._snapshot()
-            step()
+            # What is counted and logged of a batch is what the first group sees of it.
+            with nullcontext() if self._turn == 0 else uncounted(self._module):
+                step()
             self._track(before)
             self._keep(optimizer.optimizer, self._turns[self._turn])
             self._turn += 1
@@ -127,10 +142,19 @@ class AlternatingUpdates(Weighting):
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """The tasks of the group whose turn it is. Called between forward and backward pass.
 
+        All tasks in an epoch of forward passes only.
+
         Raises:
             RuntimeError: if the module steps on its own, and only one group would ever be trained.
+            ValueError: if gradients have come to be accumulated during the run.
         """
+        if self._only_forward:
+            return set(tasks)
         if not self._stepping:
+            assert self._module is not None
+            accumulate = self._module.trainer.accumulate_grad_batches
+            if accumulate != 1:
+                self._refuse_accumulation(str(accumulate))
             raise RuntimeError(
                 "`AlternatingUpdates` should step once for every group, from the `optimizer_step`"
                 f" of `MultiTaskModule`. Found that `{type(self._module).__name__}` steps without"
@@ -175,6 +199,19 @@ class AlternatingUpdates(Weighting):
         super().load_state_dict(state_dict)
         self._states = state_dict["optimizer_states"]
         self._origin = dict(state_dict["origin"])
+
+    def _refuse_accumulation(self, found: str) -> None:
+        raise ValueError(
+            "`AlternatingUpdates` should have `accumulate_grad_batches=1` in every epoch, as every"
+            " group runs the batch again after the step of the group before it. Found"
+            f" {found}. Use a larger batch."
+        )
+
+    @property
+    def _only_forward(self) -> bool:
+        """Whether this epoch renews the statistics of batch norm and trains no group."""
+        assert self._module is not None
+        return skips_backward(self._module.trainer)
 
     def _draw(self, tasks: tuple[str, ...]) -> list[int]:
         drawn = self.grouping.drawn

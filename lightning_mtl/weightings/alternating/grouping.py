@@ -15,6 +15,8 @@ Order = Literal["fixed", "random"]
 class Grouping:
     """Splits tasks into groups, uniformly and without replacement, from a seed alone.
 
+    Groups of one task stand in the order of the tasks, and nothing is drawn.
+
     What is drawn lies in the weighting's memory, so that a resumed run has the same groups and goes
     on drawing where it stopped.
 
@@ -62,9 +64,10 @@ class Grouping:
         return groups
 
     def draw(self, tasks: int) -> None:
-        """Draw new groups of `tasks` tasks. Called by `turns` where there are none."""
-        numbers = torch.empty(tasks, dtype=torch.long)
-        numbers[self._permutation(tasks)] = torch.arange(tasks) // self.group_size
+        """Draw new groups of `tasks` tasks. Called by `turns` where they are due."""
+        numbers = torch.arange(tasks)
+        if self.group_size > 1:
+            numbers[self._permutation(tasks)] = torch.arange(tasks) // self.group_size
         self._group.values = numbers
 
     def turns(self, tasks: int) -> list[int]:

@@ -41,6 +41,6 @@ class RandomStream:
         self._saved.values = generator.get_state()
 
     def draw_seed(self) -> int:
-        """Draw a number to seed another generator with, such as one on the device."""
+        """Draw a number to seed other draws with, such as those that are made on the device."""
         with self.drawing() as generator:
             return int(torch.randint(2**31, (), generator=generator))

@@ -37,8 +37,9 @@ class TorchJDWeighting(GradientWeighting):
     Heads: their own gradients, unweighted.
     Memory: that of the object given. The Gramian is solved on the host; the Jacobian is one matrix
     of K P numbers on the device, and one more row while it is filled.
-    Deviations: those of the object given. Random numbers are alike on every rank. What the object
-    remembers is saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
+    Deviations: those of the object given. Random numbers are alike on every rank, but not on every
+    kind of device: what receives the Jacobian draws where that is. What the object remembers is
+    saved, but not its arguments: those of the resumed run hold. TorchJD remembers rows
     and not tasks, so that the object starts anew as soon as another set of tasks is present (this
     package's own classes remember each task), and what needs a fixed number of tasks fails there.
     The primary task of `PCD` is the first that is present.

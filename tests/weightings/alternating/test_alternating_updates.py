@@ -7,8 +7,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import Tensor
+from torchmetrics import CatMetric, MeanMetric, MetricCollection
 
 from lightning_mtl.callbacks import AlternatingUpdates
 from tests.support.alternating_toy import OPTIMIZERS, TwoTrunks, built_by, literal
@@ -109,6 +110,53 @@ def test_the_size_of_a_loss_does_not_matter_to_adam_per_group(task: str) -> None
     plain = trained(1.0, "per_group", 1e-8)
     torch.testing.assert_close(trained(1e3, "per_group", 1e-8), plain, atol=1e-3, rtol=0)
     assert float((trained(1e3, "shared", 1e-8) - plain).abs().max()) > 0.02
+
+
+class Counting(Toy):
+    """Metrics and logs beside the losses, and the parameters at every evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.object = MeanMetric(), MeanMetric()
+        self.several = MetricCollection({"mean": MeanMetric(), "cat": CatMetric()})
+        self.seen: list[Tensor] = []
+
+    def task_losses(self, batch: Any) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        total = torch.stack(list(losses.values())).sum().detach()
+        self.seen.append(total)
+        self.mean.update(total)
+        self.several(total)
+        self.log("total", total, on_step=False, on_epoch=True)
+        self.object.update(total)
+        self.log_dict({"object": self.object}, on_step=False, on_epoch=True)
+        return losses
+
+
+@both_states
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_metrics_and_logs_count_once_a_batch(size: int, state: str) -> None:
+    """In the pass of the first group, before any step on this batch."""
+    module = Counting()
+    weighting = AlternatingUpdates(size, optimizer_state=state)
+    trainer = quiet_trainer(callbacks=[weighting])
+    trainer.fit(module, toy_loader(samples=20))
+    passes = -(-3 // size)
+    first = torch.stack(module.seen[::passes])
+    assert len(module.seen) == 5 * passes
+    assert module.mean.update_count == 5
+    torch.testing.assert_close(module.several["mean"].compute(), first.mean())
+    torch.testing.assert_close(module.several["cat"].compute(), first)
+    torch.testing.assert_close(trainer.callback_metrics["total"], first.mean())
+    torch.testing.assert_close(trainer.callback_metrics["object"], first.mean())
+    assert "log" not in vars(module)
+
+
+def test_single_tasks_step_in_their_own_order() -> None:
+    weighting = AlternatingUpdates(seed=3)
+    recorder = Recorder(weighting)
+    quiet_trainer(callbacks=[weighting, recorder], max_steps=2).fit(Toy(), toy_loader())
+    assert recorder.moved == [{"trunk", task} for task in (*TASKS, *TASKS)]
 
 
 class Recorder(L.Callback):
@@ -229,6 +277,32 @@ def test_accumulation_is_refused_with_a_way_out() -> None:
         ValueError, match=r"should have `accumulate_grad_batches=1`.*Found 2.*larger batch"
     ):
         trainer.fit(Toy(), toy_loader())
+
+
+def test_a_schedule_of_accumulation_is_refused_at_the_start_by_its_name() -> None:
+    module = Toy()
+    scheduler = GradientAccumulationScheduler({0: 1, 2: 4})
+    for callbacks in ([AlternatingUpdates(), scheduler], [scheduler, AlternatingUpdates()]):
+        trainer = quiet_trainer(callbacks=callbacks, max_epochs=3)
+        with pytest.raises(
+            ValueError, match=r"Found a `GradientAccumulationScheduler` of \{2: 4\}. Use a larger"
+        ):
+            trainer.fit(module, toy_loader())
+        assert trainer.global_step == 0
+
+
+def test_a_schedule_that_never_accumulates_is_fine() -> None:
+    scheduler = GradientAccumulationScheduler({0: 1, 2: 1})
+    trainer = quiet_trainer(callbacks=[AlternatingUpdates(), scheduler])
+    trainer.fit(Toy(), toy_loader())
+    assert trainer.global_step == 20
+
+
+def test_accumulation_that_begins_during_the_run_is_refused_as_such() -> None:
+    module = Toy()
+    module.on_train_epoch_start = lambda: setattr(module.trainer, "accumulate_grad_batches", 2)
+    with pytest.raises(ValueError, match=r"`accumulate_grad_batches=1` in every epoch.*Found 2"):
+        quiet_trainer(callbacks=[AlternatingUpdates()]).fit(module, toy_loader())
 
 
 class WarmUp(Toy):

@@ -49,6 +49,14 @@ def test_all_orders_are_equally_likely() -> None:
     assert all(abs(count - 500) < 90 for count in found.values())
 
 
+@pytest.mark.parametrize("regroup", ["never", "epoch", "step"])
+def test_single_tasks_in_a_fixed_order_take_turns_in_their_own(regroup: str) -> None:
+    grouping = grouping_of(1, regroup, "fixed", seed=5)
+    for _ in range(3):
+        grouping.start_epoch()
+        assert draws(grouping, 6, 3) == [[[task] for task in range(6)]] * 3
+
+
 def test_groups_that_never_change_are_drawn_once() -> None:
     found = draws(grouping_of(2, "never", "fixed", 0), 6, 10)
     assert all(groups == found[0] for groups in found)
