@@ -202,7 +202,10 @@ def _reduced(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, E
 
 
 def _normalised(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
-    """A softmax, a running sum and the like along one dimension, where everything matters."""
+    """A softmax, a running sum and the like: everything along one dimension matters.
+
+    So it is with choices that depend on the data: the largest few, or the scores of the labels.
+    """
     for edge in _edges(node):
         mixed = _dims(node._saved_dim, len(_shape(edge)))
         yield edge, {dim: indices for dim, indices in entries.items() if dim not in mixed}
@@ -431,24 +434,29 @@ def _split(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Ent
 def _indexed(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
     """What a tensor of indices or a mask selects, which is not read: it may be on a device.
 
-    Dimensions behind the only tensor of indices, as in `losses[valid]`, are followed.
+    A mask of samples, as in `losses[valid]`, depends on the data, so that every sample matters, and
+    the dimensions behind it are followed. `predictions[:, index]` and a single index choose.
     """
-    ndim = len(_shape((node, output)))
+    shape = _shape((node, output))
     for edge in _edges(node):
-        lead = len(_shape(edge)) - ndim
-        below: Entries = dict.fromkeys(range(len(_shape(edge))))
+        size = _shape(edge)
+        lead = len(size) - len(shape)
         if len(node._raw_saved_indices) == 1:
-            for dim in range(max(1, 1 - lead), ndim):
-                del below[dim + lead]
-                if dim in entries:
-                    below[dim + lead] = entries[dim]
-        yield edge, below
+            behind = {dim + lead: at for dim, at in entries.items() if dim >= max(1, 1 - lead)}
+            first = dict.fromkeys(range(lead + 1)) if lead >= 0 and shape[:1] in {(), (1,)} else {}
+            yield edge, first | behind
+        else:
+            chooses = lead == 0 and shape[0] == size[0]
+            yield edge, dict.fromkeys(range(len(size))) if chooses else {}
 
 
-def _some_along(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
-    """Indices along one dimension that depend on data: `index_select`, `gather`, `topk`."""
+def _index_selected(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
+    """As `_indexed`, along one dimension."""
     for edge in _edges(node):
-        yield edge, entries | dict.fromkeys(_dims(node._saved_dim, len(_shape(edge))))
+        (dim,) = _dims(node._saved_dim, len(_shape(edge)))
+        chooses = dim > 0 or _shape((node, output))[dim] == 1
+        below = {other: at for other, at in entries.items() if other != dim}
+        yield edge, below | ({dim: None} if chooses else {})
 
 
 def _some(node: Any, output: int, entries: Entries) -> Below:
@@ -528,7 +536,8 @@ KEEPING: dict[str, Rule] = {
         "Amax Amin Kthvalue LinalgVectorNorm Logsumexp Max Mean Median Min Mode Nanmedian Nansum"
         " Norm Prod Std Sum Var",
     ),
-    **_named(_normalised, "Cumprod Cumsum LogSoftmax Logcumsumexp Softmax Sort"),
+    **_named(_normalised, "Cumprod Cumsum Gather LogSoftmax Logcumsumexp Softmax Sort Topk"),
+    **_named(_all, "MaskedSelect Take"),
     **_named(
         _resampled,
         "AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D AvgPool2D"
@@ -553,8 +562,8 @@ SELECTING: dict[str, Rule] = {
     **_named(_sliced, "Slice"),
     **_named(_split, "Split SplitWithSizes"),
     **_named(_indexed, "Index"),
-    **_named(_some_along, "Gather IndexSelect Topk"),
-    **_named(_some, "AsStrided MaskedSelect Take"),
+    **_named(_index_selected, "IndexSelect"),
+    **_named(_some, "AsStrided"),
 }
 """Operations that select entries."""
 
