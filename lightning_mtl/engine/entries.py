@@ -12,7 +12,7 @@ mixes them, such as a linear layer.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import gcd, prod
 from typing import Any
 
@@ -59,6 +59,8 @@ class Dependence:
 
 def follow(root: GradientEdge) -> Dependence:
     """What the loss at `root` depends on."""
+    if not _selects(root.node):
+        return Dependence({}, [root.node], [])
     found = Dependence({}, [], [])
     stack: list[tuple[Edge, Entries]] = [((root.node, root.output_nr), {})]
     while stack:
@@ -73,12 +75,17 @@ def follow(root: GradientEdge) -> Dependence:
         below = _below(edge, entries)
         if below is None:
             found.mixed.append(edge[0])
-            if entries or edge[0].name().startswith("CompiledFunction"):
+            if entries or is_compiled(edge[0]):
                 found.unfollowed.append(edge[0])
         else:
             found.entries[edge] = [*known, entries] if entries else [entries]
             stack.extend(below)
     return found
+
+
+def is_compiled(node: Node) -> bool:
+    """Whether a node is a graph compiled by `torch.compile`, of which nothing else is known."""
+    return node.name().startswith("CompiledFunction")
 
 
 def apart(tasks: Sequence[Sequence[Entries]]) -> bool:
@@ -95,6 +102,25 @@ def apart(tasks: Sequence[Sequence[Entries]]) -> bool:
         for index, (first, one) in enumerate(every)
         for second, other in every[:index]
     )
+
+
+def _selects(root: Node) -> bool:
+    """Whether there is a choice of entries above the operations that mix them.
+
+    Most graphs have none, and need no more than this look at the few nodes of the loss itself.
+    """
+    seen = {root}
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        operation = _operation(node)
+        if operation in KEEPING:
+            new = [child for child, _ in node.next_functions if child and child not in seen]
+            seen.update(new)
+            stack.extend(new)
+        elif operation in SELECTING or is_compiled(node):
+            return True
+    return False
 
 
 def _in_order(indices: Sequence[range | None]) -> bool:
@@ -372,17 +398,17 @@ def _parts(node: Any, dim: int, shape: Sequence[int]) -> list[tuple[Edge, int, i
 
     Autograd keeps no size of an input without a gradient: there is no telling if two lack it.
     """
-    sizes: list[int | None] = []
-    for child, output in node.next_functions:
-        size = None if child is None else _shape((child, output))
-        # An empty tensor of one dimension may be among others of any shape.
-        sizes.append(None if size is None else size[dim] if len(size) == len(shape) else 0)
+    # An empty tensor of one dimension may be among others of any shape.
+    sizes = [
+        (_shape((child, output)) + (0,) * len(shape))[dim] if child is not None else None
+        for child, output in node.next_functions
+    ]
     if sizes.count(None) > 1:
         return None
     rest = shape[dim] - sum(size or 0 for size in sizes)
     full = [rest if size is None else size for size in sizes]
-    starts = [sum(full[:index]) for index in range(len(full))]
-    inputs = zip(node.next_functions, starts, full, strict=True)
+    starts = accumulate(full, initial=0)
+    inputs = zip(node.next_functions, starts, full, strict=False)
     return [(edge, start, size) for edge, start, size in inputs if edge[0] is not None]
 
 

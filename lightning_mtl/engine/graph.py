@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from lightning_mtl.engine.entries import Dependence, Entries, apart, follow
+from lightning_mtl.engine.entries import Dependence, Entries, apart, follow, is_compiled
 
 SHARED = -1
 SPLIT = -2
@@ -172,20 +172,20 @@ def cut(
     usable = [node for node in owner if pure[node]]
     trunk = {node for node in usable if alone or owner[node] == SHARED or _leaf(node) is not None}
     split = {node for node in usable if owner[node] == SPLIT}
-    parted = _cut_at(roots, trunk)
-    return parted if parted is not None or not split else _cut_at(roots, trunk | split)
+    parted = _cut_at(roots, trunk, owner)
+    return parted if parted is not None or not split else _cut_at(roots, trunk | split, owner)
 
 
-def _cut_at(roots: Sequence[GradientEdge], trunk: Collection[Node]) -> Cut | None:
+def _cut_at(roots: Sequence[GradientEdge], trunk: Collection[Node], owner: Owners) -> Cut | None:
     """The cut where the losses enter `trunk`; `None` where it is nested."""
     edges: list[list[GradientEdge]] = []
     above: set[Node] = set()
     private = True
-    for root in roots:
-        entered, head = _descend(root, trunk)
+    for task, root in enumerate(roots):
+        entered, head, beside = _descend(root, trunk, owner, (task, SHARED, SPLIT))
         edges.append([GradientEdge(node, output) for node, output in entered])
-        # Autograd runs through all that is above the cut, whether or not the loss depends on it.
-        private = private and above.isdisjoint(head)
+        # Autograd runs through the nodes beside the head as well, and sends zeros there.
+        private = private and not beside and above.isdisjoint(head)
         above |= head
     return None if _nested(edges) else Cut(edges, private)
 
@@ -275,20 +275,34 @@ def _pure(roots: Iterable[GradientEdge], shared: Collection[Tensor]) -> dict[Nod
 
 
 def _descend(
-    root: GradientEdge, trunk: Collection[Node]
-) -> tuple[dict[tuple[Node, int], None], set[Node]]:
-    """The edges by which one loss enters the trunk, in order, and the nodes above them."""
+    root: GradientEdge, trunk: Collection[Node], owner: Owners, own: Collection[int]
+) -> tuple[dict[tuple[Node, int], None], set[Node], bool]:
+    """How one loss enters the trunk.
+
+    Args:
+        root: of the loss.
+        trunk: the nodes of the trunk.
+        owner: of each node.
+        own: the owners of nodes that the loss may depend on.
+
+    Returns:
+        The edges into the trunk, in order; the nodes above them; whether there are nodes beside
+        these, on which the loss does not depend.
+    """
     entered: dict[tuple[Node, int], None] = {}
     head: set[Node] = set()
+    beside = False
     stack = [(root.node, root.output_nr)]
     while stack:
         node, output = stack.pop()
         if node in trunk:
             entered[(node, output)] = None
+        elif owner.get(node) not in own:
+            beside = True
         elif node not in head:
             head.add(node)
             stack.extend((child, nr) for child, nr in node.next_functions if child is not None)
-    return entered, head
+    return entered, head, beside
 
 
 def _nested(edges: Iterable[Iterable[GradientEdge]]) -> bool:
@@ -321,7 +335,7 @@ def _optional_leaves(node: Node) -> set[Tensor]:
     An input that is one parameter and nothing more is a weight of the operation, which then mixes
     its entries. What was compiled may hold several heads, with its parameters as inputs.
     """
-    if node.name().startswith("CompiledFunction"):
+    if is_compiled(node):
         return {leaf for leaf in map(_leaf, _children(node)) if leaf is not None}
     below = [_leaves_below(child) for child in _children(node)]
     inputs = [leaves for leaves in below if len(leaves) > 1] or [set()]
