@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from lightning_mtl.callbacks import MGDA, PCGrad, UncertaintyWeighting
+from lightning_mtl.callbacks import MGDA, AlternatingUpdates, PCGrad, UncertaintyWeighting
 from lightning_mtl.engine.graph import cut, reach, root_edge
 from lightning_mtl.module import MultiTaskModule
 from tests.support.toy import TASKS, Graded, Toy, parameters, quiet_trainer, toy_loader, validation
@@ -90,6 +90,18 @@ def test_heads_of_absent_tasks_belong_to_nobody():
     )
     torch.testing.assert_close(parameters(module.heads["two"]), before)
     assert all(p.grad is None for p in module.heads["two"].parameters())
+
+
+@pytest.mark.parametrize("losses", [vector, columns])
+def test_heads_rest_while_the_entries_of_another_group_train(losses):
+    def after_training(module: Graded) -> Tensor:
+        module.optimizer = torch.optim.AdamW
+        callback = AlternatingUpdates(group_size=2, seed=0)
+        trainer = quiet_trainer(callbacks=[callback], max_steps=6)
+        trainer.fit(module, toy_loader(), validation())
+        return parameters(module)
+
+    torch.testing.assert_close(after_training(Vector(losses)), after_training(Separate()))
 
 
 def toy_losses(losses: Losses, kept: Sequence[str] = TASKS) -> tuple[Toy, list[Tensor]]:
