@@ -204,18 +204,10 @@ def _taken(source: range, indices: range | None) -> range | None:
 
 def _elementwise(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
     """Every input matters at the same entries; along dimensions that were broadcast, as a whole."""
-    shape = _shape((node, output))
+    ndim = len(_shape((node, output)))
     for edge in _edges(node):
-        size = _shape(edge)
-        lead = len(shape) - len(size)
-        yield (
-            edge,
-            {
-                dim - lead: indices
-                for dim, indices in entries.items()
-                if lead <= dim and size[dim - lead] == shape[dim]
-            },
-        )
+        lead = ndim - len(_shape(edge))
+        yield edge, {dim - lead: indices for dim, indices in entries.items() if dim >= lead}
 
 
 def _reduced(node: Any, output: int, entries: Entries) -> Iterator[tuple[Edge, Entries]]:
@@ -337,18 +329,15 @@ def _groups(shape: Sequence[int], other: Sequence[int]) -> Iterator[tuple[list[i
 
 
 def _flattened(chosen: Sequence[range | None], sizes: Sequence[int]) -> range | None:
-    """Indices along several dimensions as indices into the flattened tensor, if evenly spaced."""
+    """Indices along several dimensions as indices into the flattened tensor; more if uneven."""
     known = [indices for indices in chosen if indices is not None]
     if len(known) < len(chosen):
         return None
     strides = [prod(sizes[dim + 1 :]) for dim in range(len(sizes))]
     start = sum(indices.start * stride for indices, stride in zip(known, strides, strict=True))
     last = sum(indices[-1] * stride for indices, stride in zip(known, strides, strict=True))
-    count = prod(len(indices) for indices in known)
     steps = [i.step * stride for i, stride in zip(known, strides, strict=True) if len(i) > 1]
-    step = min(steps, default=1)
-    even = last - start == step * (count - 1) and all(other % step == 0 for other in steps)
-    return range(start, last + 1, step) if even else None
+    return range(start, last + 1, gcd(*steps) or 1)
 
 
 def _unflattened(flat: range | None, sizes: Sequence[int]) -> list[range | None]:

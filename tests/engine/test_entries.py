@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_mtl.engine.entries import apart, follow
 from lightning_mtl.engine.graph import Reach, reach, root_edge
 
 SAMPLES, TASKS, CLASSES = 7, 3, 2
@@ -173,6 +174,40 @@ def test_a_loss_reaches_the_parameters_that_its_gradient_is_not_zero_for(losses,
     computed = losses(outputs)
     assert found_users(computed, parameters) == true_users(computed, parameters)
     assert reached(computed).uncertain == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: F.mse_loss(x, TARGETS),
+        lambda x: F.cross_entropy(x, VALID.long()),
+        lambda x: (errors(x) * (TARGETS > 0.2)).sum() / 9,
+        lambda x: F.interpolate(x.view(1, 1, SAMPLES, 3), scale_factor=2).softmax(1).log().mean(),
+    ],
+)
+def test_a_loss_that_chooses_no_entries_is_walked_once_as_a_whole(loss):
+    root = root_edge(loss(nn.Linear(4, 3)(torch.randn(SAMPLES, 4))))
+    found = follow(root)
+    assert (found.entries, found.mixed, found.unfollowed) == ({}, [root.node], [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([{0: range(2)}], [{0: range(2, 4)}], True),
+        ([{0: range(3)}], [{0: range(2, 4)}], False),
+        ([{0: range(0, 9, 3)}], [{0: range(1, 9, 3)}, {0: range(2, 9, 3)}], True),
+        ([{0: range(0, 9, 3)}], [{0: range(1, 9, 2)}], False),
+        ([{0: range(2), 1: range(2)}], [{0: range(1, 3), 1: range(2, 4)}], True),
+        ([{0: range(2)}], [{1: range(2)}], False),
+        ([{0: range(2)}, {0: range(1, 3)}], [{0: range(5, 6)}], True),
+        ([{0: range(2)}], [{0: None}], False),
+        ([{}], [{0: range(2)}], False),
+    ],
+)
+def test_two_losses_are_apart_if_they_depend_on_no_common_entry(one, other, expected):
+    assert apart([one, other]) == expected
+    assert apart([other, one]) == expected
 
 
 def test_a_head_that_starts_at_zero_belongs_to_its_loss_all_the_same():
