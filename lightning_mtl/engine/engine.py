@@ -68,6 +68,7 @@ class Engine:
         self._deferred: list[tuple[MicroBatch, Tensor]] = []
         self._may_repeat = True
         self._announced: set[str] = set()
+        self._uncertain: set[str] = set()
         self.reset_window()
 
     def reset_window(self) -> None:
@@ -331,10 +332,28 @@ class Engine:
                 " compiled as a whole: every parameter looks shared, and the backward pass of every"
                 " task runs everything. Compile the encoder and each head on its own."
             )
+        if not self._names_shared and (self.balancer.follows_graph or self.observers):
+            self._warn_of_uncertain(partition, reached)
         if partition.complete and not was_complete:
             rank_zero_info(partition.describe())
         if self.balancer.follows_graph and partition.complete and partition.undecided:
             self._announce(partition.why_undecided)
+
+    def _warn_of_uncertain(self, partition: Partition, reached: Reach) -> None:
+        """Name the parameters that may be shared by mistake, each of them once in a run."""
+        uncertain = set(reached.uncertain)
+        names = [name for parameter, name in partition.names.items() if parameter in uncertain]
+        new = [name for name in names if name not in self._uncertain]
+        self._uncertain.update(new)
+        if new:
+            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+            rank_zero_warn(
+                "The graph should show which parameters each loss depends on. Found losses that are"
+                " entries of one tensor, taken or assembled in a way that cannot be followed, so"
+                f" that these parameters look shared: {', '.join(new[:5])}{more}. If each of them"
+                " belongs to one task, join the losses by `torch.stack` or take them by an integer"
+                " index, compute each on its own, or override `shared_parameters()`."
+            )
 
     def _features(self) -> Sequence[Tensor] | None:
         features = self.module.shared_features()

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from lightning_mtl.engine.entries import Dependence, Entries, apart, follow, is_compiled
+
 SHARED = -1
+SPLIT = -2
 
 # Torch 2.6 has no word for exporting alone.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 Owners = dict[Node, int]
-"""For every node of a graph the index of the one loss that reaches it, or `SHARED`."""
+"""For every node of a graph that some loss depends on, the index of the one loss that does.
+
+Otherwise it is `SHARED`, or `SPLIT` where each loss depends on entries of its own: autograd runs
+through such a node for all losses, but no loss depends on what belongs to another.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,15 @@ class Reach:
         shared: leaves that at least two losses reach.
         task_specific: for each loss, the leaves that only it reaches.
         owners: the walk of the graph that they were found by.
+        roots: of the losses.
+        unfollowed: nodes where the graph does not say on which inputs a loss depends.
     """
 
     shared: list[Tensor]
     task_specific: list[list[Tensor]]
     owners: Owners
+    roots: Sequence[GradientEdge] = ()
+    unfollowed: frozenset[Node] = frozenset()
 
     @property
     def fused(self) -> bool:
@@ -46,6 +57,20 @@ class Reach:
     def hidden(self) -> bool:
         """Whether some node hides leaves of its own, as a reentrant checkpoint does."""
         return any(node.name() == "CheckpointFunctionBackward" for node in self.owners)
+
+    @property
+    def uncertain(self) -> list[Tensor]:
+        """Shared leaves that may belong to one loss alone, which the graph does not show.
+
+        They lie below some inputs of an unfollowed node but not below all of them, and without that
+        node at most one loss would reach them. Walks the graph again if there is such a node.
+        """
+        if not self.unfollowed or self.fused:
+            return []
+        optional = set[Tensor]().union(*(_optional_leaves(node) for node in self.unfollowed))
+        owners, _ = _walk(self.roots, self.unfollowed)
+        certain = {_leaf(node) for node, task in owners.items() if task == SHARED}
+        return [leaf for leaf in self.shared if leaf in optional and leaf not in certain]
 
 
 @dataclass(frozen=True)
@@ -124,14 +149,14 @@ def reach(roots: Sequence[GradientEdge], owners: Owners | None = None) -> Reach:
         roots: of the losses.
         owners: what `find_owners` returned for them, if the graph has been walked already.
     """
-    owners = find_owners(roots) if owners is None else owners
+    owners, unfollowed = _walk(roots) if owners is None else (owners, set[Node]())
     shared: list[Tensor] = []
     task_specific: list[list[Tensor]] = [[] for _ in roots]
     for node, task in owners.items():
         leaf = _leaf(node)
         if leaf is not None:
             (shared if task == SHARED else task_specific[task]).append(leaf)
-    return Reach(shared, task_specific, owners)
+    return Reach(shared, task_specific, owners, roots, frozenset(unfollowed))
 
 
 def cut(
@@ -140,7 +165,8 @@ def cut(
     """Part the graph into heads and a trunk that holds the shared parameters and no others.
 
     A node belongs to the trunk if only shared leaves lie below it and, where several losses are
-    present, at least two of them use it: the trunk's outputs are then the shared features.
+    present, at least two of them use it: the trunk's outputs are then the shared features. Where
+    that leads to no cut, tensors of which each loss uses other entries belong to the trunk as well.
 
     Args:
         roots: of the losses.
@@ -153,17 +179,24 @@ def cut(
     owner = find_owners(roots) if owners is None else owners
     pure = _pure(roots, shared)
     alone = len(roots) == 1
-    trunk = {
-        node
-        for node, task in owner.items()
-        if pure[node] and (task == SHARED or alone or _leaf(node) is not None)
-    }
-    edges = []
+    usable = [node for node in owner if pure[node]]
+    trunk = {node for node in usable if alone or owner[node] == SHARED or _leaf(node) is not None}
+    split = {node for node in usable if owner[node] == SPLIT}
+    parted = _cut_at(roots, trunk, owner)
+    return parted if parted is not None or not split else _cut_at(roots, trunk | split, owner)
+
+
+def _cut_at(roots: Sequence[GradientEdge], trunk: Collection[Node], owner: Owners) -> Cut | None:
+    """The cut where the losses enter `trunk`; `None` where it is nested."""
+    edges: list[list[GradientEdge]] = []
+    above: set[Node] = set()
     private = True
-    for root in roots:
-        entered, head = _descend(root, trunk)
+    for task, root in enumerate(roots):
+        entered, head, beside = _descend(root, trunk, owner, (task, SHARED, SPLIT))
         edges.append([GradientEdge(node, output) for node, output in entered])
-        private = private and all(owner[node] != SHARED for node in head)
+        # Autograd runs through the nodes beside the head as well, and sends zeros there.
+        private = private and not beside and above.isdisjoint(head)
+        above |= head
     return None if _nested(edges) else Cut(edges, private)
 
 
@@ -184,10 +217,21 @@ def _stacked_entry(edge: GradientEdge) -> tuple[Node, int] | None:
 
 
 def find_owners(roots: Sequence[GradientEdge]) -> Owners:
-    """Walk the graph: for every node the one loss that reaches it, or `SHARED`."""
-    owner: Owners = {}
-    for task, root in enumerate(roots):
-        stack = [root.node]
+    """Walk the graph: for every node the one loss that depends on it, `SHARED` or `SPLIT`."""
+    return _walk(roots)[0]
+
+
+def _walk(roots: Sequence[GradientEdge], barred: Collection[Node] = ()) -> tuple[Owners, set[Node]]:
+    """The owners, and the nodes where the entries that a loss depends on could not be followed.
+
+    Args:
+        roots: of the losses.
+        barred: unfollowed nodes below which not to walk.
+    """
+    dependences = [follow(root) for root in roots]
+    owner: Owners = dict.fromkeys(barred, SHARED)
+    for task, dependence in enumerate(dependences):
+        stack = list(dependence.mixed)
         while stack:
             node = stack.pop()
             before = owner.get(node)
@@ -195,7 +239,28 @@ def find_owners(roots: Sequence[GradientEdge]) -> Owners:
                 continue
             owner[node] = task if before is None else SHARED
             stack.extend(_children(node))
-    return owner
+    _add_followed(owner, dependences)
+    return owner, {node for dependence in dependences for node in dependence.unfollowed}
+
+
+def _add_followed(owner: Owners, dependences: Sequence[Dependence]) -> None:
+    """Add the nodes above those that mix entries."""
+    users: dict[Node, dict[int, dict[int, list[Entries]]]] = {}
+    for task, dependence in enumerate(dependences):
+        for (node, output), entries in dependence.entries.items():
+            users.setdefault(node, {}).setdefault(output, {})[task] = entries
+    for node, outputs in users.items():
+        tasks = {task for users_of_output in outputs.values() for task in users_of_output}
+        if node in owner:
+            tasks.add(owner[node])
+        if len(tasks) == 1:
+            owner[node] = tasks.pop()
+        elif node in owner or not node.next_functions:
+            # A parameter is shared as a whole even if each loss uses rows of its own.
+            owner[node] = SHARED
+        else:
+            split = all(len(each) == 1 or apart(list(each.values())) for each in outputs.values())
+            owner[node] = SPLIT if split else SHARED
 
 
 def _pure(roots: Iterable[GradientEdge], shared: Collection[Tensor]) -> dict[Node, bool]:
@@ -220,20 +285,34 @@ def _pure(roots: Iterable[GradientEdge], shared: Collection[Tensor]) -> dict[Nod
 
 
 def _descend(
-    root: GradientEdge, trunk: Collection[Node]
-) -> tuple[dict[tuple[Node, int], None], set[Node]]:
-    """The edges by which one loss enters the trunk, in order, and the nodes above them."""
+    root: GradientEdge, trunk: Collection[Node], owner: Owners, own: Collection[int]
+) -> tuple[dict[tuple[Node, int], None], set[Node], bool]:
+    """How one loss enters the trunk.
+
+    Args:
+        root: of the loss.
+        trunk: the nodes of the trunk.
+        owner: of each node.
+        own: the owners of nodes that the loss may depend on.
+
+    Returns:
+        The edges into the trunk, in order; the nodes above them; whether there are nodes beside
+        these, on which the loss does not depend.
+    """
     entered: dict[tuple[Node, int], None] = {}
     head: set[Node] = set()
+    beside = False
     stack = [(root.node, root.output_nr)]
     while stack:
         node, output = stack.pop()
         if node in trunk:
             entered[(node, output)] = None
+        elif owner.get(node) not in own:
+            beside = True
         elif node not in head:
             head.add(node)
             stack.extend((child, nr) for child, nr in node.next_functions if child is not None)
-    return entered, head
+    return entered, head, beside
 
 
 def _nested(edges: Iterable[Iterable[GradientEdge]]) -> bool:
@@ -258,6 +337,30 @@ def _nested(edges: Iterable[Iterable[GradientEdge]]) -> bool:
 
 def _children(node: Node) -> list[Node]:
     return [child for child, _ in node.next_functions if child is not None]
+
+
+def _optional_leaves(node: Node) -> set[Tensor]:
+    """Leaves below some inputs of a node, but not below all of them.
+
+    An input that is one parameter and nothing more is a weight of the operation, which then mixes
+    its entries. What was compiled may hold several heads, with its parameters as inputs.
+    """
+    if is_compiled(node):
+        return {leaf for leaf in map(_leaf, _children(node)) if leaf is not None}
+    below = [_leaves_below(child) for child in _children(node)]
+    inputs = [leaves for leaves in below if len(leaves) > 1] or [set()]
+    every, common = set[Tensor]().union(*inputs), inputs[0].intersection(*inputs[1:])
+    return every - common
+
+
+def _leaves_below(node: Node) -> set[Tensor]:
+    seen = {node}
+    stack = [node]
+    while stack:
+        new = [child for child in _children(stack.pop()) if child not in seen]
+        seen.update(new)
+        stack.extend(new)
+    return {leaf for leaf in map(_leaf, seen) if leaf is not None}
 
 
 def _leaf(node: Node) -> Tensor | None:

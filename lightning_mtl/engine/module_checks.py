@@ -8,7 +8,6 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
-
 WATCHED = 16
 """How many parameters are looked at, about."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_mtl.checks import check_choice
+from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.trainer_facts import skips_backward
@@ -173,8 +174,23 @@ class AlternatingUpdates(Weighting):
         return micro_batch.total(weights)
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Run one plain backward pass, as Lightning does."""
+        """Run one plain backward pass, as Lightning does, which leaves the other heads alone."""
         micro_batch.backward(loss)
+        if world_size() == 1:
+            self._drop_zeros(micro_batch)
+
+    def _drop_zeros(self, micro_batch: MicroBatch) -> None:
+        """Take back the zeros of the other heads, so that neither momentum nor decay moves them.
+
+        Autograd sends them where the losses are entries of one vector. Over several ranks,
+        parameters that none of them uses have lost their gradients already.
+        """
+        partition = micro_batch.partition
+        idle = set(micro_batch.usage.unused)
+        for task, parameters in enumerate(partition.task_specific):
+            if task not in micro_batch.local:
+                for parameter in idle.intersection(parameters):
+                    parameter.grad = None
 
     def logs(self) -> dict[str, Tensor]:
         """The group of each task, and how far the shared parameters have gone, to be logged."""
