@@ -1,6 +1,6 @@
 """`DensePrediction`: a ready-made module for tasks that predict something at every pixel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.distributed import union_over_ranks
+from lightning_mtl.engine.task_output import TaskLoss
 from lightning_mtl.metrics import MeanLoss, multi_task_performance
 from lightning_mtl.metrics.performance import check_baselines
 from lightning_mtl.models import DenseNetwork, SharedEncoder
@@ -28,7 +29,8 @@ class DensePrediction(MultiTaskModule):
     A task whose target is not in a batch is absent from that step; one that is absent from the
     whole first epoch is warned of. Validation and test log `val/<task>/<metric>` and, with
     `baselines`, `val/delta_mtl`; validation also logs the raw losses `val/loss/<task>` and, where
-    every task has one, their sum `val/total_loss`.
+    every task has one, their sum `val/total_loss`. Losses are means over all labels of the data
+    set, or over its images where a task does not count its labels (`Task.count`).
 
     A checkpoint holds parameters and not what they belong to, which is code. The way back is that
     of any LightningModule with such arguments: `DensePrediction.load_from_checkpoint(path,
@@ -99,16 +101,18 @@ class DensePrediction(MultiTaskModule):
         """The raw predictions of every task: logits, metres, unnormalised vectors."""
         return self.network(image)
 
-    def task_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of every task that has targets in the batch, called for each training batch."""
+    def task_losses(self, batch: Batch) -> dict[str, TaskLoss]:
+        """The loss of every task that has targets in the batch, called for each training batch.
+
+        With it comes the number of labels that it is a mean over, for tasks that count theirs.
+        """
         self._check_targets(batch)
         if self._entries is not None:
             self._entries.update(batch)
         predictions = self(batch["image"])
         return {
-            name: task.loss(predictions[name], batch[name])
-            for name, task in self.tasks.items()
-            if name in batch
+            name: loss if count is None else (loss, count)
+            for name, loss, count in self._losses(predictions, batch)
         }
 
     def on_train_start(self) -> None:
@@ -133,10 +137,9 @@ class DensePrediction(MultiTaskModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics and the mean losses of the validation."""
         predictions = self._measure(self.val_metrics, batch)
-        for name, task in self.tasks.items():
-            if name in batch:
-                loss: Any = self.val_losses[name]
-                loss.update(task.loss(predictions[name], batch[name]), len(batch["image"]))
+        for name, loss, count in self._losses(predictions, batch):
+            mean: Any = self.val_losses[name]
+            mean.update(loss, len(batch["image"]) if count is None else count)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics of the test."""
@@ -191,6 +194,15 @@ class DensePrediction(MultiTaskModule):
         for name, task in self.tasks.items():
             if name in batch:
                 task.check(batch[name])
+
+    def _losses(
+        self, predictions: dict[str, Tensor], batch: Batch
+    ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """The name, the loss and the number of labels of each task that the batch has."""
+        for name, task in self.tasks.items():
+            if name in batch:
+                target = batch[name]
+                yield name, task.loss(predictions[name], target), task.count(target)
 
     def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
         self._check_targets(batch)

@@ -17,6 +17,7 @@ from lightning_mtl.vectors import has_length, unit
 __all__ = [
     "balanced_binary_cross_entropy",
     "cross_entropy",
+    "labelled",
     "masked_l1",
     "masked_squared_error",
     "normal_cosine",
@@ -28,6 +29,16 @@ __all__ = [
 SHORTEST_NORMAL = 1e-3
 
 Divisor = Literal["elements", "pixels"]
+
+
+def labelled(target: Num[Tensor, "*shape"], ignore_index: int = 255) -> Bool[Tensor, "*shape"]:
+    """Where a target has a label: what cross entropies are means over.
+
+    Args:
+        target: labels.
+        ignore_index: label of what has none.
+    """
+    return target != ignore_index
 
 
 def cross_entropy(
@@ -43,7 +54,7 @@ def cross_entropy(
     total = functional.cross_entropy(
         logits.float(), target.long(), ignore_index=ignore_index, reduction="sum"
     )
-    return total / (target != ignore_index).sum().clamp(min=1)
+    return total / labelled(target, ignore_index).sum().clamp(min=1)
 
 
 def masked_l1(
@@ -132,7 +143,7 @@ def balanced_binary_cross_entropy(
     if positive_weight is not None:
         owner = "balanced_binary_cross_entropy"
         check_number(owner, "positive_weight", positive_weight, 0, 1)
-    valid = target != ignore_index
+    valid = labelled(target, ignore_index)
     positive = (target >= 0.5) & valid
     count = valid.sum().clamp(min=1)
     share: Tensor | float = 1 - positive.sum() / count

@@ -11,7 +11,7 @@ from lightning_mtl import DensePrediction
 from lightning_mtl.data import SyntheticRooms, collate
 from lightning_mtl.metrics import DepthMetrics, multi_task_performance
 from lightning_mtl.models import SharedEncoder
-from lightning_mtl.tasks import Depth, Normals, Segmentation
+from lightning_mtl.tasks import Depth, Disparity, Normals, Segmentation, Task
 from tests.support.toy import quiet_trainer
 
 SIZE = (32, 32)
@@ -40,9 +40,27 @@ def test_losses_are_those_of_the_tasks():
     module = three_tasks().eval()
     batch = next(iter(rooms(2)))
     predictions = module(batch["image"])
-    for name, loss in module.task_losses(batch).items():
+    for name, (loss, count) in module.task_losses(batch).items():
         expected = module.tasks[name].loss(predictions[name], batch[name])
         torch.testing.assert_close(loss, expected)
+        assert count == module.tasks[name].count(batch[name])
+
+
+class Uncounted(Disparity):
+    """A task that leaves it open which of its labels are valid."""
+
+    valid, count = Task.valid, Task.count
+
+
+def half_counted() -> DensePrediction:
+    torch.manual_seed(0)
+    return DensePrediction([Uncounted("depth"), Normals()], network=NETWORK)
+
+
+def test_a_task_that_does_not_count_its_labels_returns_the_loss_alone():
+    losses = half_counted().task_losses(next(iter(rooms(2))))
+    assert losses["depth"].shape == ()
+    assert len(losses["normals"]) == 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
@@ -157,18 +175,44 @@ def test_a_schedule_that_has_nothing_to_look_at_is_an_error_that_says_what_to_se
         quiet_trainer().fit(plateau(), rooms(2), rooms(2))
 
 
-def test_validation_losses_are_the_means_over_images():
+def masked_rooms(batch_size: int) -> DataLoader:
+    """Three frames, the first of which has few labels, and the last of which no depth."""
+    frames = [{name: values[0] for name, values in batch.items()} for batch in rooms(3, 1)]
+    frames[0]["segmentation"][2:] = 255
+    frames[0]["depth"][:, 5:] = 0
+    frames[0]["normals"][:, 1:] = 0
+    frames[2]["depth"][:] = 0
+    # Our `collate` would leave out a depth that is unknown everywhere.
+    return DataLoader(frames, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_validation_losses_are_the_means_over_all_labels(batch_size):
     module = three_tasks()
-    (logged,) = quiet_trainer().validate(module, rooms(3, 2), verbose=False)
-    module.eval()
+    (logged,) = quiet_trainer().validate(module, masked_rooms(batch_size), verbose=False)
     with torch.no_grad():
-        batches = [(len(batch["image"]), module.task_losses(batch)) for batch in rooms(3, 2)]
-    expected = {
-        f"val/loss/{name}": sum(size * float(losses[name]) for size, losses in batches) / 3
-        for name in module.tasks
-    }
+        losses = module.eval().task_losses(next(iter(masked_rooms(3))))
+    expected = {f"val/loss/{name}": float(loss) for name, (loss, _) in losses.items()}
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert logged["val/total_loss"] == pytest.approx(sum(expected.values()), rel=1e-5)
+
+
+def test_validation_losses_of_tasks_that_do_not_count_are_means_over_images():
+    module = half_counted()
+    (logged,) = quiet_trainer().validate(module, masked_rooms(2), verbose=False)
+    module.eval()
+    with torch.no_grad():
+        parts = [float(module.task_losses(batch)["depth"]) for batch in masked_rooms(2)]
+    expected = (2 * parts[0] + parts[1]) / 3
+    assert logged["val/loss/depth"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_validation_without_any_label_of_a_task_has_no_loss_of_it():
+    frames = list(masked_rooms(1))[2:]
+    loader = DataLoader(frames, batch_size=None)
+    (logged,) = quiet_trainer().validate(three_tasks(), loader, verbose=False)
+    assert "val/loss/normals" in logged
+    assert "val/loss/depth" not in logged
 
 
 def test_the_sum_of_the_validation_losses_is_over_all_tasks_or_none():

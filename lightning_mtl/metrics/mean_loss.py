@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.metrics.pooled import PooledMetric
@@ -11,7 +11,7 @@ __all__ = ["MeanLoss"]
 
 
 class MeanLoss(PooledMetric):
-    """The mean of a loss over images: that of each batch, weighted by the size of the batch.
+    """The mean of a loss over the labels of a data set: batches weigh as much as they have labels.
 
     `torchmetrics.MeanMetric` waits for the device in every update to look for NaN, ignores the
     weights if told not to look (1.9), and rounds its sums where a module is moved to bfloat16.
@@ -26,24 +26,24 @@ class MeanLoss(PooledMetric):
     """
 
     directions: ClassVar[dict[str, bool]] = {"loss": False}
-    count: Int[Tensor, ""]
+    count: Float[Tensor, ""]
     total: Float[Tensor, ""]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_count("count")
+        self.add_sum("count")
         self.add_sum("total")
 
-    def update(self, loss: Float[Tensor, ""], size: int) -> None:
+    def update(self, loss: Float[Tensor, ""], count: Float[Tensor, ""] | float) -> None:
         """Add the loss of a batch.
 
         Args:
             loss: a mean over the batch.
-            size: the number of its images.
+            count: the number of its labels, or of its images if all have as many labels.
         """
-        self.count += size
-        self.total += size * loss.detach().to(self.total)
+        self.count += count
+        self.total += count * loss.detach().to(self.total)
 
     def values(self) -> dict[str, Tensor]:
-        """The mean over all images, called by `compute`."""
+        """The mean over all labels, called by `compute`; none if there were no labels."""
         return {} if self.count == 0 else {"loss": self.total / self.count}

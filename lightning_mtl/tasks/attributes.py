@@ -1,11 +1,11 @@
 """Binary attributes of images as a task."""
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_number, check_shape, check_values
-from lightning_mtl.losses import balanced_binary_cross_entropy
+from lightning_mtl.losses import balanced_binary_cross_entropy, labelled
 from lightning_mtl.metrics import AttributeMetrics
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
@@ -48,6 +48,10 @@ class Attributes(Task):
             per_image(prediction), target, 0.5, self.ignore_index
         )
 
+    def valid(self, target: Num[Tensor, "N A"]) -> Bool[Tensor, "N A"]:
+        """The attributes that are known."""
+        return labelled(target, self.ignore_index)
+
     def metrics(self) -> AttributeMetrics:
         """New attribute metrics, without any data yet."""
         return AttributeMetrics(self.out_channels, self.ignore_index)
@@ -58,8 +62,8 @@ class Attributes(Task):
 
     def draw_target(self, target: Num[Tensor, "N A"]) -> Float[Tensor, "N 3 1 A"]:
         """One pixel per attribute, bright if true, black if unknown."""
-        labelled = (target != self.ignore_index)[:, None, None]
-        return torch.where(labelled, colorize(target.float()[:, None]), 0)
+        known = self.valid(target)[:, None, None]
+        return torch.where(known, colorize(target.float()[:, None]), 0)
 
     def words(self, prediction: Tensor) -> list[str]:
         """The probabilities, if there are at most three attributes."""
@@ -67,14 +71,14 @@ class Attributes(Task):
 
     def target_words(self, target: Num[Tensor, "N A"]) -> list[str]:
         """The labels, if there are at most three attributes; "?" where unknown."""
-        return number_words(torch.where(target == self.ignore_index, torch.nan, target.float()))
+        return number_words(torch.where(self.valid(target), target.float(), torch.nan))
 
     def pixel_sum(self, target: Num[Tensor, "N A"]) -> tuple[Tensor, Tensor]:
         """How often each attribute is true, and how often it is known."""
         dtype = accumulator_dtype(target.device)
-        labelled = target != self.ignore_index
-        true = (labelled & (target >= 0.5)).sum(dim=0, dtype=dtype)
-        return true, labelled.sum(dim=0, dtype=dtype)
+        known = self.valid(target)
+        true = (known & (target >= 0.5)).sum(dim=0, dtype=dtype)
+        return true, known.sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " A"], target: Tensor) -> Float[Tensor, "N A"]:
         """The logit of how often each attribute is true, for every image."""

@@ -4,11 +4,11 @@ import warnings
 from abc import ABC
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
-from lightning_mtl.losses import balanced_binary_cross_entropy
+from lightning_mtl.losses import balanced_binary_cross_entropy, labelled
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
 from lightning_mtl.tasks.task import Task
@@ -26,7 +26,9 @@ class BinaryMap(Task, ABC):
 
     Attributes:
         positive_weight: weight of positive pixels in the loss; that of negative ones is the rest
-            to one. None is the share of negative pixels in the batch.
+            to one. None is the share of negative pixels in the batch. Accumulated micro-batches and
+            the batches of ranks then have a weight each, so that their mean over labelled pixels is
+            the loss of one batch only if their shares are equal.
         ignore_index: label of pixels without a label.
     """
 
@@ -52,6 +54,10 @@ class BinaryMap(Task, ABC):
             prediction[:, 0], target, self.positive_weight, self.ignore_index
         )
 
+    def valid(self, target: Num[Tensor, "N H W"]) -> Bool[Tensor, "N H W"]:
+        """The pixels that have a label."""
+        return labelled(target, self.ignore_index)
+
     def draw(
         self, prediction: Float[Tensor, "N 1 H W"], target: Tensor | None = None
     ) -> Float[Tensor, "N 3 H W"]:
@@ -60,12 +66,12 @@ class BinaryMap(Task, ABC):
 
     def draw_target(self, target: Num[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:
         """Positive pixels are bright, negative ones dark, ignored ones black."""
-        return torch.where(target[:, None] != self.ignore_index, colorize(target.float()), 0)
+        return torch.where(self.valid(target)[:, None], colorize(target.float()), 0)
 
     def pixel_sum(self, target: Num[Tensor, "N H W"]) -> tuple[Tensor, Tensor]:
         """The number of positive pixels, and how many there are."""
         dtype = accumulator_dtype(target.device)
-        valid = target != self.ignore_index
+        valid = self.valid(target)
         positive = (valid & (target >= 0.5)).sum(dtype=dtype)
         return positive.view(1), valid.sum(dtype=dtype)
 

@@ -1,10 +1,10 @@
 """Classification of images as a task."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_labels, check_shape
-from lightning_mtl.losses import cross_entropy
+from lightning_mtl.losses import cross_entropy, labelled
 from lightning_mtl.metrics import ClassificationMetrics
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.tasks.segmentation import Segmentation
@@ -38,6 +38,10 @@ class Classification(Task):
         """The cross entropy, a mean over labelled images."""
         logits = per_image(prediction)[:, :, None, None]
         return cross_entropy(logits, target[:, None, None], self.ignore_index)
+
+    def valid(self, target: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
+        """The images that have a class."""
+        return labelled(target, self.ignore_index)
 
     def metrics(self) -> ClassificationMetrics:
         """New classification metrics, without any data yet."""

@@ -1,7 +1,7 @@
 """Depth maps as a task, in metres."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_shape, check_values
@@ -40,7 +40,11 @@ class Depth(Task):
         self, prediction: Float[Tensor, "N 1 H W"], target: Float[Tensor, "N 1 H W"]
     ) -> Float[Tensor, ""]:
         """The mean absolute error in metres over valid pixels."""
-        return masked_l1(prediction, target, target > 0)
+        return masked_l1(prediction, target, self.valid(target))
+
+    def valid(self, target: Float[Tensor, "N 1 H W"]) -> Bool[Tensor, "N 1 H W"]:
+        """The pixels whose depth is positive."""
+        return target > 0
 
     def metrics(self) -> PooledMetric:
         """New depth metrics, without any data yet."""
@@ -54,7 +58,7 @@ class Depth(Task):
 
     def draw_target(self, target: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Dark is near, bright is far, over the range of the target; black is invalid."""
-        return torch.where(target > 0, _colored(target.float(), target), 0)
+        return torch.where(self.valid(target), _colored(target.float(), target), 0)
 
     def target_words(self, target: Float[Tensor, "N 1 H W"]) -> list[str]:
         """The range of valid depths in metres, which the colours span."""
@@ -63,7 +67,7 @@ class Depth(Task):
     def pixel_sum(self, target: Float[Tensor, "N 1 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid depths, and how many there are."""
         dtype = accumulator_dtype(target.device)
-        valid = target > 0
+        valid = self.valid(target)
         total = torch.where(valid, target, 0).sum(dtype=dtype)
         return total.view(1), valid.sum(dtype=dtype)
 

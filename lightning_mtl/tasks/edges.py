@@ -18,6 +18,7 @@ class Edges(BinaryMap):
         name: key of the task.
         positive_weight: weight of edge pixels in the loss: 0.95 in Vandenhende et al., "Multi-Task
             Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021), 0.8 for NYUD elsewhere.
+            None is the share of the other pixels in each micro-batch, see `BinaryMap`.
         ignore_index: label of pixels without a label.
         thresholds: how many, or which, as in `EdgeMetrics`.
         max_dist: largest distance of a match, as a share of the image diagonal.

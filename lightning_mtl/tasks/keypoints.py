@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
@@ -50,7 +50,12 @@ class Keypoints(Task):
         self, prediction: Float[Tensor, "N J H W"], target: Float[Tensor, "N J H W"]
     ) -> Float[Tensor, ""]:
         """The mean squared error of the heatmaps that have a keypoint."""
-        return masked_squared_error(prediction, target, _exists(target))
+        return masked_squared_error(prediction, target, self.valid(target))
+
+    def valid(self, target: Float[Tensor, "N J H W"]) -> Bool[Tensor, "N J H W"]:
+        """All pixels of the heatmaps that have a keypoint."""
+        exists = (target > 0).flatten(2).any(dim=2)
+        return exists[:, :, None, None].expand_as(target)
 
     def metrics(self) -> KeypointMetrics:
         """New keypoint metrics, without any data yet."""
@@ -75,8 +80,8 @@ class Keypoints(Task):
     def pixel_sum(self, target: Float[Tensor, "N J H W"]) -> tuple[Tensor, Tensor]:
         """The sums of the heatmaps, and the number of pixels of those that have a keypoint."""
         dtype = accumulator_dtype(target.device)
-        images = _exists(target).sum(dim=(0, 2, 3), dtype=dtype)
-        return target.sum(dim=(0, 2, 3), dtype=dtype), images * target[0, 0].numel()
+        total = target.sum(dim=(0, 2, 3), dtype=dtype)
+        return total, self.valid(target).sum(dim=(0, 2, 3), dtype=dtype)
 
     def check_form(self, target: Float[Tensor, "N J H W"]) -> None:
         """Raise unless the target is one floating heatmap per keypoint."""
@@ -88,8 +93,3 @@ class Keypoints(Task):
         wrong = target[~((target >= 0) & (target <= 1))]
         remedy = "Divide each heatmap by its peak."
         check_values(self.title, "heatmaps from 0 to 1", wrong, remedy)
-
-
-def _exists(target: Float[Tensor, "N J H W"]) -> Tensor:
-    """Which heatmaps have a keypoint, `(N, J, 1, 1)`."""
-    return (target > 0).flatten(2).any(dim=2)[:, :, None, None]

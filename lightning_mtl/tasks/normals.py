@@ -5,7 +5,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_dtype, check_shape, check_values
@@ -61,6 +61,10 @@ class Normals(Task):
         """The loss named in the constructor, of the normalised prediction."""
         return self._loss(prediction, target)
 
+    def valid(self, target: Float[Tensor, "N 3 H W"]) -> Bool[Tensor, "N 1 H W"]:
+        """The pixels whose normal is not the zero vector."""
+        return has_length(target)
+
     def metrics(self) -> PooledMetric:
         """New normal metrics, without any data yet."""
         return normal_metrics(self.protocol)
@@ -75,12 +79,12 @@ class Normals(Task):
 
     def draw_target(self, target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Red is right, green is up, blue faces the camera; black is invalid."""
-        return torch.where(has_length(target), self.draw(target), 0)
+        return torch.where(self.valid(target), self.draw(target), 0)
 
     def pixel_sum(self, target: Float[Tensor, "N 3 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid normals, and how many there are."""
         dtype = accumulator_dtype(target.device)
-        return target.sum(dim=(0, 2, 3), dtype=dtype), has_length(target).sum(dtype=dtype)
+        return target.sum(dim=(0, 2, 3), dtype=dtype), self.valid(target).sum(dtype=dtype)
 
     def check_form(self, target: Float[Tensor, "N 3 H W"]) -> None:
         """Raise unless the target is one floating vector per pixel."""

@@ -1,7 +1,7 @@
 """Real numbers about images as a task."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
@@ -37,7 +37,11 @@ class Regression(Task):
 
     def loss(self, prediction: Tensor, target: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
         """The mean squared error over known numbers."""
-        return masked_squared_error(per_image(prediction), target, ~target.isnan())
+        return masked_squared_error(per_image(prediction), target, self.valid(target))
+
+    def valid(self, target: Float[Tensor, "N C"]) -> Bool[Tensor, "N C"]:
+        """The numbers that are known."""
+        return ~target.isnan()
 
     def metrics(self) -> RegressionMetrics:
         """New regression metrics, without any data yet."""
@@ -49,7 +53,7 @@ class Regression(Task):
 
     def draw_target(self, target: Float[Tensor, "N C"]) -> Float[Tensor, "N 3 1 C"]:
         """One pixel per number, dark if negative, bright if positive, black if unknown."""
-        return torch.where(target.isnan()[:, None, None], 0, self.draw(target))
+        return torch.where(self.valid(target)[:, None, None], self.draw(target), 0)
 
     def words(self, prediction: Tensor) -> list[str]:
         """The numbers, if there are at most three."""
@@ -62,7 +66,7 @@ class Regression(Task):
     def pixel_sum(self, target: Float[Tensor, "N C"]) -> tuple[Tensor, Tensor]:
         """The sum of each number where it is known, and how often it is."""
         dtype = accumulator_dtype(target.device)
-        return target.nansum(dim=0, dtype=dtype), (~target.isnan()).sum(dim=0, dtype=dtype)
+        return target.nansum(dim=0, dtype=dtype), self.valid(target).sum(dim=0, dtype=dtype)
 
     def constant(self, mean: Float[Tensor, " C"], target: Tensor) -> Float[Tensor, "N C"]:
         """The mean of each number, for every image."""

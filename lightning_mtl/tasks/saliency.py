@@ -15,7 +15,8 @@ class Saliency(BinaryMap):
         name: key of the task.
         positive_weight: weight of salient pixels in the loss. By default the share of pixels of the
             batch that are not (Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks:
-            A Survey", TPAMI 2021).
+            A Survey", TPAMI 2021). Accumulated micro-batches and ranks each have their own share:
+            set a number if two halves should give exactly what one batch gives.
         ignore_index: label of pixels without a label.
         protocol: whose metrics, of the table in `SaliencyMetrics`.
     """

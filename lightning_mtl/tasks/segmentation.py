@@ -1,11 +1,11 @@
 """Semantic segmentation of images as a task."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_ignored, check_labels, check_shape
-from lightning_mtl.losses import cross_entropy
+from lightning_mtl.losses import cross_entropy, labelled
 from lightning_mtl.metrics import SegmentationMetrics, segmentation_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, count_bins
 from lightning_mtl.tasks.colors import Color, class_colors, class_palette
@@ -48,6 +48,10 @@ class Segmentation(Task):
         """The cross entropy, a mean over labelled pixels."""
         return cross_entropy(prediction, target, self.ignore_index)
 
+    def valid(self, target: Int[Tensor, "N H W"]) -> Bool[Tensor, "N H W"]:
+        """The pixels that have a label."""
+        return labelled(target, self.ignore_index)
+
     def metrics(self) -> PooledMetric:
         """New segmentation metrics, without any data yet."""
         return segmentation_metrics(self.out_channels, self.ignore_index, self.protocol)
@@ -86,5 +90,5 @@ class Segmentation(Task):
 
     def _bins(self, target: Tensor) -> Tensor:
         """The class, or `num_classes` for a pixel that has none."""
-        has_class = (target >= 0) & (target < self.out_channels) & (target != self.ignore_index)
+        has_class = self.valid(target) & (target >= 0) & (target < self.out_channels)
         return torch.where(has_class, target.long(), self.out_channels)

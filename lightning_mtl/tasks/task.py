@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.metrics.pooled import PooledMetric, on_host
@@ -34,6 +34,24 @@ class Task(ABC):
     @abstractmethod
     def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
         """The training loss, a mean over valid pixels; zero with a graph if there is none."""
+
+    def valid(self, target: Tensor) -> Bool[Tensor, "..."] | None:
+        """Which labels of a target are valid, those that the loss is a mean over.
+
+        By default `None`: the task does not say.
+        """
+        return None
+
+    def count(self, target: Tensor) -> Float[Tensor, ""] | None:
+        """How many labels the loss is a mean over. Called beside `loss` for each batch.
+
+        With it, the loss of a batch is the mean of the losses of its parts, weighted by their
+        counts: what gradient accumulation, ranks and validation add up to. It is computed on the
+        device of the target, which is not waited for. By default the number of labels that are
+        `valid`; where the task does not say which ones are, `None`: all batches then count alike.
+        """
+        valid = self.valid(target)
+        return None if valid is None else valid.sum().float()
 
     @abstractmethod
     def metrics(self) -> PooledMetric:

@@ -3,7 +3,7 @@
 from abc import ABC
 from collections.abc import Mapping
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.metrics.pooled import PooledMetric
@@ -25,6 +25,14 @@ class WrappedTask(Task, ABC):
     def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
         """The loss of the wrapped task."""
         return self.task.loss(prediction, target)
+
+    def valid(self, target: Tensor) -> Bool[Tensor, "..."] | None:
+        """Which labels are valid for the wrapped task."""
+        return self.task.valid(target)
+
+    def count(self, target: Tensor) -> Float[Tensor, ""] | None:
+        """The number of labels of the wrapped task."""
+        return self.task.count(target)
 
     def metrics(self) -> PooledMetric:
         """New metrics of the wrapped task."""
