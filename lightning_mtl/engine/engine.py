@@ -266,8 +266,8 @@ class Engine:
         learns = not partition.complete
         counted = bool(output.counts)
         follows = self.balancer.follows_graph or bool(self.observers)
-        if counted and not reduction.takes_task_gradients:
-            self._announce_means_of_means()
+        if counted and self.module.trainer.accumulate_grad_batches > 1:
+            self._announce_counting(reduction)
         if not learns and not follows and world_size() == 1:
             partition.counted = partition.counted or counted
             return None
@@ -278,8 +278,14 @@ class Engine:
             self._learn(partition, reached, present, counted)
         return reached
 
-    def _announce_means_of_means(self) -> None:
-        if self.module.trainer.accumulate_grad_batches > 1:
+    def _announce_counting(self, reduction: Reduction) -> None:
+        if reduction.takes_task_gradients:
+            self._announce(
+                "Losses count by their numbers of labels over accumulated micro-batches, which are"
+                " known after the last one: each batch costs K trunk passes, under every weighting"
+                " and without one. Return losses without counts to take the mean of their means."
+            )
+        else:
             self._announce(
                 "Numbers of labels are not used over accumulated micro-batches, as this strategy"
                 " has no task gradients: a task's loss is the mean of its means there. Use a"

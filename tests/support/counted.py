@@ -11,13 +11,8 @@ from tests.support.ddp_toy import weights
 from tests.support.toy import TASKS, Graded, ToyData, parameters, quiet_trainer, toy_data
 from tests.support.weightings import EXAMPLES, ROUTES
 
-MEANS_OF_MEANS = ("FAMO",)
-"""Their second evaluation of a step's losses does not count labels yet."""
-
 ROUTES_OF_ALL_PARTS = [
-    name
-    for name in ROUTES.values()
-    if name not in MEANS_OF_MEANS and not isinstance(EXAMPLES[name](), CrossGramianWeighting)
+    name for name in ROUTES.values() if not isinstance(EXAMPLES[name](), CrossGramianWeighting)
 ]
 """One rule of every route. Rules on J_r J_sᵀ of different parts see more of them with more ranks or
 micro-batches."""
