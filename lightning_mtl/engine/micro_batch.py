@@ -17,13 +17,12 @@ is the sum of c_krm, and J_k the gradient of the mean over all labels of the win
 Shapes: K are all tasks, k those present on some rank, l those present on this rank.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import Parameter
 
 from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.anchor import anchor
@@ -32,10 +31,7 @@ from lightning_mtl.engine.gradients import (
     accumulation_dtype,
     add,
     combine,
-    merge,
     real,
-    scaled_by,
-    write,
 )
 from lightning_mtl.engine.graph import Reach, reach, root_edge
 from lightning_mtl.engine.hooks import count_handles
@@ -45,6 +41,7 @@ from lightning_mtl.engine.task_backward import TaskBackward, task_backward
 from lightning_mtl.engine.task_totals import TaskTotals, exchange, or_one
 from lightning_mtl.engine.usage import Usage
 from lightning_mtl.engine.window import Window, select
+from lightning_mtl.engine.writing import write_heads, write_used, write_zeros
 
 
 class MicroBatch:
@@ -215,7 +212,7 @@ class MicroBatch:
         scaled = self._local_scaled(weights)
         heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
         gradients = dict(zip(self.local, backward.heads, strict=True))
-        self._write_heads(gradients, heads, self.usage.used)
+        write_heads(self.partition, gradients, heads, self.usage.used)
         self._zero_fill_unused()
         backward.backward_weighted(scaled)
         self._drop_unused_gradients()
@@ -292,16 +289,16 @@ class MicroBatch:
         """
         # Ranks wait for each other's gradients of all parameters, used or not.
         used = self.window.used_here if world_size() == 1 else set(self.partition.parameters)
-        _write(self.partition.shared, trunk, used)
+        write_used(self.partition.shared, trunk, used)
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
             task: scale * world_size()
             for task, scale in zip(self.window.present, head_scales, strict=True)
         }
         heads = self.window.heads
-        self._write_heads(heads, [scales[task] for task in heads], used)
+        write_heads(self.partition, heads, [scales[task] for task in heads], used)
         if world_size() > 1:
-            _write_zeros(self.partition.unused_by(list(heads)))
+            write_zeros(self.partition.unused_by(list(heads)))
         self._drop_unused_gradients()
 
     def record_weights(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
@@ -378,20 +375,10 @@ class MicroBatch:
             scaled = scaled * (own / counts * world_size())
         return list(scaled)
 
-    def _write_heads(
-        self, heads: dict[int, Gradients], scales: Sequence[Tensor], used: Collection[Tensor]
-    ) -> None:
-        parameters, gradients = merge(
-            (self.partition.task_specific[task], scaled_by(gradients, scale))
-            for (task, gradients), scale in zip(heads.items(), scales, strict=True)
-            if gradients
-        )
-        _write(parameters, gradients, used)
-
     def _zero_fill_unused(self) -> None:
         """Give DDP a gradient for the parameters that this rank's losses do not reach."""
         if world_size() > 1:
-            _write_zeros(self.usage.unused)
+            write_zeros(self.usage.unused)
 
     def _drop_unused_gradients(self) -> None:
         """Take back the zeros of parameters that no rank used in this window.
@@ -401,15 +388,3 @@ class MicroBatch:
         if self.last and world_size() > 1:
             for parameter in self.window.unused_parameters(self.partition):
                 parameter.grad = None
-
-
-def _write(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], used: Collection[Tensor]
-) -> None:
-    """Add to `.grad` of those that have been used; the others are left without a gradient."""
-    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
-    write([parameter for parameter, _ in pairs], [gradient for _, gradient in pairs])
-
-
-def _write_zeros(parameters: Sequence[Parameter]) -> None:
-    write(parameters, [torch.zeros_like(parameter) for parameter in parameters])

@@ -1,0 +1,50 @@
+"""Writing gradients to `.grad` of the parameters that a step has used."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import Gradients, merge, scaled_by, write
+from lightning_mtl.engine.shared_parameters import Partition
+
+
+def write_used(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], used: Collection[Tensor]
+) -> None:
+    """Add to `.grad` of the used parameters; the others are left without a gradient.
+
+    Args:
+        parameters: those that `gradients` belong to.
+        gradients: zeros for what a step has not used.
+        used: the parameters that it has used.
+    """
+    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
+    write([parameter for parameter, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def write_heads(
+    partition: Partition,
+    heads: Mapping[int, Gradients],
+    scales: Sequence[Tensor],
+    used: Collection[Tensor],
+) -> None:
+    """Add to `.grad` of the task-specific parameters; one of several tasks gets the sum.
+
+    Args:
+        partition: that knows whose they are.
+        heads: gradients by the index of their task.
+        scales: what the gradients of each of these tasks are multiplied by.
+        used: as in `write_used`.
+    """
+    parameters, gradients = merge(
+        (partition.task_specific[task], scaled_by(gradients, scale))
+        for (task, gradients), scale in zip(heads.items(), scales, strict=True)
+        if gradients
+    )
+    write_used(parameters, gradients, used)
+
+
+def write_zeros(parameters: Sequence[Tensor]) -> None:
+    """Add zeros to `.grad`, for DDP, which waits for a gradient of every parameter."""
+    write(parameters, [torch.zeros_like(parameter) for parameter in parameters])
