@@ -62,6 +62,8 @@ class AlignedMTL(GramianWeighting):
         # where norms are very unequal.
         root = norms[:, None] * vectors[:, kept] * values[kept].sqrt()
         directions, singular, _ = torch.linalg.svd(root, full_matrices=False)
+        # Norms over more decades than the dtype has digits.
+        directions, singular = directions[:, singular > 0], singular[singular > 0]
         squares = singular.square()
         level = {"min": squares[-1], "median": squares.median(), "rmse": squares.mean()}[self.scale]
         return (directions @ (level.sqrt() / singular * (mean @ directions))).to(gramian)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import weighted_sum
+from lightning_mtl.engine.jacobian import columns
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
@@ -26,7 +26,8 @@ class DBMTL(JacobianWeighting):
     begin anew when other parameters are shared than before.
     Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
     positive; one of zero, of a batch without a valid label, counts as absent, and the task's
-    average stays.
+    average stays. Those below 1e-38 in float32 count as that much. Norms are summed in float64;
+    but ∇ log L itself has to be in the range of the gradients' dtype, or d is not finite.
 
     Args:
         beta: β of the averages; 0 does not average.
@@ -63,10 +64,25 @@ class DBMTL(JacobianWeighting):
         average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)
         rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * positive
         # ∇ log L_k = g_k / L_k, without a copy of it.
-        shares = (rate / torch.where(positive, losses, 1.0)).to(jacobian)
+        smallest = torch.finfo(losses.dtype).tiny
+        shares = (rate / torch.where(positive, losses.clamp(min=smallest), 1.0)).to(jacobian)
         rate = rate.to(jacobian)
         for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
             row.mul_(kept).addcmul_(gradient, share)
-        norms = torch.stack([torch.linalg.vector_norm(row) for row in average])
+        norms = torch.stack([_norm(row) for row in average])
         scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
-        return weighted_sum(scale, average)
+        # Twice the root: the quotient of two norms may be beyond the range of either.
+        roots = scale.sqrt().to(jacobian).unbind()
+        direction = torch.zeros_like(average[0])
+        for into, *rows in columns(direction, *average):
+            for row, root in zip(rows, roots, strict=True):
+                into.add_(row.mul(root).mul_(root))
+        return direction
+
+
+def _norm(row: Float[Tensor, " P"]) -> Float[Tensor, ""]:
+    """The length of a vector in float64, which holds the squares of whatever float32 does."""
+    total = torch.zeros((), dtype=torch.float64, device=row.device)
+    for (piece,) in columns(row):
+        total += piece.double().square().sum()
+    return total.sqrt()
