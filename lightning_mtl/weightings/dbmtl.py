@@ -26,8 +26,8 @@ class DBMTL(JacobianWeighting):
     begin anew when other parameters are shared than before.
     Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
     positive; one of zero, of a batch without a valid label, counts as absent, and the task's
-    average stays. Those below 1e-38 in float32 count as that much. Norms are summed in float64;
-    but ∇ log L itself has to be in the range of the gradients' dtype, or d is not finite.
+    average stays. Those below 1e-38 in float32 count as that much. Averages are kept in units of
+    their own, powers of two, as ∇ log L may leave the range of the gradients' dtype; d may not.
 
     Args:
         beta: β of the averages; 0 does not average.
@@ -52,6 +52,7 @@ class DBMTL(JacobianWeighting):
         self.beta = beta
         self.beta_sigma = beta_sigma
         self._average = self.memory.per_parameter("average")
+        self._unit = self.memory.per_task("unit", measured=True)
         self._steps = self.memory.per_task("steps", measured=True)
 
     def combine(
@@ -65,19 +66,39 @@ class DBMTL(JacobianWeighting):
         rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * positive
         # ∇ log L_k = g_k / L_k, without a copy of it.
         smallest = torch.finfo(losses.dtype).tiny
-        shares = (rate / torch.where(positive, losses.clamp(min=smallest), 1.0)).to(jacobian)
-        rate = rate.to(jacobian)
-        for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
-            row.mul_(kept).addcmul_(gradient, share)
-        norms = torch.stack([_norm(row) for row in average])
-        scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
-        # Twice the root: the quotient of two norms may be beyond the range of either.
+        share = rate.double() / torch.where(positive, losses.clamp(min=smallest), 1.0).double()
+        kept = (1 - rate.double()) * self._unit.read(share)
+        unit = _unit(kept, share, torch.linalg.vector_norm(jacobian, torch.inf, dim=1))
+        self._unit.write(unit)
+        factors = torch.stack([kept / unit, share / unit], 1).to(jacobian)
+        for row, gradient, (old, new) in zip(average, jacobian, factors, strict=True):
+            row.mul_(old).addcmul_(gradient, new)
+        lengths = torch.stack([_norm(row) for row in average])
+        longest = (lengths * unit).max()
+        scale = torch.where(lengths > 0, longest / lengths, torch.zeros_like(lengths))
+        # Twice the root: the quotient may be beyond the range of the gradients' dtype.
         roots = scale.sqrt().to(jacobian).unbind()
         direction = torch.zeros_like(average[0])
         for into, *rows in columns(direction, *average):
             for row, root in zip(rows, roots, strict=True):
                 into.add_(row.mul(root).mul_(root))
         return direction
+
+
+def _unit(
+    kept: Float[Tensor, " K"], share: Float[Tensor, " K"], largest: Float[Tensor, " K"]
+) -> Float[Tensor, " K"]:
+    """The powers of two in which the next averages are about 1, and at least representable.
+
+    Args:
+        kept: what is kept of the old averages, in their old units.
+        share: of the gradients.
+        largest: absolute value in each of these.
+    """
+    size = torch.maximum(kept, share * largest.double())
+    # A denormal gradient would have a factor beyond the range of its dtype.
+    size = torch.maximum(size, share * torch.finfo(largest.dtype).tiny)
+    return torch.where(size > 0, torch.exp2(size.log2().floor()), 1.0)
 
 
 def _norm(row: Float[Tensor, " P"]) -> Float[Tensor, ""]:

@@ -40,5 +40,5 @@ class GeometricLoss(LossWeighting):
         count = positive.sum().clamp(min=1)
         clamped = losses.clamp(min=torch.finfo(losses.dtype).tiny)
         logarithms = torch.where(positive, clamped.log(), 0.0)
-        weights = torch.exp(logarithms.sum() / count - logarithms) / count
+        weights = torch.exp(logarithms.sum() / count - logarithms - count.log())
         return torch.where(positive, weights.clamp(max=torch.finfo(losses.dtype).max), 0.0)

@@ -83,7 +83,7 @@ class MoCo(JacobianWeighting):
         products = gramian([[row] for row in average]).double()
         weights = project_to_simplex(self._simplex.read(products.diagonal()).double())
         gradient = products @ weights + self.rho * weights
-        stride = self.gamma / steps.max() ** self.gamma_sigma
-        moved = project_to_simplex(weights - stride.to(gradient) * gradient)
+        stride = self.gamma / steps.max().double() ** self.gamma_sigma
+        moved = project_to_simplex(weights - stride * gradient)
         self._simplex.write(moved)
         return weighted_sum(moved, average)
