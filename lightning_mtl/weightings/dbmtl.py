@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.jacobian import columns
+from lightning_mtl.engine.gradients import weighted_sum
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
@@ -53,6 +53,7 @@ class DBMTL(JacobianWeighting):
         self.beta_sigma = beta_sigma
         self._average = self.memory.per_parameter("average")
         self._unit = self.memory.per_task("unit", measured=True)
+        self._norm = self.memory.per_task("norm", measured=True)
         self._steps = self.memory.per_task("steps", measured=True)
 
     def combine(
@@ -67,43 +68,32 @@ class DBMTL(JacobianWeighting):
         # ∇ log L_k = g_k / L_k, without a copy of it.
         smallest = torch.finfo(losses.dtype).tiny
         share = rate.double() / torch.where(positive, losses.clamp(min=smallest), 1.0).double()
-        kept = (1 - rate.double()) * self._unit.read(share)
-        unit = _unit(kept, share, torch.linalg.vector_norm(jacobian, torch.inf, dim=1))
+        kept = 1 - rate.double()
+        before = kept * self._norm.read(share)
+        unit = _unit(before, share, torch.linalg.vector_norm(jacobian, torch.inf, dim=1))
+        factors = torch.stack([kept * self._unit.read(share) / unit, share / unit], 1)
         self._unit.write(unit)
-        factors = torch.stack([kept / unit, share / unit], 1).to(jacobian)
-        for row, gradient, (old, new) in zip(average, jacobian, factors, strict=True):
+        for row, gradient, (old, new) in zip(average, jacobian, factors.to(jacobian), strict=True):
             row.mul_(old).addcmul_(gradient, new)
-        lengths = torch.stack([_norm(row) for row in average])
-        longest = (lengths * unit).max()
-        scale = torch.where(lengths > 0, longest / lengths, torch.zeros_like(lengths))
-        # Twice the root: the quotient may be beyond the range of the gradients' dtype.
-        roots = scale.sqrt().to(jacobian).unbind()
-        direction = torch.zeros_like(average[0])
-        for into, *rows in columns(direction, *average):
-            for row, root in zip(rows, roots, strict=True):
-                into.add_(row.mul(root).mul_(root))
-        return direction
+        # In their units they are about 1, and so have squares that can be summed.
+        lengths = torch.stack([torch.linalg.vector_norm(row) for row in average]).double()
+        norms = lengths * unit
+        self._norm.write(norms)
+        scale = torch.where(lengths > 0, norms.max() / lengths, torch.zeros_like(lengths))
+        return weighted_sum(scale, average)
 
 
 def _unit(
-    kept: Float[Tensor, " K"], share: Float[Tensor, " K"], largest: Float[Tensor, " K"]
+    before: Float[Tensor, " K"], share: Float[Tensor, " K"], largest: Float[Tensor, " K"]
 ) -> Float[Tensor, " K"]:
     """The powers of two in which the next averages are about 1, and at least representable.
 
     Args:
-        kept: what is kept of the old averages, in their old units.
+        before: norms of what is kept of the old averages.
         share: of the gradients.
         largest: absolute value in each of these.
     """
-    size = torch.maximum(kept, share * largest.double())
+    size = torch.maximum(before, share * largest.double())
     # A denormal gradient would have a factor beyond the range of its dtype.
     size = torch.maximum(size, share * torch.finfo(largest.dtype).tiny)
     return torch.where(size > 0, torch.exp2(size.log2().floor()), 1.0)
-
-
-def _norm(row: Float[Tensor, " P"]) -> Float[Tensor, ""]:
-    """The length of a vector in float64, which holds the squares of whatever float32 does."""
-    total = torch.zeros((), dtype=torch.float64, device=row.device)
-    for (piece,) in columns(row):
-        total += piece.double().square().sum()
-    return total.sqrt()
