@@ -4,6 +4,8 @@ from lightning_mtl.linalg.ball import max_min_in_ball
 from lightning_mtl.linalg.cone import dual_cone, nonnegative_qp
 from lightning_mtl.linalg.cosines import (
     cosines_and_norms,
+    dependence,
+    equal_cosines,
     impartial_weights,
     resolution,
     solve_units,
@@ -13,7 +15,9 @@ from lightning_mtl.linalg.simplex import project_to_simplex, simplex_min_norm
 
 __all__ = [
     "cosines_and_norms",
+    "dependence",
     "dual_cone",
+    "equal_cosines",
     "fair_weights",
     "impartial_weights",
     "max_min_in_ball",

@@ -93,11 +93,11 @@ class _Problem:
         high = float(((self.reached + self.radius) / self.need).min())
         passive = (self.reached < 0)[None]
         if low < 0:
-            length, t, passive = self._at(0.0, passive)
+            length, passive = self._at(0.0, passive)
             if length > self.radius:
                 high = 0.0
             elif self._holds_zero():
-                return self.ridged.refine(t, passive)[0].clamp(min=0)
+                return self._of_level(0.0, passive)
             else:
                 low = 0.0
         for _ in range(SURE):
@@ -106,12 +106,14 @@ class _Problem:
             inside = low < level < high
             if not inside:
                 level = (low + high) / 2
-            length, _, settled = self._at(level, passive)
+            length, settled = self._at(level, passive)
             if inside and torch.equal(settled, passive):
-                break
+                t = self._refined(lines, passive)
+                if t is not None:
+                    return t
             passive = settled
             low, high = (low, level) if length > self.radius else (level, high)
-        return self._refined(lines, passive)
+        return self._of_level(low, passive)
 
     def _lines(self, passive: Bool[Tensor, "1 K"]) -> Float[Tensor, "2 K"]:
         """The x and y of t = μ x - y, given the rows that matter."""
@@ -119,9 +121,17 @@ class _Problem:
 
     def _refined(
         self, lines: Float[Tensor, "2 K"], passive: Bool[Tensor, "1 K"]
-    ) -> Float[Tensor, " K"]:
+    ) -> Float[Tensor, " K"] | None:
+        """The t without the ridge; `None` if signs are wrong then, of rows next to dependent."""
         lines = self.ridged.refine(lines, passive.expand(2, -1))
-        return (self._level(lines) * lines[0] - lines[1]).clamp(min=0)
+        level = self._level(lines)
+        t, right = (level * lines[0] - lines[1])[None], level * self.need - self.reached
+        return t[0].clamp(min=0) if self.ridged.holds(t, right[None], passive) else None
+
+    def _of_level(self, level: float, passive: Bool[Tensor, "1 K"]) -> Float[Tensor, " K"]:
+        """The t of a level that the ball reaches."""
+        right = (level * self.need - self.reached)[None]
+        return self.ridged.finish(right, self.ridged.settle(right, passive))[0]
 
     def _dependent(self, x: Float[Tensor, " K"]) -> bool:
         """Whether C x = 0 but for the ridge: no level is in reach of the rows that matter."""
@@ -135,11 +145,11 @@ class _Problem:
         root = middle * middle - square * (length - self.radius**2)
         return (middle + math.sqrt(max(root, 0.0))) / square
 
-    def _at(self, level: float, passive: Bool[Tensor, "1 K"]) -> tuple[float, Tensor, Tensor]:
-        """|e|, t and the rows that matter at a level."""
+    def _at(self, level: float, passive: Bool[Tensor, "1 K"]) -> tuple[float, Bool[Tensor, "1 K"]]:
+        """|e| and the rows that matter at a level."""
         right = (level * self.need - self.reached)[None]
         t, passive = self.ridged.settle(right, passive)
-        return math.sqrt(max(float(t[0] @ right[0]), 0.0)), t, passive
+        return math.sqrt(max(float(t[0] @ right[0]), 0.0)), passive
 
     def _holds_zero(self) -> bool:
         """Whether zero is in the convex hull of the rows."""

@@ -34,5 +34,4 @@ def nonnegative_qp(
     """
     ridged = Ridged(matrix, tolerance)
     start = linear > tolerance * linear.abs().amax(1, keepdim=True)
-    t, passive = ridged.settle(linear, start)
-    return ridged.refine(t, passive).clamp(min=0)
+    return ridged.finish(linear, ridged.settle(linear, start))

@@ -1,8 +1,14 @@
 """Gramians of unit rows, in which the scale of a gradient has no effect on a solver."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+DEPENDENT = 1e-10
+"""The eigenvalue of a Gramian of unit rows below which these are dependent but for the rounding of
+float32 gradients: a network's are right to 1e-6 or so, and 1e-5 is the angle that belongs to it."""
 
 
 def cosines_and_norms(
@@ -30,6 +36,14 @@ def resolution(gramian: Float[Tensor, "K K"]) -> float:
     return min(16 * len(gramian) * torch.finfo(gramian.dtype).eps, 1e-3)
 
 
+def dependence(gramian: Float[Tensor, "K K"]) -> float:
+    """The eigenvalue of C up to which unit rows count as dependent: `resolution`, but `DEPENDENT`.
+
+    For rules that choose a rank: G may be summed in float64, but not so its rows.
+    """
+    return max(resolution(gramian), DEPENDENT)
+
+
 def solve_units(
     gramian: Float[Tensor, "K K"], right: Float[Tensor, " K"]
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
@@ -39,8 +53,29 @@ def solve_units(
     """
     cosines, norms = cosines_and_norms(gramian)
     values, vectors = torch.linalg.eigh(cosines)
-    inverse = torch.where(values > resolution(gramian), 1 / values, torch.zeros_like(values))
+    inverse = torch.where(values > dependence(gramian), 1 / values, torch.zeros_like(values))
     return vectors @ (inverse * (right.double() @ vectors)), norms
+
+
+class EqualCosines(NamedTuple):
+    """The direction with equal cosines to all rows, in the coordinates of unit rows; float64.
+
+    Attributes:
+        units: C⁺ 1, least squares where rows depend on each other; zero where no direction exists.
+        norms: of the rows; 1 for a zero row.
+    """
+
+    units: Float[Tensor, " K"]
+    norms: Float[Tensor, " K"]
+
+
+def equal_cosines(gramian: Float[Tensor, "K K"]) -> EqualCosines:
+    """The direction with equal cosines to all rows; none exists for opposed ones."""
+    units, norms = solve_units(gramian, torch.ones_like(gramian.diagonal()))
+    # The squared length of the direction is 1ᵀ C⁺ 1. Where 1 is outside of the range of C, it is
+    # zero but for the rounding of the rows; else at least 1 where the cosines can be equal.
+    exists = units.sum() > len(units) * dependence(gramian)
+    return EqualCosines(torch.where(exists, units, 0.0), norms)
 
 
 def impartial_weights(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
@@ -48,8 +83,8 @@ def impartial_weights(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
 
     w ∝ D⁻¹ C⁺ 1: least squares where rows depend on each other; zero where no direction exists.
     """
-    solution, norms = solve_units(gramian, torch.ones_like(gramian.diagonal()))
-    weights = solution / norms * norms.min()
+    units, norms = equal_cosines(gramian)
+    weights = units / norms * norms.min()
     total = weights.sum().abs()
     # A sum that is rounding would make the weights infinite.
     smallest = 1e-6 * weights.abs().sum()

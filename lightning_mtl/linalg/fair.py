@@ -51,8 +51,9 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeigh
     # The common factor of the norms changes w by a power only; taken out, it cannot overflow.
     common = norms.log().mean().exp()
     relative = norms / common
-    pull = relative.pow(power - 1)
-    start = pull.pow(1 / (1 + power))
+    # As large as the force itself where p < 1, else its p-th root: no power leaves the range.
+    pull = relative.pow(power - 1 if power < 1 else 1 - 1 / power)
+    start = relative.pow((power - 1) / (1 + power))
     floor = max(RIDGE, resolution(gramian))
     identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
     lifted = bool(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info)
@@ -83,7 +84,7 @@ def _lifted(
 def _newton(
     matrix: Float[Tensor, "K K"], pull: Float[Tensor, " K"], power: float, u: Float[Tensor, " K"]
 ) -> Float[Tensor, " K"]:
-    """The root of f(u) = C u - s u^{-p}, s = `pull`."""
+    """The root of f(u) = C u - s u^{-p}, s = `pull` where p < 1, else `pull`^p."""
     size = float("inf")
     for _ in range(STEPS):
         pulled, push = matrix @ u, _push(pull, u, power)
@@ -109,4 +110,4 @@ def _newton(
 
 def _push(pull: Float[Tensor, " K"], u: Float[Tensor, " K"], power: float) -> Float[Tensor, " K"]:
     """What pulls w away from zero, s u^{-p}; s is 1 where p is."""
-    return u.reciprocal() if power == 1 else pull * u.pow(-power)
+    return pull * u.pow(-power) if power < 1 else (pull / u).pow(power)

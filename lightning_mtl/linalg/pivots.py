@@ -71,6 +71,34 @@ class Ridged:
             t = t + added
         return t
 
+    def finish(self, right: Float[Tensor, "N K"], settled: Settled) -> Float[Tensor, "N K"]:
+        """From what `settle` has returned towards the t >= 0 with C t - r >= 0, without the ridge.
+
+        Where rows depend on each other but for their rounding, `refine` may turn the signs of t.
+        Those problems are solved again instead, each time around the last solution (proximal
+        steps): after each of them C t - r >= -ε |t| holds.
+
+        Args:
+            right: r.
+            settled: the solution with the ridge, for this r.
+        """
+        t, passive = settled
+        refined = self.refine(t, passive)
+        wrong = ~self.holds(refined, right, passive)
+        if bool(wrong.any()):
+            again, signs = t[wrong], passive[wrong]
+            for _ in range(REFINEMENTS):
+                again, signs = self.settle(right[wrong] + self.ridge * again, signs)
+            refined[wrong] = again
+        return refined.clamp(min=0)
+
+    def holds(
+        self, t: Float[Tensor, "n K"], right: Float[Tensor, "n K"], passive: Bool[Tensor, "n K"]
+    ) -> Bool[Tensor, " n"]:
+        """Whether t >= 0 where passive, and else C t - r >= 0, but for what the ridge may leave."""
+        slack = torch.addmm(right, t, self.matrix, beta=-1) - self.ridge * t
+        return (torch.where(passive, t, slack) >= -self.ridge * _size(t, right)).all(1)
+
     def check(
         self,
         t: Float[Tensor, "n K"],
@@ -79,8 +107,7 @@ class Ridged:
     ) -> tuple[Float[Tensor, "n K"], Bool[Tensor, "n K"]]:
         """The slack (C + ε I) t - r, and which signs are wrong: of t where passive, else of it."""
         slack = torch.addmm(right, t, self.matrix, beta=-1)
-        size = torch.maximum(t.abs().amax(1, keepdim=True), right.abs().amax(1, keepdim=True))
-        return slack, torch.where(passive, t, slack) < -self.tolerance * size
+        return slack, torch.where(passive, t, slack) < -self.tolerance * _size(t, right)
 
     def settle(self, right: Float[Tensor, "N K"], passive: Bool[Tensor, "N K"]) -> Settled:
         """Solve for all rows at once, by block pivots: flip wrong signs until there are none.
@@ -152,6 +179,11 @@ class Ridged:
     ) -> Float[Tensor, "n K"]:
         masked = torch.where(passive, right, self._zero)
         return torch.cholesky_solve(masked.unsqueeze(2), factor).squeeze(2)
+
+
+def _size(t: Float[Tensor, "n K"], right: Float[Tensor, "n K"]) -> Float[Tensor, "n 1"]:
+    """The largest absolute value of t or r, for each problem."""
+    return torch.maximum(t.abs().amax(1, keepdim=True), right.abs().amax(1, keepdim=True))
 
 
 def _relative(values: Float[Tensor, "n K"]) -> Float[Tensor, "n K"]:

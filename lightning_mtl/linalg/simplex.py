@@ -15,7 +15,9 @@ CLOSE = 1e-6
 the square."""
 
 
-def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
+def simplex_min_norm(
+    gramian: Float[Tensor, "K K"], divisors: Float[Tensor, " K"] | None = None
+) -> Float[Tensor, " K"]:
     """The shortest vector in the convex hull of the rows: argmin wᵀ G w, w >= 0, Σ w = 1, exactly.
 
     With u = n w in the coordinates of unit rows and b = 1 / n: C u >= λ b and u >= 0, one of them
@@ -24,6 +26,7 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
 
     Args:
         gramian: symmetric, positive semi-definite, finite.
+        divisors: positive numbers to divide the rows by beforehand; 1 by default.
 
     Returns:
         The weights, in the Gramian's dtype. Where rows are zero, they share the weight equally:
@@ -33,6 +36,8 @@ def simplex_min_norm(gramian: Float[Tensor, "K K"]) -> Float[Tensor, " K"]:
     if bool(zero.any()):
         return zero.to(gramian) / zero.sum()
     cosines, norms = cosines_and_norms(gramian)
+    if divisors is not None:
+        norms = norms / divisors
     ridged = Ridged(cosines, resolution(gramian))
     border = (norms.min() / norms)[None]
     u, passive = ridged.settle(border, torch.ones_like(border, dtype=torch.bool))

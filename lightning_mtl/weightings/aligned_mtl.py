@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice
-from lightning_mtl.linalg import cosines_and_norms, resolution
+from lightning_mtl.linalg import cosines_and_norms, dependence
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
@@ -26,7 +26,8 @@ class AlignedMTL(GramianWeighting):
     Scale: 1/K for orthogonal gradients of one norm, as in the paper and in TorchJD.
     Heads: their own gradients, unweighted.
     Deviations: the rank is that of the matrix of cosines, which the norms of the gradients cannot
-    hide. Without any gradient, w = 1/K.
+    hide; its eigenvalues below 1e-10 are the rounding of gradients, and count as zero. Without any
+    gradient, w = 1/K.
 
     Args:
         scale: λ: the smallest eigenvalue (`"min"`, the paper), the (lower) median, or the mean
@@ -54,13 +55,15 @@ class AlignedMTL(GramianWeighting):
         cosines, norms = cosines_and_norms(gramian)
         mean = torch.full_like(norms, 1 / len(norms))
         values, vectors = torch.linalg.eigh(cosines)
-        kept = values > resolution(gramian)
+        kept = values > dependence(gramian)
         if not bool(kept.any()):
             return mean.to(gramian)
         # G = A Aᵀ. The singular values of A keep the digits that the eigenvalues of G would lose
         # where norms are very unequal.
         root = norms[:, None] * vectors[:, kept] * values[kept].sqrt()
         directions, singular, _ = torch.linalg.svd(root, full_matrices=False)
+        # Norms over more decades than the dtype has digits.
+        directions, singular = directions[:, singular > 0], singular[singular > 0]
         squares = singular.square()
         level = {"min": squares[-1], "median": squares.median(), "rmse": squares.mean()}[self.scale]
         return (directions @ (level.sqrt() / singular * (mean @ directions))).to(gramian)

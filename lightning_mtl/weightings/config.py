@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg import solve_units
+from lightning_mtl.linalg import equal_cosines
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 
 
@@ -20,7 +20,8 @@ class ConFIG(GramianWeighting):
 
     Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients.
     Heads: their own gradients, unweighted.
-    Deviations: none. Where no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.
+    Deviations: eigenvalues of C below 1e-10 are the rounding of gradients, and count as zero. Where
+    no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.
 
     Args: see `GramianWeighting`.
 
@@ -33,11 +34,9 @@ class ConFIG(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The weights of the conflict-free direction d, D⁻¹ C⁺ 1 times (Σ_i g_i·d) / ||d||²."""
-        ones = torch.ones_like(gramian.diagonal())
-        solution, norms = solve_units(gramian, ones)
-        weights = solution / norms
-        # ||d||² = 1ᵀ C⁺ 1: a square, and zero only up to rounding.
-        square = solution.sum()
+        units, norms = equal_cosines(gramian)
+        weights = units / norms
+        # ||d||² = 1ᵀ C⁺ 1.
+        square = units.sum()
         length = (gramian.double() @ weights).sum()
-        possible = square > len(ones) * torch.finfo(square.dtype).eps
-        return torch.where(possible, weights * (length / square), 0.0).to(gramian)
+        return (weights * (length / torch.where(square > 0, square, 1.0))).to(gramian)

@@ -26,7 +26,8 @@ class DBMTL(JacobianWeighting):
     begin anew when other parameters are shared than before.
     Deviations: averages start at the first gradient, not at a fraction of it. Losses have to be
     positive; one of zero, of a batch without a valid label, counts as absent, and the task's
-    average stays.
+    average stays. Those below 1e-38 in float32 count as that much. Averages are kept in units of
+    their own, powers of two, as ∇ log L may leave the range of the gradients' dtype; d may not.
 
     Args:
         beta: β of the averages; 0 does not average.
@@ -51,6 +52,8 @@ class DBMTL(JacobianWeighting):
         self.beta = beta
         self.beta_sigma = beta_sigma
         self._average = self.memory.per_parameter("average")
+        self._unit = self.memory.per_task("unit", measured=True)
+        self._norm = self.memory.per_task("norm", measured=True)
         self._steps = self.memory.per_task("steps", measured=True)
 
     def combine(
@@ -63,10 +66,34 @@ class DBMTL(JacobianWeighting):
         average = self._average.rows(len(jacobian), jacobian.shape[1], jacobian)
         rate = torch.where(steps > 1, 1 - self.beta / steps**self.beta_sigma, 1.0) * positive
         # ∇ log L_k = g_k / L_k, without a copy of it.
-        shares = (rate / torch.where(positive, losses, 1.0)).to(jacobian)
-        rate = rate.to(jacobian)
-        for row, gradient, kept, share in zip(average, jacobian, 1 - rate, shares, strict=True):
-            row.mul_(kept).addcmul_(gradient, share)
-        norms = torch.stack([torch.linalg.vector_norm(row) for row in average])
-        scale = torch.where(norms > 0, norms.max() / norms, torch.zeros_like(norms))
+        smallest = torch.finfo(losses.dtype).tiny
+        share = rate.double() / torch.where(positive, losses.clamp(min=smallest), 1.0).double()
+        kept = 1 - rate.double()
+        before = kept * self._norm.read(share)
+        unit = _unit(before, share, torch.linalg.vector_norm(jacobian, torch.inf, dim=1))
+        factors = torch.stack([kept * self._unit.read(share) / unit, share / unit], 1)
+        self._unit.write(unit)
+        for row, gradient, (old, new) in zip(average, jacobian, factors.to(jacobian), strict=True):
+            row.mul_(old).addcmul_(gradient, new)
+        # In their units they are about 1, and so have squares that can be summed.
+        lengths = torch.stack([torch.linalg.vector_norm(row) for row in average]).double()
+        norms = lengths * unit
+        self._norm.write(norms)
+        scale = torch.where(lengths > 0, norms.max() / lengths, torch.zeros_like(lengths))
         return weighted_sum(scale, average)
+
+
+def _unit(
+    before: Float[Tensor, " K"], share: Float[Tensor, " K"], largest: Float[Tensor, " K"]
+) -> Float[Tensor, " K"]:
+    """The powers of two in which the next averages are about 1, and at least representable.
+
+    Args:
+        before: norms of what is kept of the old averages.
+        share: of the gradients.
+        largest: absolute value in each of these.
+    """
+    size = torch.maximum(before, share * largest.double())
+    # A denormal gradient would have a factor beyond the range of its dtype.
+    size = torch.maximum(size, share * torch.finfo(largest.dtype).tiny)
+    return torch.where(size > 0, torch.exp2(size.log2().floor()), 1.0)

@@ -48,7 +48,7 @@ class DWA(LossWeighting):
             )
         self.temperature = temperature
         nan = float("nan")
-        self._sum = self.memory.per_task("sum")
+        self._mean = self.memory.per_task("mean")
         self._steps = self.memory.per_task("steps")
         self._last = self.memory.per_task("last", initial=nan)
         self._before_last = self.memory.per_task("before_last", initial=nan)
@@ -56,27 +56,32 @@ class DWA(LossWeighting):
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The weights K softmax(r / T); r = 1 for a task without means of the last two epochs."""
         ratio = self._last.read(losses) / self._before_last.read(losses)
-        ratio = torch.where(torch.isfinite(ratio), ratio, torch.ones_like(ratio))
+        # A ratio beyond the range of its dtype takes all the weight; NaN stands for no mean.
+        ratio = ratio.nan_to_num(nan=1.0)
         return len(losses) * torch.softmax(ratio / self.temperature, 0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add the losses of one optimizer step to the means of this epoch. Called once per step."""
-        self._sum.write(self._sum.read(losses) + losses)
-        self._steps.write(self._steps.read(losses) + (losses > 0))
+        steps = self._steps.read(losses) + (losses > 0)
+        mean = self._mean.read(losses)
+        # A running mean: a sum of losses may leave the range in which these are.
+        moved = mean + (losses - mean) / steps.clamp(min=1)
+        self._mean.write(torch.where(losses > 0, moved, mean))
+        self._steps.write(steps)
 
     def end_epoch(self) -> None:
         """Shift the means by one epoch; a task that did not occur in it keeps its old ones."""
-        sums = self._sum.values
-        if sums is None:
+        means = self._mean.values
+        if means is None:
             return
         steps, last, before_last = (
-            entry.read(sums) for entry in (self._steps, self._last, self._before_last)
+            entry.read(means) for entry in (self._steps, self._last, self._before_last)
         )
         occurred = steps > 0
         self._before_last.write(torch.where(occurred, last, before_last))
-        self._last.write(torch.where(occurred, sums / steps.clamp(min=1), last))
-        self._sum.write(torch.zeros_like(sums))
-        self._steps.write(torch.zeros_like(sums))
+        self._last.write(torch.where(occurred, means, last))
+        self._mean.write(torch.zeros_like(means))
+        self._steps.write(torch.zeros_like(means))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shift the means by one epoch. Called by the Trainer at the end of each training epoch."""

@@ -24,9 +24,10 @@ class ExcessMTL(JacobianWeighting):
 
     Scale: Σ α = 1, as in the paper; LibMTL and the authors' code have K.
     Heads: their own gradients, unweighted; the authors' code weights them.
-    Memory: K P numbers of summed squares beside the K P of J. Checkpoints hold them too. They,
-    E_k(0) and the warm-up begin anew when other parameters are shared than before; α stays.
-    Deviations: the constant in H is relative to its largest entry.
+    Memory: the K P numbers of H beside the K P of J. Checkpoints hold them too. They, E_k(0) and
+    the warm-up begin anew when other parameters are shared than before; α stays.
+    Deviations: the constant in H is relative to its largest entry. H itself is kept, not its
+    square, which float32 could not hold for gradients above 1e19 or below 1e-23.
 
     Args:
         eta: η, the step size.
@@ -41,7 +42,7 @@ class ExcessMTL(JacobianWeighting):
         tensor([0.3324, 0.6676])
     """
 
-    price: ClassVar[str] = "F + H + K B, and K P numbers of summed squares"
+    price: ClassVar[str] = "F + H + K B, and the K P numbers of H"
 
     def __init__(self, eta: float = 1.0, warmup_steps: int = 1) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class ExcessMTL(JacobianWeighting):
             )
         self.eta = eta
         self.warmup_steps = warmup_steps
-        self._squares = self.memory.per_parameter("squares")
+        self._hessian = self.memory.per_parameter("hessian")
         self._steps = self.memory.per_task("steps", measured=True)
         self._initial = self.memory.per_task("initial", measured=True)
         self._logits = self.memory.per_task("logits")
@@ -62,9 +63,9 @@ class ExcessMTL(JacobianWeighting):
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:
         """The gradient αᵀJ, after a step of α along the excess risks."""
-        rows = self._squares.rows(len(jacobian), jacobian.shape[1], jacobian)
+        rows = self._hessian.rows(len(jacobian), jacobian.shape[1], jacobian)
         pairs = zip(jacobian, rows, strict=True)
-        excess = torch.stack([_excess(gradient, squares) for gradient, squares in pairs])
+        excess = torch.stack([_excess(gradient, hessian) for gradient, hessian in pairs])
         self.applied = self._move(excess).to(jacobian)
         return weighted_sum(self.applied, jacobian.unbind())
 
@@ -84,12 +85,13 @@ class ExcessMTL(JacobianWeighting):
         return torch.softmax(moved, 0)
 
 
-def _excess(gradient: Float[Tensor, " P"], squares: Float[Tensor, " P"]) -> Float[Tensor, ""]:
-    """The excess risk gᵀ H⁻¹ g, after adding g² to `squares` in place."""
-    squares.addcmul_(gradient, gradient)
-    floor = squares.amax().sqrt() * torch.finfo(squares.dtype).eps
-    total = torch.zeros_like(floor)
-    for g, square in columns(gradient, squares):
-        hessian = square.sqrt()
-        total += (g.square() / torch.where(hessian > floor, hessian, torch.inf)).sum()
+def _excess(gradient: Float[Tensor, " P"], hessian: Float[Tensor, " P"]) -> Float[Tensor, ""]:
+    """The excess risk gᵀ H⁻¹ g in float64, after adding g² to H² in place."""
+    torch.hypot(hessian, gradient, out=hessian)
+    floor = hessian.amax() * torch.finfo(hessian.dtype).eps
+    total = torch.zeros_like(floor, dtype=torch.float64)
+    for g, h in columns(gradient, hessian):
+        # Never above |g|, whatever the scale.
+        ratio = g / torch.where(h > floor, h, torch.inf)
+        total += (ratio * g).sum(dtype=torch.float64)
     return total

@@ -23,7 +23,8 @@ class GeometricLoss(LossWeighting):
     Memory: under gradient accumulation, K P numbers for the task gradients, which then take one
     trunk pass each.
     Deviations: none. Losses have to be positive; a loss of zero, of a batch without a valid label,
-    counts as absent and has weight 0.
+    counts as absent and has weight 0. Those below 1e-38 in float32 count as that much, and weights
+    end at the largest number of their dtype.
 
     Example:
         >>> GeometricLoss().weights(torch.tensor([1.0, 4.0]))
@@ -39,5 +40,5 @@ class GeometricLoss(LossWeighting):
         count = positive.sum().clamp(min=1)
         clamped = losses.clamp(min=torch.finfo(losses.dtype).tiny)
         logarithms = torch.where(positive, clamped.log(), 0.0)
-        weights = torch.exp(logarithms.sum() / count - logarithms) / count
-        return torch.where(positive, weights, 0.0)
+        weights = torch.exp(logarithms.sum() / count - logarithms - count.log())
+        return torch.where(positive, weights.clamp(max=torch.finfo(losses.dtype).max), 0.0)

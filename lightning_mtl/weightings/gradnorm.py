@@ -104,10 +104,11 @@ class GradNorm(Weighting):
         norms: Float[Tensor, " K"],
     ) -> Float[Tensor, " K"]:
         """The gradient of Σ_k |G_k - Ḡ r_k^α| in w, with constant targets Ḡ r_k^α."""
-        ratio = losses / self._initial(losses)
-        ratio = torch.where(torch.isnan(ratio), torch.ones_like(ratio), ratio)
-        rate = ratio / ratio.mean()
-        weighted = weights.abs() * norms
+        # In logarithms and in units of the largest norm: neither leaves the range of the dtype.
+        ratio = losses.log() - self._initial(losses).log()
+        ratio = torch.where(torch.isnan(ratio), torch.zeros_like(ratio), ratio)
+        rate = len(ratio) * torch.softmax(ratio, 0)
+        weighted = weights.abs() * (norms / norms.max().clamp(min=torch.finfo(norms.dtype).tiny))
         target = weighted.mean() * rate.pow(self.alpha)
         return (weighted - target).sign() * norms * weights.sign()
 

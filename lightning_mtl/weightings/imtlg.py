@@ -19,8 +19,10 @@ class IMTLG(GramianWeighting):
 
     Scale: Σ w = 1, as in the paper and in TorchJD.
     Heads: their own gradients, unweighted.
-    Deviations: where gradients depend on each other, a least-squares solution. Where the weights
-    would sum to a negative number (the paper's formula then ascends every loss), they sum to -1.
+    Deviations: where gradients depend on each other (an eigenvalue of C is below 1e-10, the
+    rounding of gradients), a least-squares solution; w = 0 where no direction exists. Where the
+    weights would sum to a negative number (the paper's formula then ascends every loss), they sum
+    to -1.
 
     Args: see `GramianWeighting`.
 

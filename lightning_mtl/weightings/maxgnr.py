@@ -70,7 +70,7 @@ class MaxGNR(GramianWeighting):
         ...     rule.observe([[row] for row in gradients], scale=torch.ones(2))
         ...     weights = rule.weights(torch.ones(2), gradients @ gradients.T)
         >>> weights
-        tensor([1.5632, 0.4368])
+        tensor([1.5634, 0.4366])
     """
 
     needs_rows: ClassVar[bool] = True
@@ -168,14 +168,21 @@ class MaxGNR(GramianWeighting):
         # Bias-corrected: an average that started at zero holds 1 - beta^t of the weight.
         correction = 1 - self.beta1**steps
         assert self._mean.values is not None
-        size = self._mean.values.shape[1]
-        rows = [[row] for row in self._mean.rows(tasks, size, self._mean.values)]
+        count = self._mean.values.shape[1]
+        rows = [[row] for row in self._mean.rows(tasks, count, self._mean.values)]
         average = gramian_of(rows).to("cpu").double() / torch.outer(correction, correction)
         overlap = average_overlap(self.beta1, torch.minimum(steps[:, None], steps))
         # After one step the average is that step, and nothing can be told apart yet.
         overlap = torch.as_tensor(overlap).clamp(max=1 - 1e-3)
-        signal = nearest_psd(signal_gramian(average, second_moment, overlap))
-        return signal, nearest_psd(second_moment - signal)
+        # In units of each task's own power: the rounding of a strong one would be the signal of a
+        # weak one. One without a gradient stays at exactly zero.
+        size = second_moment.diagonal().clamp(min=0).sqrt()
+        unit = torch.where(size > 0, size, torch.inf)
+        moment = second_moment / unit[:, None] / unit
+        average = average / unit[:, None] / unit
+        signal = nearest_psd(signal_gramian(average, moment, overlap))
+        covariance = nearest_psd(moment - signal)
+        return signal * size[:, None] * size, covariance * size[:, None] * size
 
     def logs(self) -> dict[str, Tensor]:
         """The GNR and the ratio of ITGN to gradient of every task present. Called for the logs."""

@@ -68,8 +68,8 @@ class MGDA(GramianWeighting):
     ) -> Float[Tensor, " k"]:
         if self.normalize == "none":
             return simplex_min_norm(gramian)
-        norms, losses = gramian.diagonal().sqrt(), losses.to(gramian)
+        norms, losses = gramian.diagonal().double().sqrt(), losses.to(gramian.device).double()
         scale = {"l2": norms, "loss": losses, "loss+": losses * norms}[self.normalize]
         # A loss of zero, or less, leaves its gradient as it is.
         scale = torch.where(scale > 0, scale, 1.0)
-        return simplex_min_norm(gramian / torch.outer(scale, scale))
+        return simplex_min_norm(gramian, scale)

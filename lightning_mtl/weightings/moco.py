@@ -80,10 +80,10 @@ class MoCo(JacobianWeighting):
         rate = torch.where(steps == 1, 1.0, self.beta / steps**self.beta_sigma).to(jacobian)
         for row, gradient, share in zip(average, jacobian, rate, strict=True):
             row.lerp_(gradient, share)
-        weights = project_to_simplex(self._simplex.read(jacobian[:, 0]))
-        products = gramian([[row] for row in average]).to(weights)
+        products = gramian([[row] for row in average]).double()
+        weights = project_to_simplex(self._simplex.read(products.diagonal()).double())
         gradient = products @ weights + self.rho * weights
-        stride = self.gamma / steps.max() ** self.gamma_sigma
-        moved = project_to_simplex(weights - stride.to(gradient) * gradient)
+        stride = self.gamma / steps.max().double() ** self.gamma_sigma
+        moved = project_to_simplex(weights - stride * gradient)
         self._simplex.write(moved)
         return weighted_sum(moved, average)

@@ -26,7 +26,9 @@ class SDMGrad(CrossGramianWeighting):
     of the mean norm, and momentum. The divisor has a relative floor instead of a constant. J_1 and
     J_2 are those of the step's sub-batches, the micro-batches of an accumulation window and the
     shares of the ranks, without extra draws: the matrix is the mean of J_r J_sᵀ over r ≠ s. With a
-    single sub-batch it is the Gramian, whose noise biases w.
+    single sub-batch it is the Gramian, whose noise biases w. A task without a gradient counts as
+    removed; the shortest vector of the paper's hull would be zero, and stop the others. Without any
+    gradient, w = 1/K.
 
     Args:
         lambda_: λ, the pull to the preferred direction; 0.3 in the authors' experiments.
@@ -75,17 +77,31 @@ class SDMGrad(CrossGramianWeighting):
             gramian: the mean of J_r J_sᵀ over different sub-batches r ≠ s; need not be a Gramian.
         """
         matrix = gramian.double()
+        # A zero gradient has no products: the task counts as removed, and its w stays.
+        kept = (matrix != 0).any(1)
+        if not bool(kept.any()):
+            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        before = self._simplex.read(matrix.diagonal())
+        inside = before if bool(kept.all()) else before[kept]
+        preferred = torch.full_like(inside, self.lambda_ / len(inside))
+        w = self._descend(matrix[kept][:, kept], project_to_simplex(inside), preferred)
+        after, weights = before.clone(), torch.zeros_like(before)
+        after[kept], weights[kept] = w, (w + preferred) / (1 + self.lambda_)
+        self._simplex.write(after)
+        return weights.to(gramian)
+
+    def _descend(
+        self, matrix: Float[Tensor, "k k"], w: Float[Tensor, " k"], preferred: Float[Tensor, " k"]
+    ) -> Float[Tensor, " k"]:
+        """The w after `steps` steps, by the products of gradients that are not zero."""
         scale = matrix.diagonal().clamp(min=0).sqrt().mean().square()
         # Of different sub-batches the diagonal may be next to nothing beside the rest.
         scale = torch.maximum(scale, 1e-6 * matrix.abs().max())
-        matrix = matrix / scale.clamp(min=torch.finfo(scale.dtype).tiny)
-        preferred = torch.full_like(matrix.diagonal(), self.lambda_ / len(matrix))
-        w = project_to_simplex(self._simplex.read(preferred))
+        matrix = matrix / scale
         # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
         matrix = matrix + (matrix @ preferred).unsqueeze(1)
         velocity, reciprocals = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
             velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)
             w = project_to_simplex(torch.add(w, velocity, alpha=-self.lr), reciprocals)
-        self._simplex.write(w)
-        return ((w + preferred) / (1 + self.lambda_)).to(gramian)
+        return w

@@ -28,7 +28,8 @@ class STCH(LossWeighting):
     Deviations: the warm-up's last epoch, of which the nadir is the mean, is its `warmup_epochs`-th;
     in the authors' code and LibMTL it is one more. A task without a nadir (absent then) has n = 1.
     Losses have to be positive; a loss of zero, of a batch without a valid label, counts as absent
-    and has weight 0.
+    and has weight 0. Those below 1e-38 in float32 count as that much, and weights end at the
+    largest number of their dtype.
 
     Args:
         mu: μ > 0, the smoothing.
@@ -54,7 +55,7 @@ class STCH(LossWeighting):
             )
         self.mu = mu
         self.warmup_epochs = warmup_epochs
-        self._nadir_sum = self.memory.per_task("nadir_sum")
+        self._nadir = self.memory.per_task("nadir")
         self._nadir_count = self.memory.per_task("nadir_count")
         self._epochs = self.memory.single("epoch")
 
@@ -65,18 +66,23 @@ class STCH(LossWeighting):
         if self._epoch() < self.warmup_epochs:
             return torch.where(positive, 1 / clamped, 0.0)
         count = self._nadir_count.read(losses)
-        mean = self._nadir_sum.read(losses) / count.clamp(min=1)
+        mean = self._nadir.read(losses)
         nadir = torch.where(count > 0, mean, torch.ones_like(mean))
         excess = (clamped.log() - nadir.log()) / self.mu
         # Not a number where all losses are zero, and replaced there.
         share = torch.softmax(torch.where(positive, excess, -torch.inf), 0)
-        return torch.where(positive, positive.sum() * share / clamped, 0.0)
+        weights = (positive.sum() * share / clamped).clamp(max=torch.finfo(losses.dtype).max)
+        return torch.where(positive, weights, 0.0)
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add the losses to the nadir, in the last epoch of the warm-up. Called once per step."""
         if self._epoch() == self.warmup_epochs - 1:
-            self._nadir_sum.write(self._nadir_sum.read(losses) + losses)
-            self._nadir_count.write(self._nadir_count.read(losses) + (losses > 0))
+            count = self._nadir_count.read(losses) + (losses > 0)
+            mean = self._nadir.read(losses)
+            # A running mean: a sum of losses may leave the range in which these are.
+            moved = mean + (losses - mean) / count.clamp(min=1)
+            self._nadir.write(torch.where(losses > 0, moved, mean))
+            self._nadir_count.write(count)
 
     def end_epoch(self) -> None:
         """Count one more epoch of the training."""

@@ -65,3 +65,18 @@ def test_the_optimum_is_that_of_a_general_solver() -> None:
         )
         level = (rows @ ((center + added) @ rows)).min()
         assert abs(float(level) - found.fun) < 1e-6 * abs(found.fun)
+
+
+def test_a_ball_that_all_but_reaches_zero_holds_for_opposed_rows() -> None:
+    """The best level is then next to 0, and the rows that matter there depend on each other."""
+    for seed in (*range(50), 1662, 2720, 3161, 3918):
+        generator = torch.Generator().manual_seed(seed)
+        left, right = (torch.randn(*shape, generator=generator) for shape in ((10, 1), (1, 3)))
+        rows = (left @ right).double()
+        for c in (1 - 1e-7, 1.0, 1 + 1e-7):
+            center, radius, added = setting(rows, c)
+            weights = center + added
+            size = weights @ rows.norm(dim=1)
+            level = (rows @ (weights @ rows) / rows.norm(dim=1)).min()
+            assert (added @ rows).norm() <= radius * (1 + 1e-9), f"seed {seed}, c = {c}"
+            assert level / size > -1e-6, f"seed {seed}, c = {c}"

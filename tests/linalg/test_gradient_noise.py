@@ -216,3 +216,19 @@ def test_statistics_of_one_example_have_their_known_values() -> None:
     assert float(magnitude_similarity(gramian)[0, 1]) == pytest.approx(12 / 13)
     assert float(conflict_rate(gramian)) == 1.0
     torch.testing.assert_close(itgn_ratio(gramian, torch.ones(2)), torch.tensor([1.5, 2 / 3]))
+
+
+@pytest.mark.parametrize("scale", [1e-76, 1e-40, 1e40, 1e76])
+def test_ratios_keep_their_scale(scale: float) -> None:
+    """Of products in float64 of gradients from 1e-38 to 1e38."""
+    rows = torch.randn(4, 9, dtype=torch.float64)
+    gramian, weights = rows @ rows.T, torch.rand(4, dtype=torch.float64) + 0.1
+    torch.testing.assert_close(cosines(gramian * scale), cosines(gramian))
+    torch.testing.assert_close(magnitude_similarity(gramian * scale), magnitude_similarity(gramian))
+    torch.testing.assert_close(itgn_ratio(gramian * scale, weights), itgn_ratio(gramian, weights))
+    signal, noise = nearest_psd(gramian * scale), gramian * scale
+    expected = gradient_to_noise(weights, gramian, gramian)
+    torch.testing.assert_close(gradient_to_noise(weights, signal, noise), expected)
+    torch.testing.assert_close(
+        noise_scale(gramian.diagonal() * scale, gramian.diagonal() * scale), torch.ones(4).double()
+    )

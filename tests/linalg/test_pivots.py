@@ -70,3 +70,21 @@ def test_equal_rows_share_alike() -> None:
     right = torch.ones(1, 3, dtype=torch.float64)
     t, passive = ridged.settle(right, right > 0)
     torch.testing.assert_close(ridged.refine(t, passive), right / 3)
+
+
+def test_rows_that_are_dependent_but_for_their_rounding_end_with_right_signs() -> None:
+    """Refining what the ridge has left would turn some: the noise is about as large as it."""
+    turned = 0
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(6, 20, generator=generator, dtype=torch.float64)
+        rows = random_jacobian(6, 20, seed, rank=1) + 1e-5 * noise
+        cosines, norms = cosines_and_norms(rows @ rows.T)
+        ridged, right = Ridged(cosines, TOLERANCE), -torch.diag(norms) @ cosines
+        settled = ridged.settle(right, right > 0)
+        turned += int((ridged.refine(*settled) < 0).any())
+        t = ridged.finish(right, settled)
+        size = torch.maximum(t.abs().amax(1), right.abs().amax(1))[:, None]
+        assert t.min() >= 0
+        assert ((t @ cosines - right) / size).min() > -2 * ridged.ridge
+    assert turned

@@ -33,6 +33,18 @@ def test_a_zero_gradient_counts_for_nothing() -> None:
     torch.testing.assert_close(DBMTL().combine(torch.ones(2), rows), rows[1])
 
 
+def test_an_average_that_decays_for_long_stays_right() -> None:
+    """Its unit follows it down: a thousand steps without a gradient, and then one again."""
+    weighting, rows = DBMTL(beta=0.5, beta_sigma=0.0), random_jacobian(2, 5)
+    average = rows.clone()
+    for step in range(1000):
+        given = rows * torch.tensor([[1.0], [float(step in (0, 500))]]).double()
+        found = weighting.combine(torch.ones(2).double(), given)
+        average = given if step == 0 else (average + given) / 2
+        norms = average.norm(dim=1)
+        torch.testing.assert_close(found, norms.max() * (average / norms[:, None]).sum(0))
+
+
 @pytest.mark.parametrize("wrong", [{"beta": 1.0}, {"beta_sigma": -1.0}])
 def test_wrong_arguments_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"`DBMTL` should have.*Found.*Use"):

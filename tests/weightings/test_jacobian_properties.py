@@ -92,6 +92,50 @@ def test_the_direction_scales_with_the_gradients(name: str) -> None:
             assert (found - reference).norm() < limit, f"{kind}, times {scale}"
 
 
+FAR = (1e-36, 1e-20, 1e20, 1e36)
+"""Scales whose squares float32 does not hold."""
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "MoCo"])
+def test_the_formulas_keep_their_scale_in_single_precision(name: str) -> None:
+    for tasks in (1, 3, 10):
+        given = [rows / rows.abs().max() for rows in steps(spread_jacobian, tasks)]
+        given = [rows.float() for rows in given]
+        reference = direction(RULES[name](), *given)
+        for scale in FAR:
+            found = direction(RULES[name](), *(rows * scale for rows in given)) / scale
+            case = f"{tasks} tasks, times {scale}"
+            assert (found - reference).norm() < 1e-3 * reference.norm(), case
+
+
+def test_moco_keeps_its_scale_in_single_precision() -> None:
+    given = [rows.float() for rows in steps(random_jacobian, 3)]
+    reference = direction(MoCo(gamma=0.01), *given)
+    for scale in (1e-34, 1e-20, 1e20, 1e34):
+        rule = MoCo(gamma=0.01 / scale**2)
+        found = direction(rule, *(rows * scale for rows in given)) / scale
+        torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_moco_follows_the_shortest_gradient_where_its_step_is_far_too_long() -> None:
+    """Gradients of 1e20 make steps of 1e39: all weight goes to the least one, and none is NaN."""
+    rows = 1e20 * torch.diag(torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(MoCo().combine(torch.ones(3), rows), rows[0])
+
+
+def test_dbmtl_keeps_its_scale_from_a_loss_of_any_size() -> None:
+    """Its direction does not know the scales of losses, only the largest ∇ log L."""
+    rows = random_jacobian(3, 9).float()
+    reference = DBMTL(beta=0.0).combine(torch.ones(3), rows)
+    for scale in (1e-38, 1e-20, 1e20, 1e36):
+        scales = torch.tensor([scale, 1.0, 1.0])
+        found = DBMTL(beta=0.0).combine(scales, rows * scales[:, None])
+        torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-4)
+    unequal = DBMTL(beta=0.0).combine(torch.tensor([1e30, 1e-20, 1.0]), rows * 1e-20)
+    units = rows / rows.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(unequal, rows[1].norm() * units.sum(0), rtol=1e-4, atol=1e-4)
+
+
 def test_the_step_size_of_moco_has_the_unit_of_an_inverse_square() -> None:
     given = steps(random_jacobian, 3)
     reference = direction(MoCo(gamma=0.01), *given)

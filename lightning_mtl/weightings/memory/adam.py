@@ -11,7 +11,8 @@ class Adam:
     """Adam (Kingma & Ba, ICLR 2015, Algorithm 1) with its moments in a `TaskMemory`.
 
     Not `torch.optim.Adam`, because the numbers of absent tasks must not move, and because the
-    moments then lie in the weighting's own checkpoint. Each task counts its own steps.
+    moments then lie in the weighting's own checkpoint. Each task counts its own steps. The root of
+    the second moment is kept: it has the range of a gradient, up to 1e38 in float32.
 
     Args:
         memory: of the weighting.
@@ -26,7 +27,7 @@ class Adam:
         self.eps = eps
         self._steps = memory.per_task("adam_steps")
         self._mean = memory.per_task("adam_mean")
-        self._square = memory.per_task("adam_square")
+        self._root = memory.per_task("adam_root")
 
     def step(
         self, gradient: Float[Tensor, " k"], lr: float, moving: Bool[Tensor, " k"] | None = None
@@ -39,13 +40,13 @@ class Adam:
             moving: the tasks that take this step; by default all that are present.
         """
         beta1, beta2 = self.betas
-        entries = (self._steps, self._mean, self._square)
+        entries = (self._steps, self._mean, self._root)
         before = [entry.read(gradient) for entry in entries]
         steps = before[0] + 1
         mean = beta1 * before[1] + (1 - beta1) * gradient
-        square = beta2 * before[2] + (1 - beta2) * gradient.square()
-        for entry, old, new in zip(entries, before, (steps, mean, square), strict=True):
+        root = torch.hypot(beta2**0.5 * before[2], (1 - beta2) ** 0.5 * gradient)
+        for entry, old, new in zip(entries, before, (steps, mean, root), strict=True):
             entry.write(new if moving is None else torch.where(moving, new, old))
-        corrected = (square / (1 - beta2**steps)).sqrt()
-        step = lr * mean / (1 - beta1**steps) / (corrected + self.eps)
+        corrected = root / (1 - beta2**steps).sqrt()
+        step = lr * (mean / (1 - beta1**steps) / (corrected + self.eps))
         return step if moving is None else torch.where(moving, step, 0.0)
