@@ -4,9 +4,12 @@ The runs, and what is equal by definition, are in `tests.support.equivalence`;
 `python -m tests.equivalence.table` prints what is reached.
 """
 
-import pytest
+from collections.abc import Iterator
 
-from tests.support.equivalence import EQUIVALENCES
+import pytest
+import torch
+
+from tests.support.equivalence import EQUIVALENCES, compiled_and_eager
 from tests.support.weightings import ROUTES
 
 
@@ -56,9 +59,25 @@ def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str) -> No
     check("resumed = uninterrupted", name)
 
 
+@pytest.fixture(scope="module")
+def _empty_caches() -> Iterator[None]:
+    """No compiled code from other tests, nor for them."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_empty_caches")
 @rules_of("compiled = eager", dear=True)
 def test_compiled_parts_equal_eager_ones(name: str) -> None:
     check("compiled = eager", name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_empty_caches")
+@pytest.mark.parametrize("name", ["FAMO", "GradNorm", "MGDA", "MoCo", "AlternatingUpdates"])
+def test_parts_that_are_compiled_by_inductor_equal_eager_ones(name: str) -> None:
+    assert compiled_and_eager(name, backend="inductor") <= 1e-6
 
 
 @rules_of("loss scale 2^16 = 1")
