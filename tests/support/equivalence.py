@@ -127,6 +127,12 @@ def whole_batches(steps: int = 2, size: int = 8) -> list[list[Part]]:
     return in_groups(parts([size] * steps), 1)
 
 
+@cache
+def plain_run(name: str) -> Parts:
+    """A rule on one rank and whole batches: what several columns compare with."""
+    return fit(name, Parts(), PartsData(whole_batches()))
+
+
 # -- n micro-batches = 1
 
 
@@ -255,7 +261,7 @@ def compiled_and_eager(name: str, backend: str = "aot_eager") -> float:
     """Compiled parts, also after a plain run has filled the compiler's cache, and eager ones."""
     data = PartsData(whole_batches())
     fit("none", compiled(backend), data)
-    return difference(fit(name, compiled(backend), data), fit(name, Parts(), data))
+    return difference(fit(name, compiled(backend), data), plain_run(name))
 
 
 # -- a loss scale of 2^16 = none
@@ -274,7 +280,7 @@ class Scaled(MixedPrecision):
 def scaled_and_not(name: str) -> float:
     """Losses times 2^16, and gradients divided by it before the step."""
     data = PartsData(whole_batches())
-    return difference(fit(name, Parts(), data, plugins=[Scaled()]), fit(name, Parts(), data))
+    return difference(fit(name, Parts(), data, plugins=[Scaled()]), plain_run(name))
 
 
 # -- absent task = removed task
@@ -473,7 +479,7 @@ def refitted_and_fresh(name: str) -> float:
 
 def searched_and_not(name: str) -> float:
     """A search for a learning rate before the run, by the same Trainer and weighting."""
-    data = PartsData(whole_batches(steps=4))
+    data = PartsData(whole_batches())
     module, weighting = Parts(), RULES[name]()
     with tempfile.TemporaryDirectory() as folder:
         trainer = quiet_trainer(
@@ -485,7 +491,7 @@ def searched_and_not(name: str) -> float:
             module, datamodule=data, num_training=6, update_attr=False, early_stop_threshold=None
         )
         trainer.fit(module, data)
-    return difference(module, fit(name, Parts(), data))
+    return difference(module, plain_run(name))
 
 
 MORE_PARTS = dict.fromkeys(
