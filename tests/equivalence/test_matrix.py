@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.support.equivalence import EQUIVALENCES, compiled_and_eager
+from tests.support.equivalence import EQUIVALENCES, REFUSES, compiled_and_eager
 from tests.support.weightings import ROUTES
 
 
@@ -33,6 +33,21 @@ def check(column: str, name: str) -> None:
     """Whether a rule reaches what the column promises."""
     equivalence = EQUIVALENCES[column]
     assert equivalence.difference(name) <= equivalence.tolerance
+
+
+DIFFERENT = [
+    pytest.param(column, name, id=f"{column}-{name}")
+    for column, equivalence in EQUIVALENCES.items()
+    for name in equivalence.exceptions
+    if name not in REFUSES
+]
+
+
+@pytest.mark.parametrize(("column", "name"), DIFFERENT)
+def test_an_exception_is_one(column: str, name: str) -> None:
+    """The runs differ, and train all the same."""
+    equivalence = EQUIVALENCES[column]
+    assert equivalence.tolerance < equivalence.difference(name) < float("inf")
 
 
 @pytest.mark.peer("L5", "T12", "O18", "O19")
