@@ -14,8 +14,15 @@ from lightning_mtl.callbacks import (
     LossWeighting,
     Weighting,
 )
-from tests.support.ddp_toy import weights
-from tests.support.toy import TASKS, Graded, Toy, logged, parameters, straight_and_resumed
+from tests.support.toy import (
+    TASKS,
+    Graded,
+    Toy,
+    logged,
+    parameters,
+    straight_and_resumed,
+    weights,
+)
 
 
 class InverseLoss(LossWeighting):

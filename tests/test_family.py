@@ -1,8 +1,6 @@
-"""What holds for every weighting: ranks, accumulation, resuming, precision, absence, truth."""
+"""What holds for every weighting beside the equivalences: precision, absence, logged weights."""
 
 import itertools
-from collections.abc import Sequence
-from pathlib import Path
 
 import lightning as L
 import pytest
@@ -10,30 +8,20 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
-from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
-from tests.support.ddp_toy import train_all, weights
-from tests.support.ranks import results_of
 from tests.support.toy import (
-    TASKS,
     Graded,
     PartlyGraded,
     Toy,
     parameters,
     quiet_trainer,
-    straight_and_resumed,
     toy_loader,
     validation,
+    weights,
 )
-from tests.support.weightings import EXAMPLES, ROUTES
+from tests.support.weightings import EXAMPLES, ROUTES, has_moved
 
-# Rules on J_r J_sᵀ of different parts see more of them with more ranks or micro-batches.
-OF_ALL_PARTS = [
-    name for name in EXAMPLES if not isinstance(EXAMPLES[name](), CrossGramianWeighting)
-]
 # Weights that do not depend on which tasks a micro-batch has.
 CONSTANT = ("EqualWeighting", "FixedWeighting", "UncertaintyWeighting", "IMTLL")
-every_weighting = pytest.mark.parametrize("name", EXAMPLES)
-every_weighting_of_all_parts = pytest.mark.parametrize("name", OF_ALL_PARTS)
 every_route = pytest.mark.parametrize("name", ROUTES.values())
 
 
@@ -49,25 +37,6 @@ def fitted(name: str, module: Toy | None = None, batch_size: int = 4, **settings
     return parameters(module)
 
 
-OFTEN_EQUAL = ("EqualWeighting", "GradVac", "PCGrad", "TorchJDWeighting")
-"""The last three, of which one is a `GradVac`, have weights of 1 in a step without a conflict."""
-
-
-def has_moved(name: str, weights: Tensor) -> bool:
-    """Whether the weights, if there are any, have left those of equal weighting."""
-    if name in OFTEN_EQUAL or not weights.numel():
-        return True
-    return bool((weights - 1).abs().max() > 1e-4)
-
-
-@pytest.mark.peer("O20")
-@every_weighting_of_all_parts
-def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
-    whole = fitted(name, batch_size=16, limit_train_batches=2, **EPOCHS)
-    parts = fitted(name, batch_size=4, limit_train_batches=8, accumulate_grad_batches=4, **EPOCHS)
-    torch.testing.assert_close(parts, whole, atol=2e-5, rtol=1e-4)
-
-
 @every_route
 @pytest.mark.parametrize(
     "settings",
@@ -79,15 +48,6 @@ def test_precision_and_clipping_keep_working(name: str, settings: dict) -> None:
     trained = fitted(name, limit_train_batches=4, **EPOCHS, **settings)
     assert torch.isfinite(trained).all()
     assert not torch.equal(trained, start)
-
-
-@pytest.mark.peer("L13", "T9", "O5", "O17")
-@every_weighting
-def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str, tmp_path: Path) -> None:
-    straight, resumed = straight_and_resumed(EXAMPLES[name], tmp_path)
-    assert torch.equal(parameters(resumed), parameters(straight))
-    assert has_moved(name, weights(straight))
-    assert has_moved(name, weights(resumed))
 
 
 class Witness(L.Callback):
@@ -189,58 +149,3 @@ def test_logged_weights_reproduce_the_applied_gradient(
     assert witness.worst < 1e-5
     assert has_moved(name, weights(module))
     assert torch.isfinite(parameters(module)).all()
-
-
-class AlwaysAbsent(Graded):
-    """Announces a third task, which no batch ever has."""
-
-    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        losses = super().task_losses(batch)
-        del losses["three"]
-        return losses
-
-
-class Removed(AlwaysAbsent):
-    task_names = TASKS[:2]
-
-
-# Arguments that name the tasks, and draws of as many numbers as there are tasks.
-TIED_TO_TASKS = ("FixedWeighting", "DynamicTaskPriority", "RandomWeighting")
-
-
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in TIED_TO_TASKS])
-def test_an_absent_task_equals_a_removed_one(name: str) -> None:
-    """In the statistics of the step, in the state of the weighting, and in what is applied."""
-    absent, removed = (
-        fitted(name, module, limit_train_batches=4, **EPOCHS)
-        for module in (AlwaysAbsent(), Removed())
-    )
-    torch.testing.assert_close(absent, removed, atol=1e-6, rtol=1e-5)
-    assert not torch.allclose(absent, parameters(Toy()), atol=1e-3)
-
-
-@pytest.fixture(scope="module")
-def two_ranks() -> dict[str, Tensor]:
-    """Every weighting trained by two gloo processes, each with half of every batch."""
-    return results_of("ddp_toy")
-
-
-@pytest.fixture(scope="module")
-def one_rank() -> dict[str, Tensor]:
-    return train_all(devices=1, batch_size=8)
-
-
-@pytest.mark.peer("L5", "T12", "O18", "O19")
-@every_weighting_of_all_parts
-@pytest.mark.parametrize("variant", ["", "accumulated "])
-def test_two_ranks_equal_one(name: str, variant: str, two_ranks, one_rank) -> None:
-    torch.testing.assert_close(
-        two_ranks[variant + name], one_rank[variant + name], atol=1e-5, rtol=1e-4
-    )
-    assert has_moved(name, two_ranks[f"weights {variant}{name}"])
-
-
-@pytest.mark.peer("T12", "O18", "O19")
-@every_weighting
-def test_ranks_stay_alike_when_they_have_different_tasks(name: str, two_ranks) -> None:
-    assert two_ranks[f"replicas {name}"] == 0.0

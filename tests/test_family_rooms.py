@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
 from tests.support.ddp_family_rooms import trained
-from tests.support.ddp_toy import weights
 from tests.support.ranks import results_of
 from tests.support.rooms import (
     EPOCHS,
@@ -20,8 +19,8 @@ from tests.support.rooms import (
     RoomsData,
     small_module,
 )
-from tests.support.toy import parameters, quiet_trainer
-from tests.test_family import has_moved
+from tests.support.toy import parameters, quiet_trainer, weights
+from tests.support.weightings import has_moved
 
 pytestmark = pytest.mark.slow
 

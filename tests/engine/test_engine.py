@@ -7,7 +7,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.tuner import Tuner
 from torch import Tensor, nn
 
 from lightning_mtl import MultiTaskModule
@@ -130,42 +129,6 @@ def test_it_mixes_with_any_module_in_any_order(theirs: Any, first: bool, weighti
 
 def test_keyword_arguments_reach_the_module_that_is_mixed_in() -> None:
     assert mixed(Theirs, first=True)(width=3, lr=0.5).lr == 0.5
-
-
-@every_route
-def test_a_run_after_one_that_broke_off_equals_a_fresh_one(weighting: Any) -> None:
-    class Breaking(Toy):
-        breaks = True
-
-        def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-            if self.breaks and self.trainer.fit_loop.batch_idx == 3:
-                raise KeyboardInterrupt
-            return super().task_losses(batch)
-
-    module = Breaking()
-    with pytest.raises(SystemExit):
-        trained(module, weighting, accumulate_grad_batches=2)
-    module.breaks = False
-    module.load_state_dict(Toy().state_dict())
-    assert torch.equal(trained(module, weighting), trained(Toy(), weighting))
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-@every_route
-def test_a_search_for_a_learning_rate_leaves_no_trace(weighting: Any, tmp_path: Any) -> None:
-    def fitted(search: bool) -> Tensor:
-        module = Toy()
-        trainer = quiet_trainer(
-            callbacks=[] if weighting is None else [weighting()], default_root_dir=tmp_path
-        )
-        if search:
-            Tuner(trainer).lr_find(
-                module, toy_loader(), num_training=8, update_attr=False, early_stop_threshold=None
-            )
-        trainer.fit(module, toy_loader())
-        return parameters(module)
-
-    assert torch.equal(fitted(search=True), fitted(search=False))
 
 
 def test_the_copy_of_a_module_has_an_engine_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""A run that resumes with a batch that lacks tasks is the run that never stopped."""
+"""A run that resumes with a batch that lacks tasks or a layer is the run that never stopped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mtl.callbacks import AlternatingUpdates
+from tests.support.equivalence import RULES
 from tests.support.toy import TASKS, Graded, parameters, straight_and_resumed
-from tests.support.weightings import EXAMPLES
-
-ALL = {**EXAMPLES, "AlternatingUpdates": lambda: AlternatingUpdates(seed=0)}
 
 
 class Scheduled(Graded):
@@ -22,15 +19,6 @@ class Scheduled(Graded):
         number = self.trainer.fit_loop.total_batch_idx
         turn = TASKS[number % 3]
         return {turn: losses[turn]} if 9 <= number < 13 else losses
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_resume_whose_first_batch_lacks_tasks_is_exact_to_the_bit(
-    name: str, tmp_path: Path
-) -> None:
-    straight, resumed = straight_and_resumed(ALL[name], tmp_path, Scheduled)
-    assert torch.equal(parameters(resumed), parameters(straight))
-    assert straight.task_weights.keys() == resumed.task_weights.keys()
 
 
 class LateLayer(Scheduled):
@@ -53,5 +41,5 @@ class LateLayer(Scheduled):
 def test_what_was_shared_before_the_checkpoint_is_shared_after_it(
     name: str, tmp_path: Path
 ) -> None:
-    straight, resumed = straight_and_resumed(ALL[name], tmp_path, LateLayer)
+    straight, resumed = straight_and_resumed(RULES[name], tmp_path, LateLayer)
     assert torch.equal(parameters(resumed), parameters(straight))

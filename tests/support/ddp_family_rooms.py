@@ -8,9 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.support.ddp_toy import weights
 from tests.support.rooms import EPOCHS, ROOMS_EXAMPLES, RoomsData, small_module
-from tests.support.toy import parameters, quiet_trainer
+from tests.support.toy import parameters, quiet_trainer, weights
 
 
 def trained(name: str, devices: int, batch_size: int) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def results_of(script: str, timeout: int = 900) -> Any:
-    """What the module `tests.support.<script>` saves to the file that it is given."""
+def results_of(script: str, *arguments: str, timeout: int = 900) -> Any:
+    """What the module `tests.support.<script>` saves to the file that is its first argument."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.pt"
         done = subprocess.run(
-            [sys.executable, "-m", f"tests.support.{script}", str(file)],
+            [sys.executable, "-m", f"tests.support.{script}", str(file), *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -1,6 +1,6 @@
 """A small network of three regression tasks, and Trainers that train it: shared by many tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,11 @@ def parameters(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
+def weights(module: MultiTaskModule) -> Tensor:
+    """Those that were applied last; none if the combined gradient is no weighted sum."""
+    return torch.tensor([float(weight) for weight in module.task_weights.values()])
+
+
 class Log(L.Callback):
     """What is in the log after every batch."""
 
@@ -123,7 +128,7 @@ def logged(module: Toy, *callbacks: L.Callback, **settings: Any) -> list[dict[st
 class ResumableLoader:
     """Batches in a fixed order that a mid-epoch checkpoint remembers, as stateful loaders do."""
 
-    def __init__(self, loader: DataLoader | None = None) -> None:
+    def __init__(self, loader: Iterable[Any] | None = None) -> None:
         self.batches = list(toy_loader() if loader is None else loader)
         self.position = 0
 

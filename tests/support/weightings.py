@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from torch import Tensor
 
 from lightning_mtl.callbacks import (
     MGDA,
@@ -58,3 +59,20 @@ ROUTES: dict[str, str] = {
     "Jacobian with weights": "ExcessMTL",
     "TorchJD": "TorchJDWeighting",
 }
+
+OFTEN_EQUAL = (
+    "none",
+    "EqualWeighting",
+    "GradVac",
+    "PCGrad",
+    "TorchJDWeighting",
+    "AlternatingUpdates",
+)
+"""Of weights of 1, always or in a step without a conflict; TorchJD's rule here is a `GradVac`."""
+
+
+def has_moved(name: str, weights: Tensor) -> bool:
+    """Whether the weights, if there are any, have left those of equal weighting."""
+    if name in OFTEN_EQUAL or not weights.numel():
+        return True
+    return bool((weights - 1).abs().max() > 1e-4)

@@ -1,0 +1,1 @@
+"""Every weighting against everything that it promises to be equal to."""
