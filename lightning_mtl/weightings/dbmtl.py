@@ -79,8 +79,10 @@ class DBMTL(JacobianWeighting):
         lengths = torch.stack([torch.linalg.vector_norm(row) for row in average]).double()
         norms = lengths * unit
         self._norm.write(norms)
-        scale = torch.where(lengths > 0, norms.max() / lengths, torch.zeros_like(lengths))
-        return weighted_sum(scale, average)
+        scale = torch.where(lengths > 0, 1 / lengths, torch.zeros_like(lengths))
+        # Last and in halves: α may be beyond the range where unit vectors cancel, and d be inside.
+        root = norms.max().sqrt().to(jacobian)
+        return weighted_sum(scale, average).mul_(root).mul_(root)
 
 
 def _unit(

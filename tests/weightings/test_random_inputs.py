@@ -291,7 +291,7 @@ def moco_twin(case: Case) -> Iterator[Tensor]:
 
 
 def dbmtl_twin(case: Case) -> Iterator[Tensor]:
-    losses = case.losses.clamp(min=torch.finfo(torch.float32).tiny)
+    losses = case.losses.clamp(min=torch.finfo(case.rows.dtype).tiny)
     logarithmic = case.exact / losses[:, None] * (case.losses > 0)[:, None]
     norms = logarithmic.norm(dim=1)
     units = logarithmic / norms.where(norms > 0, torch.inf)[:, None]
