@@ -74,6 +74,10 @@ def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(name: str) -> No
     check("resumed = uninterrupted", name)
 
 
+# The compiler looks at the features, which the heads receive, as at any input.
+no_leaf = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
 @pytest.fixture(scope="module")
 def _empty_caches() -> Iterator[None]:
     """No compiled code from other tests, nor for them."""
@@ -82,6 +86,7 @@ def _empty_caches() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@no_leaf
 @pytest.mark.usefixtures("_empty_caches")
 @rules_of("compiled = eager", dear=True)
 def test_compiled_parts_equal_eager_ones(name: str) -> None:
@@ -89,6 +94,7 @@ def test_compiled_parts_equal_eager_ones(name: str) -> None:
 
 
 @pytest.mark.slow
+@no_leaf
 @pytest.mark.usefixtures("_empty_caches")
 @pytest.mark.parametrize("name", ["FAMO", "GradNorm", "MGDA", "MoCo", "AlternatingUpdates"])
 def test_parts_that_are_compiled_by_inductor_equal_eager_ones(name: str) -> None:
