@@ -37,7 +37,11 @@ class ChannelSums(RowPlace):
             [_channel_sums(gradient) for gradient in row]
             for row in feature_rows(micro_batch, backward)
         ]
-        self._identity = [f"features {tuple(part.shape)}" for part in self._latest[0]]
+        identity = [f"features {tuple(part.shape)}" for part in self._latest[0]]
+        if self._sums and identity != self._identity:
+            # A layer has joined in, and the heads leave the trunk at other tensors now.
+            self.begin()
+        self._identity = identity
         for task, row in zip(micro_batch.local, self._latest, strict=True):
             self._sums[task] = add(self._sums.get(task), row)
 
