@@ -18,8 +18,11 @@ def check_weights(name: str, weights: Any, num_tasks: int) -> None:
 
 
 def check_finite_weights(name: str, weights: Tensor) -> None:
-    """Refuse NaN and infinity; for weights on the host, where looking costs nothing."""
-    if not bool(torch.isfinite(weights).all()):
+    """Refuse NaN, infinity, and what float32 can't hold, in which gradients are combined.
+
+    For weights on the host, where looking costs nothing.
+    """
+    if not bool(torch.isfinite(weights.float()).all()):
         raise ValueError(
             f"`{name}` should return finite weights. Found {weights.tolist()}, from finite losses"
             " and gradients. No parameter has been changed by this step. Look for a division by"
