@@ -168,6 +168,9 @@ class MultiTaskModule(L.LightningModule, ABC):
         step = partial(super().optimizer_step, epoch, batch_idx, optimizer, optimizer_closure)
         self._multi_task.optimizer_step(optimizer, step)
 
+    # `GradientAccumulationScheduler` warns of steps of a user's own: this one is Lightning's.
+    optimizer_step.__wrapped__ = L.LightningModule.optimizer_step  # type: ignore[attr-defined]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check losses, parameters and buffers before a checkpoint is written.
 

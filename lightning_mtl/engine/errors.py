@@ -57,8 +57,12 @@ class CompiledBackwardError(RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "A compiled network should keep the buffers of its backward pass, which runs once for"
-            " each task. Found one that gives them away after the first pass. Set"
-            " `torch._functorch.config.donated_buffer = False` before anything is compiled."
+            " each task. Found one that gives them away in the first pass: it was compiled for a"
+            " plain run, and came from a cache, perhaps of an earlier process. Set"
+            " `torch._inductor.config.force_disable_caches = True` and call"
+            " `torch.compiler.reset()`, before anything is compiled. Leave"
+            " `torch._functorch.config.donated_buffer` as it is: setting it to False lets code from"
+            " the cache run again with buffers that have been overwritten."
         )
 
 

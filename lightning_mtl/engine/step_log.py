@@ -54,7 +54,12 @@ class StepLog:
         self._values, self._losses = {}, {}
 
     def write(self, module: L.LightningModule) -> None:
-        """Log what the last optimizer step has added. Called after each batch."""
+        """Log what the last optimizer step has added. Called after each batch.
+
+        Nothing is logged with `Trainer(barebones=True)`, where Lightning takes a log for a mistake.
+        """
+        if module.trainer.barebones:
+            self.clear()
         if not self._values:
             return
         forget_logged(module.trainer, self._logged - self._values.keys())
