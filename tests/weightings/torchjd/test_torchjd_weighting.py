@@ -24,6 +24,7 @@ from lightning_mtl.callbacks import (
     TorchJDWeighting,
     UPGrad,
 )
+from lightning_mtl.weightings import graddrop
 from tests.support.jacobians import agreeing_jacobian, random_jacobian
 
 jd = pytest.importorskip("torchjd.aggregation", reason="the extra `torchjd` is not installed")
@@ -99,10 +100,8 @@ def test_the_bargain_agrees_with_theirs(tasks: int) -> None:
 def test_dropped_signs_agree_draw_by_draw(leak: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = random_jacobian(4, 200)
     drawn: list[torch.Tensor] = []
-    uniform = torch.Tensor.uniform_
-    monkeypatch.setattr(
-        torch.Tensor, "uniform_", lambda *a, **k: drawn.append(uniform(*a, **k).clone()) or a[0]
-    )
+    draw = graddrop.uniform
+    monkeypatch.setattr(graddrop, "uniform", lambda *a: drawn.append(draw(*a)) or drawn[-1])
     found = GradDrop(leak=leak).combine(torch.ones(4), rows)
     monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: torch.cat(drawn))
     expected = jd.GradDrop(leak=torch.full((4,), leak, dtype=torch.float64))(rows)
