@@ -46,7 +46,7 @@ def test_after_a_plain_run_the_error_says_how_to_compile(
     rule: str, backend: str, tmp_path: Path
 ) -> None:
     trained(Plain, list, tmp_path, backend)
-    with pytest.raises(CompiledBackwardError, match="force_disable_caches = True.*donated_buffer"):
+    with pytest.raises(CompiledBackwardError, match=r"force_disable_caches = True.*donated_buffer"):
         trained(Balanced, WEIGHTS_OF_ONE[rule], tmp_path, backend)
 
 

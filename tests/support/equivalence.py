@@ -6,6 +6,7 @@ it, and prints it as a table.
 
 import copy
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+import torch._inductor.config
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.tuner import Tuner
@@ -261,8 +263,10 @@ def compiled(backend: str) -> Parts:
 def compiled_and_eager(name: str, backend: str = "aot_eager") -> float:
     """Compiled parts, also after a plain run has filled the compiler's cache, and eager ones."""
     data = PartsData(whole_batches())
-    with torch._functorch.config.patch(donated_buffer=False):
-        fit("none", compiled(backend), data)
+    fit("none", compiled(backend), data)
+    torch.compiler.reset()
+    with torch._inductor.config.patch(force_disable_caches=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
         return difference(fit(name, compiled(backend), data), plain_run(name))
 
 
@@ -501,9 +505,9 @@ MORE_PARTS = dict.fromkeys(
 )
 AS_PARTS = dict.fromkeys(OF_PARTS, "ranks = micro-batches: both are the parts of its matrix")
 
-NOT_DONATED = dict.fromkeys(
+COMPILED_ANEW = dict.fromkeys(
     [n for n, build in RULES.items() if isinstance(build(), (GradientWeighting, GradNorm))],
-    "with `torch._functorch.config.donated_buffer = False`, which the error asks for",
+    "compiled anew with `torch._inductor.config.force_disable_caches`, which the error asks for",
 )
 BEGINS_ANEW = dict.fromkeys(
     ["DBMTL", "ExcessMTL", "MaxGNR", "MaxGNR(features)", "MoCo"],
@@ -519,7 +523,7 @@ EQUIVALENCES: dict[str, Equivalence] = {
     ),
     "n micro-batches = 1": Equivalence(micro_batches_and_one, 1e-5, MORE_PARTS | REFUSES),
     "resumed = uninterrupted": Equivalence(resumed_and_not, 0.0),
-    "compiled = eager": Equivalence(compiled_and_eager, 1e-6, notes=NOT_DONATED),
+    "compiled = eager": Equivalence(compiled_and_eager, 1e-6, notes=COMPILED_ANEW),
     "loss scale 2^16 = 1": Equivalence(scaled_and_not, 0.0),
     "absent task = removed": Equivalence(
         absent_and_removed,
