@@ -30,6 +30,7 @@ class ChannelSums(RowPlace):
     def begin(self) -> None:
         """Forget what was measured before. Called at the start of each window."""
         self._sums: dict[int, Gradients] = {}
+        self._identity: list[str] = []
 
     def accumulate(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
         """Add each task's gradient, summed over all axes but the channels."""
