@@ -29,7 +29,7 @@ class Network(L.LightningModule):
     """
 
     def __init__(
-        self, recipe: Callable[["Network"], Any] = momentum, norm: bool = False, lr: float = 0.05
+        self, recipe: Callable[["Network"], Any] = momentum, norm: bool = False, lr: float = 0.03
     ) -> None:
         super().__init__()
         toy = Toy()

@@ -87,8 +87,8 @@ def lr_find(run: Run, value: dict[str, Any]) -> Outcome:
     search = {"num_training": 20, "min_lr": 1e-4, "max_lr": 0.5, **value}
     found = Tuner(trainer).lr_find(module, datamodule=Batches(4, 80), **search)
     lr = module.lr
-    assert lr == (found.suggestion() or 0.05)
-    assert (lr == 0.05) == ("early_stop_threshold" in value)
+    assert lr == (found.suggestion() or 0.03)
+    assert (lr == 0.03) == ("early_stop_threshold" in value)
     assert torch.equal(state(module), state(run.module()))
     trainer.fit(module, datamodule=Batches(4))
     tried = torch.tensor(found.results["loss"], dtype=torch.float64)
@@ -100,7 +100,7 @@ def LearningRateFinder(run: Run) -> Outcome:
     module = run.module()
     finder = C.LearningRateFinder(1e-4, 0.5, num_training_steps=20)
     trainer = run.fit(module, finder, data=toy_loader(), max_epochs=1, **DOUBLE)
-    assert module.lr == finder.optimal_lr.suggestion() != 0.05
+    assert module.lr == finder.optimal_lr.suggestion() != 0.03
     losses = torch.tensor(finder.optimal_lr.results["loss"], dtype=torch.float64)
     return {"state": state(module), "lr": module.lr, "losses": losses, "steps": trainer.global_step}
 
@@ -152,8 +152,8 @@ def BatchSizeFinder(run: Run) -> Outcome:
 def StochasticWeightAveraging(run: Run, value: bool) -> Outcome:
     module = run.module(norm=value)
     averaging = C.StochasticWeightAveraging(0.01, swa_epoch_start=1)
-    trainer = run.fit(module, averaging, max_epochs=4)
-    assert int(averaging.n_averaged) == 4 - 1 + 1
+    trainer = run.fit(module, averaging, max_epochs=4, **DOUBLE)
+    assert int(averaging.n_averaged) == 4
     averaged = nn.utils.parameters_to_vector(averaging._average_model.parameters())
     assert torch.equal(averaged, nn.utils.parameters_to_vector(module.parameters()))
     return {"state": state(module), "steps": trainer.global_step}
