@@ -14,7 +14,7 @@ from tests.support.counted import ROUTES_OF_ALL_PARTS, train_routes
 from tests.support.ranks import results_of
 from tests.support.rooms import ROOMS_EXAMPLES
 from tests.support.toy import parameters, quiet_trainer
-from tests.test_family import has_moved
+from tests.support.weightings import has_moved
 
 every_route = pytest.mark.parametrize("name", ROUTES_OF_ALL_PARTS)
 

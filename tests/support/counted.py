@@ -7,7 +7,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
-from tests.support.toy import TASKS, Graded, ToyData, parameters, quiet_trainer, toy_data, weights
+from tests.support.toy import (
+    TASKS,
+    Graded,
+    ToyData,
+    parameters,
+    quiet_trainer,
+    toy_data,
+    weights,
+)
 from tests.support.weightings import EXAMPLES, ROUTES
 
 ROUTES_OF_ALL_PARTS = [
