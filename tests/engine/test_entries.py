@@ -184,6 +184,7 @@ def test_a_loss_reaches_the_parameters_that_its_gradient_is_not_zero_for(losses,
         lambda x: (errors(x) * (TARGETS > 0.2)).sum() / 9,
         lambda x: F.interpolate(x.view(1, 1, SAMPLES, 3), scale_factor=2).softmax(1).log().mean(),
     ],
+    ids=["squared error", "cross entropy", "masked sum", "upsampled"],
 )
 def test_a_loss_that_chooses_no_entries_is_walked_once_as_a_whole(loss):
     root = root_edge(loss(nn.Linear(4, 3)(torch.randn(SAMPLES, 4))))

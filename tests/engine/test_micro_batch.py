@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import torch._inductor.config
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -171,14 +172,17 @@ class Compiled(Toy):
         self.trunk.compile(backend="aot_eager")
 
 
+@pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("place", ["shared", "last_layer", "features"])
 def test_a_compiled_trunk_trains_as_the_plain_one(place):
-    torch.testing.assert_close(
-        trained(Compiled, Ones(place), max_steps=3),
-        trained(Toy, Ones(place), max_steps=3),
-        atol=1e-5,
-        rtol=0,
-    )
+    plain = trained(Toy, Ones(place), max_steps=3)
+    # Code that other tests have compiled may run once only.
+    with torch._inductor.config.patch(force_disable_caches=True):
+        torch.compiler.reset()
+        compiled = trained(Compiled, Ones(place), max_steps=3)
+    torch.compiler.reset()
+    torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=0)
 
 
 class CompiledAsAWhole(Toy):
