@@ -76,7 +76,7 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
 ) -> None:
     """LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
     found = reads_of_a_step(EXAMPLES[name](), accumulate=accumulate)
-    numbers = len(TASKS) ** 2 + 3 * len(TASKS)
+    numbers = len(TASKS) ** 2 + 4 * len(TASKS)
     # MaxGNR has a second matrix: that of its averaged gradients.
     averages = [len(TASKS) ** 2] if name.startswith("MaxGNR") else []
     assert copies(found) == [numbers, *averages]
