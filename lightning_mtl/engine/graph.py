@@ -6,6 +6,7 @@ is what keeps every head at one backward pass.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class Reach:
     @property
     def fused(self) -> bool:
         """Whether one node holds all leaves, as in a network that was compiled as a whole."""
-        leaves = {node for node in self.owners if _leaf(node) is not None}
+        leaves = {node for node in self.owners if leaf_of(node) is not None}
         # The most that an operation of its own holds is a weight, a bias and the like.
         return len(leaves) > 4 and any(leaves <= set(_children(node)) for node in self.owners)
 
@@ -69,7 +70,7 @@ class Reach:
             return []
         optional = set[Tensor]().union(*(_optional_leaves(node) for node in self.unfollowed))
         owners, _ = _walk(self.roots, self.unfollowed)
-        certain = {_leaf(node) for node, task in owners.items() if task == SHARED}
+        certain = {leaf_of(node) for node, task in owners.items() if task == SHARED}
         return [leaf for leaf in self.shared if leaf in optional and leaf not in certain]
 
 
@@ -85,6 +86,22 @@ class Cut:
 
     edges: list[list[GradientEdge]]
     private: bool
+
+    @cached_property
+    def distinct(self) -> dict[tuple[Node, int], GradientEdge]:
+        """The edges of all losses, each of them once, by their node and output."""
+        return {(edge.node, edge.output_nr): edge for task in self.edges for edge in task}
+
+    @property
+    def inner(self) -> list[GradientEdge]:
+        """The distinct edges that do not lead into a parameter itself."""
+        return [edge for edge in self.distinct.values() if leaf_of(edge.node) is None]
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The parameters that the other distinct edges lead into."""
+        leaves = (leaf_of(edge.node) for edge in self.distinct.values())
+        return [leaf for leaf in leaves if leaf is not None]
 
 
 class _Join(torch.autograd.Function):
@@ -153,7 +170,7 @@ def reach(roots: Sequence[GradientEdge], owners: Owners | None = None) -> Reach:
     shared: list[Tensor] = []
     task_specific: list[list[Tensor]] = [[] for _ in roots]
     for node, task in owners.items():
-        leaf = _leaf(node)
+        leaf = leaf_of(node)
         if leaf is not None:
             (shared if task == SHARED else task_specific[task]).append(leaf)
     return Reach(shared, task_specific, owners, roots, frozenset(unfollowed))
@@ -180,7 +197,7 @@ def cut(
     pure = _pure(roots, shared)
     alone = len(roots) == 1
     usable = [node for node in owner if pure[node]]
-    trunk = {node for node in usable if alone or owner[node] == SHARED or _leaf(node) is not None}
+    trunk = {node for node in usable if alone or owner[node] == SHARED or leaf_of(node) is not None}
     split = {node for node in usable if owner[node] == SPLIT}
     parted = _cut_at(roots, trunk, owner)
     return parted if parted is not None or not split else _cut_at(roots, trunk | split, owner)
@@ -278,7 +295,7 @@ def _pure(roots: Iterable[GradientEdge], shared: Collection[Tensor]) -> dict[Nod
         if waiting:
             stack.extend(waiting)
             continue
-        leaf = _leaf(node)
+        leaf = leaf_of(node)
         pure[node] = leaf in shared if leaf is not None else all(pure[child] for child in children)
         stack.pop()
     return pure
@@ -346,7 +363,7 @@ def _optional_leaves(node: Node) -> set[Tensor]:
     its entries. What was compiled may hold several heads, with its parameters as inputs.
     """
     if is_compiled(node):
-        return {leaf for leaf in map(_leaf, _children(node)) if leaf is not None}
+        return {leaf for leaf in map(leaf_of, _children(node)) if leaf is not None}
     below = [_leaves_below(child) for child in _children(node)]
     inputs = [leaves for leaves in below if len(leaves) > 1] or [set()]
     every, common = set[Tensor]().union(*inputs), inputs[0].intersection(*inputs[1:])
@@ -360,9 +377,9 @@ def _leaves_below(node: Node) -> set[Tensor]:
         new = [child for child in _children(stack.pop()) if child not in seen]
         seen.update(new)
         stack.extend(new)
-    return {leaf for leaf in map(_leaf, seen) if leaf is not None}
+    return {leaf for leaf in map(leaf_of, seen) if leaf is not None}
 
 
-def _leaf(node: Node) -> Tensor | None:
+def leaf_of(node: Node) -> Tensor | None:
     """The parameter that an accumulation node stands for."""
     return None if node.next_functions else getattr(node, "variable", None)

@@ -146,13 +146,14 @@ class CutBackward(TaskBackward):
     ) -> None:
         super().__init__(names or {})
         keep_graph = keep_graph or not cut.private
-        index = {(e.node, e.output_nr): e for edges in cut.edges for e in edges}
+        self._cut = cut
+        index = cut.distinct
         self._edges = list(index.values())
         self._heads: list[Gradients] = []
         self._features: list[list[Tensor | None]] = []
         starts = zip(roots, cotangents, cut.edges, task_specific, strict=True)
         # A leaf at the cut is a shared parameter, which its gradient reaches from the trunk's side.
-        with held_back(_leaves(self._edges)):
+        with held_back(cut.leaves):
             for root, cotangent, edges, parameters in starts:
                 gradients = _grad([root], [cotangent], [*edges, *parameters], keep_graph)
                 entered = {(e.node, e.output_nr): g for e, g in zip(edges, gradients, strict=False)}
@@ -198,10 +199,11 @@ class CutBackward(TaskBackward):
         A gradient that is sent to an edge and asked for at the same edge goes through the hooks of
         its tensor, of which `retain_grad` is the only one here, and no further.
         """
+        columns = dict(zip(self._edges, zip(*self._features, strict=True), strict=True))
         edges, sums = [], []
-        for edge, column in zip(self._edges, zip(*self._features, strict=True), strict=True):
-            reached = [gradient for gradient in column if gradient is not None]
-            if edge.node.next_functions and reached:
+        for edge in self._cut.inner:
+            reached = [gradient for gradient in columns[edge] if gradient is not None]
+            if reached:
                 edges.append(edge)
                 # Summed in the order in which they came: what is left is zero, without rounding.
                 sums.append(-sum(reached[1:], start=reached[0]))
@@ -298,22 +300,14 @@ class RootBackward(TaskBackward):
 
 def _is_changed(parted: Cut) -> bool:
     """Whether a hook changes gradients at the cut, found by sending zeros there."""
-    edges = list({edge.node: edge for task in parted.edges for edge in task}.values())
-    for edge in edges:
-        if edge.node.next_functions:
-            node: Any = edge.node  # what a node knows of its inputs is not typed
-            meta = node._input_metadata[edge.output_nr]
-            zeros = torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device)
-            (returned,) = _grad([edge], [zeros], [edge], keep_graph=True)
-            if returned is not zeros:
-                return True
-    return False
-
-
-def _leaves(edges: Sequence[GradientEdge]) -> list[Tensor]:
-    """The parameters among these edges."""
-    nodes: list[Any] = [edge.node for edge in edges if not edge.node.next_functions]
-    return [node.variable for node in nodes if hasattr(node, "variable")]
+    zeros = []
+    for edge in parted.inner:
+        node: Any = edge.node  # what a node knows of its inputs is not typed
+        meta = node._input_metadata[edge.output_nr]
+        zeros.append(torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device))
+    # All at once: hooks on other outputs of the same operation would be called without a gradient.
+    returned = _grad(parted.inner, zeros, parted.inner, keep_graph=True)
+    return any(gradient is not zero for gradient, zero in zip(returned, zeros, strict=True))
 
 
 def _grad(

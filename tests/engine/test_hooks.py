@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_mtl import join_features
 from lightning_mtl.callbacks import GradNorm, GramianWeighting, JacobianWeighting
-from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
+from tests.support.toy import TASKS, Skipping, Toy, parameters, quiet_trainer, toy_loader
 
 
 class Ones(GramianWeighting):
@@ -138,3 +139,33 @@ def test_a_shared_parameter_that_heads_use_themselves_runs_its_hook_once() -> No
         ways.append(parameters(module))
     for way in ways[1:]:
         torch.testing.assert_close(way, ways[0], atol=1e-6, rtol=1e-5)
+
+
+@every_rule
+@pytest.mark.parametrize("stage", range(3))
+def test_a_hook_on_one_of_several_joined_features_changes_its_gradient_once(
+    rule: Callable, stage: int
+) -> None:
+    class HookedStage(Skipping):
+        def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+            x, *targets = batch
+            stages = []
+            for layer in self.trunk:
+                x = torch.tanh(layer(x))
+                stages.append(x)
+            stages = join_features(stages)
+            stages[stage].register_hook(lambda gradient: -2 * gradient)
+            low, middle, high = stages
+            used = {"one": low + middle * high, "two": low * middle - high, "three": high * low}
+            used["three"] = used["three"] + middle
+            return {
+                task: nn.functional.mse_loss(self.heads[task](used[task]), target)
+                for task, target in zip(TASKS, targets, strict=True)
+            }
+
+    ways = []
+    for rules in ([], [rule()]):
+        module = HookedStage(joined=True)
+        quiet_trainer(max_steps=1, callbacks=rules).fit(module, toy_loader())
+        ways.append(parameters(module))
+    torch.testing.assert_close(ways[1], ways[0], atol=1e-6, rtol=1e-5)
