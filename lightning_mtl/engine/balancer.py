@@ -94,10 +94,10 @@ class PlainSum:
         """No-op: nothing is added up."""
 
     def snapshot(self, keeps_vectors: bool) -> None:
-        """No-op: nothing is remembered."""
+        """No-op: nothing is remembered from step to step."""
 
     def restore(self, snapshot: Any) -> None:
-        """No-op: nothing is remembered."""
+        """No-op: nothing is remembered from step to step."""
 
     def forget_step(self) -> None:
         """No-op: nothing is learned from a step."""
@@ -123,12 +123,10 @@ class PlainSum:
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Run one plain backward pass, as Lightning does, unless losses count by their labels."""
-        if not micro_batch.waits_for_counts:
+        if micro_batch.waits_for_counts:
+            micro_batch.gather_plain(micro_batch.differentiate(loss))
+        else:
             micro_batch.backward(loss)
-            return
-        micro_batch.collect(micro_batch.differentiate(loss))
-        if micro_batch.last:
-            micro_batch.write_window(torch.ones_like(micro_batch.window.losses))
 
     def catch_up(self, micro_batch: MicroBatch) -> None:
         """No-op: nothing is learned from a step."""

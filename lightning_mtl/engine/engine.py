@@ -65,7 +65,7 @@ class Engine:
         self.partition: Partition | None = None
         self._guard = LossGuard()
         self._micro_batch: MicroBatch | None = None
-        self._deferred: list[tuple[MicroBatch, Tensor]] = []
+        self._reduction = Reduction()
         self._may_repeat = True
         self._announced: set[str] = set()
         self._uncertain: set[str] = set()
@@ -74,7 +74,7 @@ class Engine:
     def reset_window(self) -> None:
         """Start a new window. Called at the start of each epoch, as one may have broken off."""
         self._window = Window()
-        self._deferred = []
+        self._deferred: list[tuple[MicroBatch, Tensor]] = []
         self.log.clear()
 
     def training_step(self, batch: Any) -> Tensor:
@@ -88,17 +88,16 @@ class Engine:
         if self._window.length == 0:
             self.balancer.begin_window()
         self.balancer.prepare(module.device)
-        reduction = reduction_of(module.trainer.strategy)
         handles = count_handles()
         output = read_output(type(module).__name__, self._task_losses(batch))
         losses = output.losses
-        partition = self._partition_for(losses, reduction)
+        partition = self._partition_for(losses)
         present = [task for task in partition.tasks if task in losses]
         step = module.trainer.global_step
         positive_for = type(self.balancer).__name__ if self.balancer.positive_losses else None
         values = stack([losses[task].detach() for task in present])
         self._guard.watch(present, values, step, positive_for)
-        reached = self._follow_graph(partition, output, reduction)
+        reached = self._follow_graph(partition, output)
         active = self.balancer.active(partition.tasks)
         trained = {task: losses[task] for task in present if task in active}
         self._micro_batch = MicroBatch(
@@ -109,7 +108,7 @@ class Engine:
             global_step=step,
             features=self._features,
             counts=output.counts,
-            reduction=reduction,
+            reduction=self._reduction,
             reached=reached if len(trained) == len(present) else None,
             handles=handles,
         )
@@ -228,9 +227,13 @@ class Engine:
         self.log.add(self.balancer.logs())
         self._window = Window()
 
-    def _partition_for(self, losses: dict[str, Tensor], reduction: Reduction) -> Partition:
+    def _partition_for(self, losses: dict[str, Tensor]) -> Partition:
         """The partition of this run, for the names of its tasks."""
-        self._check_presence(losses, reduction)
+        if self.partition is None:
+            # The strategy has wrapped the module by now.
+            self._reduction = reduction_of(self.module.trainer.strategy)
+        if self._reduction.sharded and world_size() > 1:
+            self._check_presence(losses)
         names = self.partition.tasks if self.partition is not None else self._names(losses)
         if self.balancer.tasks and self.balancer.tasks != names:
             raise ValueError(
@@ -255,9 +258,7 @@ class Engine:
         named = tuple(self.module.task_names) or self.balancer.tasks
         return named or tuple(union_over_ranks(list(losses)))
 
-    def _follow_graph(
-        self, partition: Partition, output: TaskOutput, reduction: Reduction
-    ) -> Reach | None:
+    def _follow_graph(self, partition: Partition, output: TaskOutput) -> Reach | None:
         """Walk this step's graph, and keep the partition up to date.
 
         Returns:
@@ -267,7 +268,7 @@ class Engine:
         counted = bool(output.counts)
         follows = self.balancer.follows_graph or bool(self.observers)
         if counted and self.module.trainer.accumulate_grad_batches > 1:
-            self._announce_counting(reduction)
+            self._announce_counting()
         if not learns and not follows and world_size() == 1:
             partition.counted = partition.counted or counted
             return None
@@ -278,8 +279,8 @@ class Engine:
             self._learn(partition, reached, present, counted)
         return reached
 
-    def _announce_counting(self, reduction: Reduction) -> None:
-        if reduction.takes_task_gradients:
+    def _announce_counting(self) -> None:
+        if self._reduction.takes_task_gradients:
             self._announce(
                 "Losses count by their numbers of labels over accumulated micro-batches, which are"
                 " known after the last one: each batch costs K trunk passes, under every weighting"
@@ -298,7 +299,7 @@ class Engine:
             self._announced.add(text)
             rank_zero_info(text)
 
-    def _check_presence(self, losses: dict[str, Tensor], reduction: Reduction) -> None:
+    def _check_presence(self, losses: dict[str, Tensor]) -> None:
         """Refuse a batch that lacks a task where ranks hold parts of each other's heads.
 
         Raises:
@@ -306,7 +307,7 @@ class Engine:
         """
         names = self.partition.tasks if self.partition else tuple(self.module.task_names)
         missing = [task for task in names if task not in losses]
-        if reduction.sharded and world_size() > 1 and missing:
+        if missing:
             name = type(self.module).__name__
             raise ValueError(
                 f"`{name}.task_losses` should return every task on every rank where parameters are"

@@ -124,6 +124,13 @@ def real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
+def views_of(vector: Float[Tensor, " P"], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The parts of a vector that belong to each parameter, in the shapes that `real` gives them."""
+    likes = [real(parameter.detach()) for parameter in parameters]
+    pieces = vector.split([like.numel() for like in likes])
+    return [piece.view_as(like) for piece, like in zip(pieces, likes, strict=True)]
+
+
 def as_gradient_of(parameter: Tensor, pairs: Tensor) -> Tensor:
     """What `real` returned of a gradient, in the dtype of its parameter; a copy where complex."""
     if parameter.is_complex() and not pairs.is_complex():

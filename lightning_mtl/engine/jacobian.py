@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import BUCKET, sum_in_place_over_ranks
-from lightning_mtl.engine.gradients import CACHE, Gradients, real
+from lightning_mtl.engine.gradients import CACHE, Gradients, real, views_of
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.window import Window
@@ -70,8 +70,6 @@ def columns(*tensors: Float[Tensor, "*k P"]) -> Iterator[tuple[Float[Tensor, "*k
 
 def _add_to_row(into: Float[Tensor, " P"], row: Gradients, shared: Sequence[Tensor]) -> Gradients:
     """Add a task's gradients to its row of the matrix, and return that row as views of it."""
-    likes = [real(parameter.detach()) for parameter in shared]
-    pieces = into.split([like.numel() for like in likes])
-    parts = [piece.view_as(like) for piece, like in zip(pieces, likes, strict=True)]
+    parts = views_of(into, shared)
     torch._foreach_add_(parts, [real(gradient) for gradient in row])
     return parts

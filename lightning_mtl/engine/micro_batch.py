@@ -87,7 +87,8 @@ class MicroBatch:
         self.local = [index for index, task in enumerate(tasks) if task in losses]
         self.features = features
         self._losses = [losses[tasks[index]] for index in self.local]
-        self._roots = [root_edge(loss) for loss in self._losses]
+        edges = map(root_edge, self._losses) if reached is None else reached.roots
+        self._roots = list(edges)
         self._labels = {k: counts[tasks[k]] for k in self.local if counts and tasks[k] in counts}
         self._reduction = reduction or Reduction()
         self._handles = count_handles() if handles is None else handles
@@ -193,10 +194,14 @@ class MicroBatch:
             self.backward_weighted(backward, weights, weight_heads=True)
             self.record_weights(self.present, weights)
         else:
-            self.collect(backward)
-            if self.last:
-                self.write_window(torch.ones_like(self.window.losses))
+            self.gather_plain(backward)
         return None
+
+    def gather_plain(self, backward: TaskBackward) -> None:
+        """Collect this micro-batch's gradients; after the last one, write them unweighted."""
+        self.collect(backward)
+        if self.last:
+            self.write_window(torch.ones_like(self.window.losses))
 
     def backward_weighted(
         self, backward: TaskBackward, weights: Float[Tensor, " k"], weight_heads: bool

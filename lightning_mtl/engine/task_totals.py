@@ -60,15 +60,13 @@ def exchange(
     """
     zero, one = like.new_zeros(()), like.new_ones(())
     every = range(tasks)
+    means = torch.stack([losses[k].detach().to(like) if k in losses else zero for k in every])
+    here = torch.stack([one if k in losses else zero for k in every])
     if message is None and not counts:
-        values = torch.stack([losses[k].detach().to(like) if k in losses else zero for k in every])
-        ones = torch.stack([one if k in losses else zero for k in every])
-        return TaskTotals(values, ones, ones, ones), None
+        return TaskTotals(means, here, here, here), None
     amounts = [counts.get(k, one).to(like) if k in losses else zero for k in every]
-    means = [losses[k].detach().to(like) if k in losses else zero for k in every]
     weights = torch.stack(amounts)
-    parts = [weights * torch.stack(means), weights]
-    parts.append(torch.stack([one if k in losses else zero for k in every]))
+    parts = [weights * means, weights, here]
     if message is not None:
         parts.append(message)
     total = sum_over_ranks(torch.cat(parts))

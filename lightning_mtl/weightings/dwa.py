@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.running_mean import RunningMean
 
 
 class DWA(LossWeighting):
@@ -48,8 +49,7 @@ class DWA(LossWeighting):
             )
         self.temperature = temperature
         nan = float("nan")
-        self._mean = self.memory.per_task("mean")
-        self._steps = self.memory.per_task("steps")
+        self._epoch = RunningMean(self.memory.per_task("mean"), self.memory.per_task("steps"))
         self._last = self.memory.per_task("last", initial=nan)
         self._before_last = self.memory.per_task("before_last", initial=nan)
 
@@ -62,26 +62,21 @@ class DWA(LossWeighting):
 
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add the losses of one optimizer step to the means of this epoch. Called once per step."""
-        steps = self._steps.read(losses) + (losses > 0)
-        mean = self._mean.read(losses)
-        # A running mean: a sum of losses may leave the range in which these are.
-        moved = mean + (losses - mean) / steps.clamp(min=1)
-        self._mean.write(torch.where(losses > 0, moved, mean))
-        self._steps.write(steps)
+        self._epoch.add(losses)
 
     def end_epoch(self) -> None:
         """Shift the means by one epoch; a task that did not occur in it keeps its old ones."""
-        means = self._mean.values
+        means = self._epoch.mean.values
         if means is None:
             return
         steps, last, before_last = (
-            entry.read(means) for entry in (self._steps, self._last, self._before_last)
+            entry.read(means) for entry in (self._epoch.count, self._last, self._before_last)
         )
         occurred = steps > 0
         self._before_last.write(torch.where(occurred, last, before_last))
         self._last.write(torch.where(occurred, means, last))
-        self._mean.write(torch.zeros_like(means))
-        self._steps.write(torch.zeros_like(means))
+        self._epoch.mean.write(torch.zeros_like(means))
+        self._epoch.count.write(torch.zeros_like(means))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shift the means by one epoch. Called by the Trainer at the end of each training epoch."""

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.engine.task_totals import or_one
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
@@ -142,7 +143,7 @@ class FAMO(LossWeighting):
                 sums[0, index] += loss * count
                 sums[1, index] += count
         total, count = sum_over_ranks(sums)
-        after = total / torch.where(count > 0, count, 1.0)
+        after = total / or_one(count)
         with self.memory.of(self._tasks):
             self.learn(before, torch.stack([after[task] for task in self._tasks]))
 

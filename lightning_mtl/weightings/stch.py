@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.running_mean import RunningMean
 
 
 class STCH(LossWeighting):
@@ -55,8 +56,8 @@ class STCH(LossWeighting):
             )
         self.mu = mu
         self.warmup_epochs = warmup_epochs
-        self._nadir = self.memory.per_task("nadir")
-        self._nadir_count = self.memory.per_task("nadir_count")
+        nadir, count = self.memory.per_task("nadir"), self.memory.per_task("nadir_count")
+        self._nadir = RunningMean(nadir, count)
         self._epochs = self.memory.single("epoch")
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -65,8 +66,8 @@ class STCH(LossWeighting):
         clamped = losses.clamp(min=torch.finfo(losses.dtype).tiny)
         if self._epoch() < self.warmup_epochs:
             return torch.where(positive, 1 / clamped, 0.0)
-        count = self._nadir_count.read(losses)
-        mean = self._nadir.read(losses)
+        count = self._nadir.count.read(losses)
+        mean = self._nadir.mean.read(losses)
         nadir = torch.where(count > 0, mean, torch.ones_like(mean))
         excess = (clamped.log() - nadir.log()) / self.mu
         # Not a number where all losses are zero, and replaced there.
@@ -77,12 +78,7 @@ class STCH(LossWeighting):
     def update(self, losses: Float[Tensor, " K"]) -> None:
         """Add the losses to the nadir, in the last epoch of the warm-up. Called once per step."""
         if self._epoch() == self.warmup_epochs - 1:
-            count = self._nadir_count.read(losses) + (losses > 0)
-            mean = self._nadir.read(losses)
-            # A running mean: a sum of losses may leave the range in which these are.
-            moved = mean + (losses - mean) / count.clamp(min=1)
-            self._nadir.write(torch.where(losses > 0, moved, mean))
-            self._nadir_count.write(count)
+            self._nadir.add(losses)
 
     def end_epoch(self) -> None:
         """Count one more epoch of the training."""

@@ -8,29 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mtl import join_features
-from lightning_mtl.callbacks import GradNorm, GramianWeighting, JacobianWeighting
+from lightning_mtl.callbacks import GradNorm
 from tests.support.toy import TASKS, Skipping, Toy, parameters, quiet_trainer, toy_loader
-
-
-class Ones(GramianWeighting):
-    """A Gramian rule whose weights are always 1."""
-
-    def weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        return torch.ones_like(losses)
-
-
-class Sum(JacobianWeighting):
-    """A rule on the Jacobian that adds up its rows."""
-
-    def combine(self, losses: Tensor, jacobian: Tensor) -> Tensor:
-        return jacobian.sum(0)
-
+from tests.support.twins import GramianOnes, JacobianOnes
 
 RULES: dict[str, Callable] = {
-    "shared": Ones,
-    "last_layer": lambda: Ones(gradients="last_layer"),
-    "features": lambda: Ones(gradients="features"),
-    "Jacobian": Sum,
+    "shared": GramianOnes,
+    "last_layer": lambda: GramianOnes(gradients="last_layer"),
+    "features": lambda: GramianOnes(gradients="features"),
+    "Jacobian": JacobianOnes,
     # Its weights are 1 at the first step.
     "GradNorm": GradNorm,
 }
@@ -133,7 +119,7 @@ def test_a_shared_parameter_that_heads_use_themselves_runs_its_hook_once() -> No
             }
 
     ways = []
-    for rules in ([], [Ones()], [Ones(gradients="features")], [GradNorm()]):
+    for rules in ([], [GramianOnes()], [GramianOnes(gradients="features")], [GradNorm()]):
         module = Tied()
         quiet_trainer(max_steps=1, callbacks=rules).fit(module, toy_loader())
         ways.append(parameters(module))

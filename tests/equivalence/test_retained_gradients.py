@@ -5,41 +5,20 @@ from collections.abc import Callable, Sequence
 import lightning as L
 import pytest
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.callbacks import (
-    EqualWeighting,
-    GradNorm,
-    GramianWeighting,
-    JacobianWeighting,
-    Weighting,
-)
+from lightning_mtl.callbacks import EqualWeighting, GradNorm, Weighting
 from tests.support.toy import Toy, quiet_trainer, toy_loader
-
-
-class Ones(GramianWeighting):
-    def weights(
-        self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
-    ) -> Float[Tensor, " K"]:
-        return torch.ones_like(losses)
-
-
-class SumOfRows(JacobianWeighting):
-    def combine(
-        self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
-    ) -> Float[Tensor, " P"]:
-        return jacobian.sum(0)
-
+from tests.support.twins import GramianOnes, JacobianOnes
 
 # All have weights of 1 in their first step.
 ROUTES: dict[str, Callable[[], Weighting]] = {
     "losses": EqualWeighting,
     "norms at a layer": GradNorm,
-    "Gramian": Ones,
-    "Gramian at a layer": lambda: Ones(gradients="last_layer"),
-    "Gramian at the features": lambda: Ones(gradients="features"),
-    "Jacobian": SumOfRows,
+    "Gramian": GramianOnes,
+    "Gramian at a layer": lambda: GramianOnes(gradients="last_layer"),
+    "Gramian at the features": lambda: GramianOnes(gradients="features"),
+    "Jacobian": JacobianOnes,
 }
 
 

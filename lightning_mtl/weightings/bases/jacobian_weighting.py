@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import as_gradient_of, real
+from lightning_mtl.engine.gradients import as_gradient_of, views_of
 from lightning_mtl.engine.jacobian import JacobianSum
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.weightings.bases.answers import (
@@ -66,11 +66,9 @@ class JacobianWeighting(GradientWeighting):
         if not micro_batch.last:
             return
         window, shared = micro_batch.window, micro_batch.partition.shared
-        likes = [real(parameter.detach()) for parameter in shared]
-        pieces = self._direction(micro_batch).split([like.numel() for like in likes])
+        parts = views_of(self._direction(micro_batch), shared)
         scale = window.scale()
-        pairs = [(piece * scale).view_as(like) for piece, like in zip(pieces, likes, strict=True)]
-        trunk = [as_gradient_of(p, pair) for p, pair in zip(shared, pairs, strict=True)]
+        trunk = [as_gradient_of(p, part * scale) for p, part in zip(shared, parts, strict=True)]
         micro_batch.write_combined(trunk, list(window.length / window.counts))
 
     def _direction(self, micro_batch: MicroBatch) -> Float[Tensor, " P"]:
