@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from lightning_mtl.engine.entries import Dependence, Entries, apart, follow, is_compiled
+from lightning_mtl.engine.entries.follow import Dependence, apart, follow, is_compiled
+from lightning_mtl.engine.entries.nodes import Entries, signed
 
 SHARED = -1
 SPLIT = -2
@@ -227,10 +228,7 @@ def _stacked_entry(edge: GradientEdge) -> tuple[Node, int] | None:
     if name == "UnbindBackward0":
         return parent, edge.output_nr
     saved: Any = edge.node  # the saved attributes of a node are not typed
-    index = int(saved._saved_index)
-    # Autograd saves the index as an unsigned number: -1 arrives as 2**64 - 1.
-    count = len(parent.next_functions)
-    return parent, index if index < count else index - 2**64 + count
+    return parent, signed(int(saved._saved_index)) % len(parent.next_functions)
 
 
 def find_owners(roots: Sequence[GradientEdge]) -> Owners:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_mtl.engine.entries import apart, follow
+from lightning_mtl.engine.entries.follow import apart, follow
 from lightning_mtl.engine.graph import Reach, reach, root_edge
 
 SAMPLES, TASKS, CLASSES = 7, 3, 2
