@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,7 +18,12 @@ WORDS = re.compile(r"(?!.*(\b0x|object at))[\w .,:+*/()=-]{1,60}", re.ASCII)
 """No quotes, brackets or escapes: those of bytes, of functions, and of other things as printed."""
 
 
-@pytest.fixture(scope="module")
+def unreadable(tests: Iterable[str]) -> list[str]:
+    """The cases whose names are not a few words."""
+    cases = [re.search(r"\[(.*)\]$", test) for test in tests]
+    return [case[0] for case in cases if case and not WORDS.fullmatch(case[1])]
+
+
 def collected() -> list[list[str]]:
     """By two processes whose clocks and hashes differ, at the same time, as one takes a while."""
     settings = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST_")}
@@ -35,16 +41,18 @@ def collected() -> list[list[str]]:
     return [[line for line in text.splitlines() if "::" in line] for text in printed]
 
 
-def test_every_process_collects_the_same_tests_in_the_same_order(collected: list) -> None:
+@pytest.mark.slow
+def test_every_process_collects_the_same_tests_in_the_same_order() -> None:
     """xdist refuses to run where they differ: by a time stamp, or by the order of a set."""
-    first, second = collected
+    first, second = collected()
     assert first == second
+    assert unreadable(first) == []
     assert any(test.startswith("tests/test_collection.py::") for test in first)
 
 
-def test_cases_are_named_in_a_few_words(collected: list) -> None:
-    cases = [re.search(r"\[(.*)\]$", test) for test in collected[0]]
-    assert [case[0] for case in cases if case and not WORDS.fullmatch(case[1])] == []
+def test_cases_are_named_in_a_few_words(request: pytest.FixtureRequest) -> None:
+    """Those of this session: in a run of the whole suite all that are not deselected."""
+    assert unreadable(item.nodeid for item in request.session.items) == []
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from lightning_mtl.models import LeNet
 from lightning_mtl.tasks import Classification
 from tests.support.toy import quiet_trainer
 
-SLOW = [pytest.param(weighting, marks=pytest.mark.slow) for weighting in (MGDA, MaxGNR)]
 
-
-@pytest.mark.parametrize("weighting", [EqualWeighting, *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", [EqualWeighting, MGDA, MaxGNR])
 def test_both_digits_are_told_at_over_85_percent(shared_data, weighting):
     """With the network, optimizer, batch and size of the config, and 10 of its 100 epochs."""
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """Unusual steps on two ranks: late and unused layers, tasks apart, static graphs."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -9,13 +10,25 @@ from tests.support.ddp_engine import RULES, STRATEGIES, Late, trained
 from tests.support.ranks import results_of
 from tests.support.toy import parameters
 
-every_rule = pytest.mark.parametrize("name", RULES)
+OFTEN = ("none", "EqualWeighting", "FAMO", "UncertaintyWeighting", "GradNorm", "NashMTL", "MoCo")
+"""Rules that differ in what they exchange; all others run with the slow tests."""
+
+every_rule = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow]) for name in RULES],
+)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
-    return results_of("ddp_engine")
+@cache
+def results_of_rules(often: bool) -> dict[str, Any]:
+    return results_of("ddp_engine", *(name for name in RULES if (name in OFTEN) == often))
+
+
+@pytest.fixture
+def results(name: str) -> dict[str, Any]:
+    """What the ranks got, of this rule among others."""
+    return results_of_rules(name in OFTEN)
 
 
 @every_rule

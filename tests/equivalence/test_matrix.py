@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.support.equivalence import EQUIVALENCES, REFUSES, compiled_and_eager
-from tests.support.weightings import ROUTES
+from tests.support.equivalence import EQUIVALENCES, ONE_A_ROUTE, REFUSES, compiled_and_eager
 
 
 def rules_of(column: str, dear: bool = False) -> pytest.MarkDecorator:
@@ -21,10 +20,7 @@ def rules_of(column: str, dear: bool = False) -> pytest.MarkDecorator:
         dear: whether a cell takes seconds.
     """
     names = EQUIVALENCES[column].rules
-    marks = [
-        [pytest.mark.slow] if dear and name not in (*ROUTES.values(), "AlternatingUpdates") else []
-        for name in names
-    ]
+    marks = [[pytest.mark.slow] if dear and name not in ONE_A_ROUTE else [] for name in names]
     cells = [pytest.param(name, marks=slow) for name, slow in zip(names, marks, strict=True)]
     return pytest.mark.parametrize("name", cells)
 
@@ -51,13 +47,13 @@ def test_an_exception_is_one(column: str, name: str) -> None:
 
 
 @pytest.mark.peer("L5", "T12", "O18", "O19")
-@rules_of("2 ranks = 1")
+@rules_of("2 ranks = 1", dear=True)
 def test_two_ranks_equal_one(name: str) -> None:
     check("2 ranks = 1", name)
 
 
 @pytest.mark.peer("T12", "O18", "O19")
-@rules_of("3 uneven ranks = 1")
+@rules_of("3 uneven ranks = 1", dear=True)
 def test_ranks_with_uneven_batches_and_other_tasks_equal_one(name: str) -> None:
     check("3 uneven ranks = 1", name)
 

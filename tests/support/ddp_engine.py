@@ -93,7 +93,8 @@ def gap(mine: Tensor) -> float:
 def main() -> None:
     warnings.simplefilter("ignore")
     results: dict[str, Any] = {}
-    for name in RULES:
+    file, *names = sys.argv[1:]
+    for name in names:
         for strategy in STRATEGIES:
             for network in (Late, LateOnOneRank, Apart):
                 found = trained(network, name, strategy)
@@ -103,7 +104,7 @@ def main() -> None:
         results[f"static {name}"] = found
         results[f"dynamic {name}"] = trained(Graded, name, "ddp")
     if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
+        torch.save(results, file)
     dist.barrier()
 
 

@@ -33,7 +33,7 @@ from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from tests.support.parts import EPOCHS, Part, Parts, PartsData, Stream, in_groups, joined, parts
 from tests.support.ranks import results_of
 from tests.support.toy import TASKS, parameters, quiet_trainer, weights
-from tests.support.weightings import EXAMPLES, has_moved
+from tests.support.weightings import EXAMPLES, ROUTES, has_moved
 
 Build = Callable[[], Weighting | None]
 
@@ -42,6 +42,11 @@ RULES: dict[str, Build] = {
     **EXAMPLES,
     "AlternatingUpdates": AlternatingUpdates,
 }
+
+ONE_A_ROUTE = [name for name in RULES if name in ("none", *ROUTES.values(), "AlternatingUpdates")]
+"""Rules that together take every way from the losses to the gradients."""
+
+ALL_OTHERS = [name for name in RULES if name not in ONE_A_ROUTE]
 
 # Their sub-batches are the micro-batches of all ranks: other parts are another rule.
 OF_PARTS = [name for name in RULES if isinstance(RULES[name](), CrossGramianWeighting)]
@@ -184,9 +189,14 @@ def rank_run(column: str) -> RankRun:
 
 
 @cache
-def trained_by_ranks(column: str) -> dict[tuple[str, int], tuple[Tensor, float]]:
-    """For each rule and window the first rank's parameters, and how far the others' are."""
-    return results_of("ddp_equivalence", column)
+def trained_by_ranks(column: str, often: bool) -> dict[tuple[str, int], tuple[Tensor, float]]:
+    """For each rule and window the first rank's parameters, and how far the others' are.
+
+    Args:
+        column: the equivalence.
+        often: whether to run one rule a route, or all others.
+    """
+    return results_of("ddp_equivalence", column, *(ONE_A_ROUTE if often else ALL_OTHERS))
 
 
 class Joint(Parts):
@@ -204,7 +214,7 @@ def ranks_and_one(column: str, name: str) -> float:
     """Several ranks, and one rank that takes each task's mean over the ranks that have it."""
     run, worst = rank_run(column), 0.0
     for accumulate in run.windows(name):
-        found, apart = trained_by_ranks(column)[name, accumulate]
+        found, apart = trained_by_ranks(column, name in ONE_A_ROUTE)[name, accumulate]
         if name in OF_PARTS:
             batches = [[part] for batch in run.batches for part in batch]
             settings = {"accumulate_grad_batches": accumulate * run.ranks}

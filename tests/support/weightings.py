@@ -1,8 +1,9 @@
 """An example of every weighting: what the tests of the whole family run over."""
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 
-import pytest
 from torch import Tensor
 
 from lightning_mtl.callbacks import (
@@ -18,6 +19,9 @@ from lightning_mtl.callbacks import (
 from lightning_mtl.catalogue import weightings
 from tests.support.toy import TASKS
 
+UNAVAILABLE = () if find_spec("torchjd") else ("TorchJDWeighting",)
+"""Weightings whose package is not installed: no test, and no script of several ranks, has them."""
+
 # Those that need arguments, or would not leave their warm-up; and places and times to measure.
 SPECIAL: dict[str, Callable[[], Weighting]] = {
     "FixedWeighting": lambda: FixedWeighting(dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))),
@@ -26,9 +30,7 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
         indicators={"one": "val/one", "two": "val/two"}
     ),
     "STCH": lambda: STCH(warmup_epochs=1),
-    "TorchJDWeighting": lambda: TorchJDWeighting(
-        pytest.importorskip("torchjd.aggregation").GradVac()
-    ),
+    "TorchJDWeighting": lambda: TorchJDWeighting(import_module("torchjd.aggregation").GradVac()),
     "MGDA(last_layer)": lambda: MGDA(gradients="last_layer"),
     "MGDA(features)": lambda: MGDA(gradients="features"),
     "MGDA(every_n_steps)": lambda: MGDA(every_n_steps=3),
@@ -38,27 +40,33 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
 
 # One that steps by itself is no rule of one step, and has tests of its own.
 EXAMPLES: dict[str, Callable[[], Weighting]] = {
-    kind.__name__: kind for kind in weightings() if kind.__name__ != "AlternatingUpdates"
-} | SPECIAL
-
-# Every way from the losses to the gradients, with a weighting that takes it.
-ROUTES: dict[str, str] = {
-    "losses of earlier steps": "DWA",
-    "losses of this step": "GeometricLoss",
-    "losses of validation": "DynamicTaskPriority",
-    "losses evaluated twice": "FAMO",
-    "learned weights": "UncertaintyWeighting",
-    "norms at a layer": "GradNorm",
-    "Gramian": "NashMTL",
-    "Gramian at a layer": "MGDA(last_layer)",
-    "Gramian at the features": "MGDA(features)",
-    "Gramian now and then": "MGDA(every_n_steps)",
-    "Gramian of parts": "SDMGrad",
-    "Gramian and rows": "MaxGNR",
-    "Jacobian": "MoCo",
-    "Jacobian with weights": "ExcessMTL",
-    "TorchJD": "TorchJDWeighting",
+    name: example
+    for name, example in ({kind.__name__: kind for kind in weightings()} | SPECIAL).items()
+    if name not in ("AlternatingUpdates", *UNAVAILABLE)
 }
+
+ROUTES: dict[str, str] = {
+    route: name
+    for route, name in {
+        "losses of earlier steps": "DWA",
+        "losses of this step": "GeometricLoss",
+        "losses of validation": "DynamicTaskPriority",
+        "losses evaluated twice": "FAMO",
+        "learned weights": "UncertaintyWeighting",
+        "norms at a layer": "GradNorm",
+        "Gramian": "NashMTL",
+        "Gramian at a layer": "MGDA(last_layer)",
+        "Gramian at the features": "MGDA(features)",
+        "Gramian now and then": "MGDA(every_n_steps)",
+        "Gramian of parts": "SDMGrad",
+        "Gramian and rows": "MaxGNR",
+        "Jacobian": "MoCo",
+        "Jacobian with weights": "ExcessMTL",
+        "TorchJD": "TorchJDWeighting",
+    }.items()
+    if name in EXAMPLES
+}
+"""Every way from the losses to the gradients, with a weighting that takes it."""
 
 OFTEN_EQUAL = (
     "none",
