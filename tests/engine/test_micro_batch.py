@@ -1,6 +1,7 @@
 """With weights of 1 every kind of network trains as by the plain sum, and no step waits."""
 
 from collections.abc import Sequence
+from functools import cache
 from unittest.mock import patch
 
 import pytest
@@ -63,6 +64,11 @@ def trained(build: type[Toy], *callbacks: object, **settings: object) -> Tensor:
     return parameters(module)
 
 
+@cache
+def plainly_trained(build: type[Toy], accumulate: int) -> Tensor:
+    return trained(build, accumulate_grad_batches=accumulate)
+
+
 NETWORKS = [
     Toy,
     PartOfAnother,
@@ -95,7 +101,7 @@ CASES = [
 def test_weights_of_one_are_the_plain_sum(network, place, accumulate):
     weighting = Rows() if place == "rows" else Ones(place)
     balanced = trained(network, weighting, accumulate_grad_batches=accumulate)
-    plain = trained(network, accumulate_grad_batches=accumulate)
+    plain = plainly_trained(network, accumulate)
     torch.testing.assert_close(balanced, plain, atol=2e-6, rtol=0)
 
 

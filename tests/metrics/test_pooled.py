@@ -297,4 +297,6 @@ def compare_two_ranks(rank: int, store: Path) -> None:
 
 
 def test_two_ranks_get_the_values_of_one(tmp_path):
-    multiprocessing.spawn(compare_two_ranks, args=(tmp_path / "store",), nprocs=2)
+    multiprocessing.start_processes(
+        compare_two_ranks, args=(tmp_path / "store",), nprocs=2, start_method="forkserver"
+    )

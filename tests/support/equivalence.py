@@ -196,7 +196,8 @@ def trained_by_ranks(column: str, often: bool) -> dict[tuple[str, int], tuple[Te
         column: the equivalence.
         often: whether to run one rule a route, or all others.
     """
-    return results_of("ddp_equivalence", column, *(ONE_A_ROUTE if often else ALL_OTHERS))
+    names = ONE_A_ROUTE if often else ALL_OTHERS
+    return results_of("ddp_equivalence", column, *names, ranks=rank_run(column).ranks)
 
 
 class Joint(Parts):

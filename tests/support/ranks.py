@@ -1,8 +1,15 @@
-"""Run a script of the tests as a user would, in a process of its own that starts its ranks."""
+"""Scripts of the tests on several gloo ranks, all started at once, as `torchrun` does it."""
 
-import subprocess
+import os
+import runpy
+import socket
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +18,72 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def results_of(script: str, *arguments: str, timeout: int = 900) -> Any:
+@cache
+def forkserver() -> ForkServerContext:
+    """A process that has imported what every rank needs, and that ranks are forked from."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["lightning_mtl.callbacks", "lightning_mtl.data"])
+    return context
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        return unbound.getsockname()[1]
+
+
+def run_rank(module: str, arguments: Sequence[str], environment: dict[str, str], log: str) -> None:
+    """Run a module as a script, with what it prints in a file."""
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [module, *arguments]
+    with Path(log).open("w") as text:
+        for stream in (1, 2):
+            os.dup2(text.fileno(), stream)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def outputs_of(
+    script: str, *arguments: str, ranks: int = 2, timeout: int = 900
+) -> tuple[list[int | None], str]:
+    """Exit codes, and what all ranks printed, of the module `tests.support.<script>`.
+
+    The first rank that fails ends the others, which may be waiting for it.
+
+    Args:
+        script: the name of the module.
+        arguments: its arguments.
+        ranks: how many processes run it; a single one is not told that it is a rank.
+        timeout: in seconds.
+    """
+    shared = {"NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [f"{folder}/{rank}.txt" for rank in range(ranks)]
+        processes = []
+        for rank, log in enumerate(logs):
+            environment = {} if ranks == 1 else shared | {"LOCAL_RANK": str(rank)}
+            call = (f"tests.support.{script}", arguments, environment, log)
+            processes.append(forkserver().Process(target=run_rank, args=call))
+            processes[-1].start()
+        end = time.monotonic() + timeout
+        while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        codes = [process.exitcode for process in processes]
+        for process in processes:
+            process.kill()
+            process.join()
+        return codes, "\n".join(Path(log).read_text() for log in logs)
+
+
+def results_of(script: str, *arguments: str, ranks: int = 2, timeout: int = 900) -> Any:
     """What the module `tests.support.<script>` saves to the file that is its first argument."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "results.pt"
-        done = subprocess.run(
-            [sys.executable, "-m", f"tests.support.{script}", str(file), *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        file = f"{folder}/results.pt"
+        codes, printed = outputs_of(script, file, *arguments, ranks=ranks, timeout=timeout)
+        assert codes == [0] * ranks, printed[-4000:]
         return torch.load(file)

@@ -87,7 +87,9 @@ def compare_two_ranks(rank: int, store: Path) -> None:
 
 
 def test_two_ranks_get_the_numbers_of_one_even_if_one_of_them_has_no_label(tmp_path):
-    multiprocessing.spawn(compare_two_ranks, args=(tmp_path / "store",), nprocs=2)
+    multiprocessing.start_processes(
+        compare_two_ranks, args=(tmp_path / "store",), nprocs=2, start_method="forkserver"
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
