@@ -1,5 +1,6 @@
 """What all tests share: the place of the real data, and quiet, reproducible runs."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 # What tests compute is small: threads of two processes at once would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+# Ranks are forked from a process that has imported what all of them need.
+multiprocessing.set_forkserver_preload(["lightning_mtl.callbacks", "lightning_mtl.data"])
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"

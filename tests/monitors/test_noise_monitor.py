@@ -163,7 +163,7 @@ def test_the_logged_numbers_are_those_of_the_literal_twin(
 
 
 def test_two_ranks_as_parts_equal_two_micro_batches_as_parts() -> None:
-    ranks = two_ranks()["monitored"]
+    ranks = two_ranks()
     batches = monitored(devices=1, batch_size=4, accumulate=2)
     assert ranks["logged"] == pytest.approx(batches["logged"], rel=1e-3)
     for name, average in batches["averages"].items():
@@ -171,7 +171,7 @@ def test_two_ranks_as_parts_equal_two_micro_batches_as_parts() -> None:
 
 
 def test_several_ranks_draw_pictures_once() -> None:
-    assert two_ranks()["monitored"]["pictures"] == ["cosines.png", "noise.png"]
+    assert two_ranks()["pictures"] == ["cosines.png", "noise.png"]
 
 
 def test_groups_that_take_turns_each_have_their_noise_measured(tmp_path: Path) -> None:

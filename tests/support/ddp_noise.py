@@ -1,69 +1,19 @@
-"""Alternating updates and the monitor on two gloo ranks, as a user's script would run them."""
+"""The monitor of gradient noise on two gloo ranks, as a user's script would run it."""
 
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_mtl.callbacks import AlternatingUpdates, GradientNoiseMonitor
+from lightning_mtl.callbacks import GradientNoiseMonitor
 from tests.support.ranks import results_of
-from tests.support.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer, toy_data
-
-ALTERNATING: dict[str, dict[str, Any]] = {
-    "per_group": {},
-    "shared": {"optimizer_state": "shared"},
-    "random": {"group_size": 2, "regroup": "step", "order": "random"},
-}
-
-
-class EveryOther(Toy):
-    """Task three has labels in every other step only, on all ranks at once."""
-
-    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        losses = super().task_losses(batch)
-        if self.trainer.global_step % 2:
-            losses.pop("three")
-        return losses
-
-
-def train_alternating(name: str, devices: int, batch_size: int) -> Tensor:
-    """Parameters after two epochs."""
-    settings = {"devices": devices, "max_epochs": 2}
-    if devices > 1:
-        settings["strategy"] = "ddp"
-    kind = EveryOther if name == "absent" else Toy
-    module = kind(torch.optim.Adam, lr=0.01)
-    weighting = AlternatingUpdates(seed=0, **ALTERNATING.get(name, {}))
-    quiet_trainer(callbacks=[weighting], **settings).fit(module, ToyData(batch_size))
-    return parameters(module)
-
-
-def replica_distance(name: str) -> float:
-    """How far the replicas are apart after training with tasks that come and go on each rank."""
-    module = PartlyLabelled(torch.optim.Adam, lr=0.01)
-    monitor = GradientNoiseMonitor(every_n_steps=3)
-    with tempfile.TemporaryDirectory() as folder:
-        quiet_trainer(
-            callbacks=[AlternatingUpdates(seed=0, **ALTERNATING[name]), monitor],
-            devices=2,
-            strategy="ddp",
-            max_epochs=2,
-            default_root_dir=folder,
-        ).fit(module, ToyData(4))
-    mine = parameters(module)
-    other = mine.clone()
-    dist.broadcast(other, src=0)
-    gap = (mine - other).abs().max()
-    dist.all_reduce(gap, op=dist.ReduceOp.MAX)
-    return float(gap)
+from tests.support.toy import Toy, ToyData, quiet_trainer, toy_data
 
 
 def monitored(devices: int, batch_size: int, accumulate: int) -> dict[str, Any]:
@@ -96,11 +46,7 @@ def two_ranks() -> dict[str, Any]:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    results: dict[str, Any] = {
-        name: train_alternating(name, devices=2, batch_size=4) for name in (*ALTERNATING, "absent")
-    }
-    results |= {f"replicas {name}": replica_distance(name) for name in ALTERNATING}
-    results["monitored"] = monitored(devices=2, batch_size=4, accumulate=1)
+    results = monitored(devices=2, batch_size=4, accumulate=1)
     if dist.get_rank() == 0:
         torch.save(results, sys.argv[1])
     dist.barrier()

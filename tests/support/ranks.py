@@ -7,23 +7,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import cache
 from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@cache
-def forkserver() -> ForkServerContext:
-    """A process that has imported what every rank needs, and that ranks are forked from."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["lightning_mtl.callbacks", "lightning_mtl.data"])
-    return context
 
 
 def free_port() -> int:
@@ -62,11 +52,11 @@ def outputs_of(
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     with tempfile.TemporaryDirectory() as folder:
         logs = [f"{folder}/{rank}.txt" for rank in range(ranks)]
-        processes = []
+        context, processes = get_context("forkserver"), []
         for rank, log in enumerate(logs):
             environment = {} if ranks == 1 else shared | {"LOCAL_RANK": str(rank)}
             call = (f"tests.support.{script}", arguments, environment, log)
-            processes.append(forkserver().Process(target=run_rank, args=call))
+            processes.append(context.Process(target=run_rank, args=call))
             processes[-1].start()
         end = time.monotonic() + timeout
         while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes):

@@ -13,7 +13,7 @@ from torchmetrics import CatMetric, MeanMetric, MetricCollection
 
 from lightning_mtl.callbacks import AlternatingUpdates
 from tests.support.alternating_toy import OPTIMIZERS, TwoTrunks, built_by, literal
-from tests.support.ddp_noise import ALTERNATING, train_alternating, two_ranks
+from tests.support.ddp_alternating import ALTERNATING, train_alternating, two_ranks
 from tests.support.toy import (
     TASKS,
     PartlyLabelled,
