@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_mtl import join_features
 from lightning_mtl.callbacks import GradNorm
 from tests.support.toy import TASKS, Skipping, Toy, parameters, quiet_trainer, toy_loader
 from tests.support.twins import GramianOnes, JacobianOnes
@@ -135,11 +134,7 @@ def test_a_hook_on_one_of_several_joined_features_changes_its_gradient_once(
     class HookedStage(Skipping):
         def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
             x, *targets = batch
-            stages = []
-            for layer in self.trunk:
-                x = torch.tanh(layer(x))
-                stages.append(x)
-            stages = join_features(stages)
+            stages = self.stages_of(x)
             stages[stage].register_hook(lambda gradient: -2 * gradient)
             low, middle, high = stages
             used = {"one": low + middle * high, "two": low * middle - high, "three": high * low}

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_mtl.callbacks import AlternatingUpdates, GradientNoiseMonitor
-from tests.support.ranks import results_of
+from tests.support.ranks import distance_between_replicas, results_of, save_of_first
 from tests.support.toy import PartlyLabelled, Toy, ToyData, parameters, quiet_trainer
 
 ALTERNATING: dict[str, dict[str, Any]] = {
@@ -56,12 +55,7 @@ def replica_distance(name: str) -> float:
             max_epochs=2,
             default_root_dir=folder,
         ).fit(module, ToyData(4))
-    mine = parameters(module)
-    other = mine.clone()
-    dist.broadcast(other, src=0)
-    gap = (mine - other).abs().max()
-    dist.all_reduce(gap, op=dist.ReduceOp.MAX)
-    return float(gap)
+    return distance_between_replicas(parameters(module))
 
 
 @cache
@@ -76,9 +70,7 @@ def main() -> None:
         name: train_alternating(name, devices=2, batch_size=4) for name in (*ALTERNATING, "absent")
     }
     results |= {f"replicas {name}": replica_distance(name) for name in ALTERNATING}
-    if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
-    dist.barrier()
+    save_of_first(results, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -3,18 +3,14 @@
 import sys
 import warnings
 
-import torch
-import torch.distributed as dist
-
 from tests.support.counted import train_routes
+from tests.support.ranks import save_of_first
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     results = {accumulate: train_routes(2, accumulate) for accumulate in (1, 2)}
-    if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
-    dist.barrier()
+    save_of_first(results, sys.argv[1])
 
 
 if __name__ == "__main__":

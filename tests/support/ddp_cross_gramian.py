@@ -4,10 +4,10 @@ import sys
 import warnings
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
+from tests.support.ranks import save_of_first
 from tests.support.toy import PartlyLabelled, Toy, ToyData, quiet_trainer
 
 KINDS: dict[str, type[Toy]] = {"toy": Toy, "partly": PartlyLabelled}
@@ -43,9 +43,7 @@ def main() -> None:
         for place in ("shared", "last_layer")
         for accumulate in (1, 2)
     }
-    if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
-    dist.barrier()
+    save_of_first(results, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from lightning_mtl.callbacks import AlternatingUpdates
+from tests.support.ranks import distance_between_replicas, save_of_first
 from tests.support.toy import TASKS, Graded, GradedData, parameters, quiet_trainer
 from tests.support.weightings import EXAMPLES, ROUTES
 
@@ -81,15 +81,6 @@ def trained(
     return parameters(module)
 
 
-def gap(mine: Tensor) -> float:
-    """How far the replicas are apart."""
-    other = mine.clone()
-    dist.broadcast(other, src=0)
-    distance = (mine - other).abs().max()
-    dist.all_reduce(distance, op=dist.ReduceOp.MAX)
-    return float(distance)
-
-
 def main() -> None:
     warnings.simplefilter("ignore")
     results: dict[str, Any] = {}
@@ -99,13 +90,12 @@ def main() -> None:
             for network in (Late, LateOnOneRank, Apart):
                 found = trained(network, name, strategy)
                 assert isinstance(found, Tensor), found
-                results[f"{network.__name__} {strategy} {name}"] = found, gap(found)
+                run = f"{network.__name__} {strategy} {name}"
+                results[run] = found, distance_between_replicas(found)
         found = trained(Graded, name, DDPStrategy(static_graph=True))
         results[f"static {name}"] = found
         results[f"dynamic {name}"] = trained(Graded, name, "ddp")
-    if dist.get_rank() == 0:
-        torch.save(results, file)
-    dist.barrier()
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

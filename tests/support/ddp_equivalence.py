@@ -3,22 +3,10 @@
 import sys
 import warnings
 
-import torch
-import torch.distributed as dist
-
 from tests.support.equivalence import fit, rank_run
 from tests.support.parts import Parts, PartsData
+from tests.support.ranks import distance_between_replicas, save_of_first
 from tests.support.toy import parameters
-
-
-def distance_between_replicas(module: Parts) -> float:
-    """How far any rank's parameters are from those of the first."""
-    mine = parameters(module)
-    first = mine.clone()
-    dist.broadcast(first, src=0)
-    gap = (mine - first).abs().max()
-    dist.all_reduce(gap, op=dist.ReduceOp.MAX)
-    return float(gap)
 
 
 def main() -> None:
@@ -36,10 +24,9 @@ def main() -> None:
                 strategy="ddp",
                 accumulate_grad_batches=accumulate,
             )
-            results[name, accumulate] = parameters(module), distance_between_replicas(module)
-    if dist.get_rank() == 0:
-        torch.save(results, file)
-    dist.barrier()
+            mine = parameters(module)
+            results[name, accumulate] = mine, distance_between_replicas(mine)
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

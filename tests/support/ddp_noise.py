@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_mtl.callbacks import GradientNoiseMonitor
-from tests.support.ranks import results_of
+from tests.support.ranks import results_of, save_of_first
 from tests.support.toy import Toy, ToyData, quiet_trainer, toy_data
 
 
@@ -47,9 +46,7 @@ def two_ranks() -> dict[str, Any]:
 def main() -> None:
     warnings.simplefilter("ignore")
     results = monitored(devices=2, batch_size=4, accumulate=1)
-    if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
-    dist.barrier()
+    save_of_first(results, sys.argv[1])
 
 
 if __name__ == "__main__":

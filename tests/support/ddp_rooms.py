@@ -4,12 +4,11 @@ import sys
 import warnings
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from lightning_mtl.callbacks import MetricTable, PredictionGrid
 from lightning_mtl.data import SyntheticRooms, collate
+from tests.support.ranks import save_of_first
 from tests.support.toy import quiet_trainer
 from tests.test_dense_prediction import SIZE, three_tasks
 
@@ -54,9 +53,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     file = Path(sys.argv[1])
     results = measured(devices=2, batch_size=2, folder=file.parent / "two")
-    if dist.get_rank() == 0:
-        torch.save(results, file)
-    dist.barrier()
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import warnings
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from tests.support.ranks import save_of_first
 from tests.support.toy import Toy, ToyData, quiet_trainer
 from tests.support.weightings import EXAMPLES
 
@@ -66,9 +66,7 @@ def main() -> None:
     results: dict[str, Any] = {
         f"{name} {accumulate}": trained(name, accumulate) for name, accumulate in RUNS
     }
-    if dist.get_rank() == 0:
-        torch.save(results, sys.argv[1])
-    dist.barrier()
+    save_of_first(results, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +70,22 @@ def outputs_of(
             process.kill()
             process.join()
         return codes, "\n".join(Path(log).read_text() for log in logs)
+
+
+def distance_between_replicas(mine: Tensor) -> float:
+    """How far any rank's parameters are from those of the first; called by all ranks."""
+    first = mine.clone()
+    dist.broadcast(first, src=0)
+    distance = (mine - first).abs().max()
+    dist.all_reduce(distance, op=dist.ReduceOp.MAX)
+    return float(distance)
+
+
+def save_of_first(results: Any, file: str) -> None:
+    """Save what the first rank has found, before any rank goes on; called by all ranks."""
+    if dist.get_rank() == 0:
+        torch.save(results, file)
+    dist.barrier()
 
 
 def results_of(script: str, *arguments: str, ranks: int = 2, timeout: int = 900) -> Any:

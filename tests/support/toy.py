@@ -207,14 +207,17 @@ class Skipping(Toy):
         self.joined = joined
         self.trunk = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)])
 
-    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        x, *targets = batch
+    def stages_of(self, x: Tensor) -> Sequence[Tensor]:
+        """The features that the heads receive."""
         stages = []
         for layer in self.trunk:
             x = torch.tanh(layer(x))
             stages.append(x)
-        if self.joined:
-            stages = join_features(stages)
+        return join_features(stages) if self.joined else stages
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        x, *targets = batch
+        stages = self.stages_of(x)
         used = {"one": stages[2] + stages[0], "two": stages[2] * stages[1], "three": stages[1]}
         return {
             task: self.scales[task] * nn.functional.mse_loss(self.heads[task](used[task]), target)
