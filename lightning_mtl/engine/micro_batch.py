@@ -128,7 +128,8 @@ class MicroBatch:
         How many these are is known at the end of the window only, so that gradients have to be
         collected until there, whatever the weights are.
         """
-        return self.partition.counted and not self.alone and self._takes_task_gradients
+        several = self.partition.counted and not self.alone
+        return several and self._reduction.takes_task_gradients
 
     def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
         """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
@@ -326,10 +327,6 @@ class MicroBatch:
             hooked=count_handles() > self._handles,
             names=self.partition.names,
         )
-
-    @property
-    def _takes_task_gradients(self) -> bool:
-        return self._reduction.takes_task_gradients
 
     @cached_property
     def _shares(self) -> list[Tensor]:

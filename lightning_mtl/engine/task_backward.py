@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from lightning_mtl.engine.entries.nodes import metadata_of
 from lightning_mtl.engine.errors import CompiledBackwardError, SparseGradientError
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, zeros_for_none
 from lightning_mtl.engine.graph import Cut, Owners, cut
@@ -49,8 +50,8 @@ def task_backward(
     """
     parted = cut(roots, shared, owners)
     if parted is None or (hooked and _is_changed(parted)):
-        return RootBackward(roots, parted, task_specific, shared, cotangents, names or {})
-    return CutBackward(roots, parted, task_specific, cotangents, keep_graph, names or {})
+        return RootBackward(roots, parted, task_specific, shared, cotangents, names)
+    return CutBackward(roots, parted, task_specific, cotangents, keep_graph, names)
 
 
 class TaskBackward(ABC):
@@ -60,8 +61,8 @@ class TaskBackward(ABC):
         names: of the parameters, for messages.
     """
 
-    def __init__(self, names: Mapping[Any, str]) -> None:
-        self._names = names
+    def __init__(self, names: Mapping[Any, str] | None) -> None:
+        self._names = names or {}
 
     @property
     @abstractmethod
@@ -144,7 +145,7 @@ class CutBackward(TaskBackward):
         keep_graph: bool = False,
         names: Mapping[Any, str] | None = None,
     ) -> None:
-        super().__init__(names or {})
+        super().__init__(names)
         keep_graph = keep_graph or not cut.private
         self._cut = cut
         index = cut.distinct
@@ -233,7 +234,7 @@ class RootBackward(TaskBackward):
         cotangents: Sequence[Cotangent],
         names: Mapping[Any, str] | None = None,
     ) -> None:
-        super().__init__(names or {})
+        super().__init__(names)
         self._roots = roots
         self._cut = cut
         self._task_specific = task_specific
@@ -302,8 +303,7 @@ def _is_changed(parted: Cut) -> bool:
     """Whether a hook changes gradients at the cut, found by sending zeros there."""
     zeros = []
     for edge in parted.inner:
-        node: Any = edge.node  # what a node knows of its inputs is not typed
-        meta = node._input_metadata[edge.output_nr]
+        meta = metadata_of((edge.node, edge.output_nr))
         zeros.append(torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device))
     # All at once: hooks on other outputs of the same operation would be called without a gradient.
     returned = _grad(parted.inner, zeros, parted.inner, keep_graph=True)

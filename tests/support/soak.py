@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import socket
 import sys
 import tempfile
 import warnings
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from tests.support.equivalence import RULES
 from tests.support.parts import Part, Stream
+from tests.support.ranks import free_port
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer
 
 ONE_OF_EACH_FAMILY = (
@@ -174,9 +174,7 @@ def live(life: Life) -> None:
 
 def started(life: Life) -> list[Any]:
     """The processes of all ranks."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    os.environ["MASTER_PORT"] = str(free_port())
     os.environ["MASTER_ADDR"] = "localhost"
     fork = multiprocessing.get_context("fork")
     ranks = [fork.Process(target=live, args=(life._replace(rank=r),)) for r in range(life.ranks)]

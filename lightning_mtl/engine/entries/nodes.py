@@ -36,10 +36,14 @@ def inputs_of(node: Node) -> list[Edge]:
     return [(child, output) for child, output in node.next_functions if child is not None]
 
 
+def metadata_of(edge: Edge) -> Any:
+    """The `shape`, `dtype` and `device` of an output of an operation."""
+    return edge[0]._input_metadata[edge[1]]
+
+
 def shape_of(edge: Edge) -> tuple[int, ...]:
-    """The shape of the tensor that an operation has put out there."""
-    metadata: Any = edge[0]._input_metadata[edge[1]]
-    return tuple(metadata.shape)
+    """The shape of an output of an operation."""
+    return tuple(metadata_of(edge).shape)
 
 
 def signed(number: int) -> int:
