@@ -1,8 +1,17 @@
-"""Networks for dense prediction: image in, one prediction per task out."""
+"""Networks: an input in, one prediction per task out."""
 
+from lightning_mtl.models.deep_supervision import DeeplySupervisedNetwork
 from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.lenet import LeNet
+from lightning_mtl.models.network import MultiTaskNetwork
 from lightning_mtl.models.pooled_encoder import PooledEncoder
 from lightning_mtl.models.shared_encoder import SharedEncoder
 
-__all__ = ["DenseNetwork", "LeNet", "PooledEncoder", "SharedEncoder"]
+__all__ = [
+    "DeeplySupervisedNetwork",
+    "DenseNetwork",
+    "LeNet",
+    "MultiTaskNetwork",
+    "PooledEncoder",
+    "SharedEncoder",
+]

@@ -6,15 +6,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.engine.graph import join_features
-from lightning_mtl.models.dense_network import DenseNetwork
-from lightning_mtl.models.encoders import (
+from lightning_mtl.models.decoders.build import (
     Decoder,
     build_decoder,
-    build_encoder,
     check_decoder,
     decoder_channels,
     head_kernel,
 )
+from lightning_mtl.models.dense_network import DenseNetwork
+from lightning_mtl.models.encoders.build import build_encoder
 
 
 class SharedEncoder(DenseNetwork):
@@ -27,10 +27,12 @@ class SharedEncoder(DenseNetwork):
         channels: output channels by task.
         encoder: name of an encoder of segmentation-models-pytorch, as `build_encoder` takes it.
         encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
-        decoder: "unet" (skip connections, full resolution), "fpn" (quarter resolution) or
-            "deeplabv3" (the deepest features only). A convolution per task follows, 1 x 1 after
-            "deeplabv3", else 3 x 3.
+        decoder: "unet" (skip connections, full resolution), "fpn" (quarter resolution),
+            "deeplabv3" (the deepest features only) or "linear" (all stages, resized to a quarter of
+            the resolution). A convolution per task follows: 3 x 3 after "unet" and "fpn", else
+            1 x 1.
         output_stride: of the encoder; 8 or 16 dilate its last stages. "unet" and "fpn" need 32.
+        in_channels: channels of the image.
 
     Raises:
         ValueError: if the encoder or the decoder is not known, or they do not fit.
@@ -43,15 +45,16 @@ class SharedEncoder(DenseNetwork):
         encoder_weights: str | None = None,
         decoder: Decoder = "unet",
         output_stride: int = 32,
+        in_channels: int = 3,
     ) -> None:
         check_decoder(decoder, output_stride)
         # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
-        super().__init__(stride=32)
-        self.encoder = build_encoder(encoder, encoder_weights, output_stride)
+        super().__init__(32, in_channels)
+        self.encoder = build_encoder(encoder, encoder_weights, output_stride, in_channels)
         self.decoders = nn.ModuleDict(
             {task: build_decoder(decoder, self.encoder) for task in channels}
         )
-        width, kernel = decoder_channels(decoder), head_kernel(decoder)
+        width, kernel = decoder_channels(decoder, self.encoder), head_kernel(decoder)
         self.heads = nn.ModuleDict(
             {
                 task: nn.Conv2d(width, out, kernel, padding=kernel // 2)
@@ -59,9 +62,13 @@ class SharedEncoder(DenseNetwork):
             }
         )
 
-    def predict(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
+    def predict(self, image: Float[Tensor, "N I H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
         """One pass of the encoder, then every decoder on the same features."""
         features = join_features(self.encoder(image))
-        return {
-            task: self.heads[task](decoder(features)) for task, decoder in self.decoders.items()
-        }
+        return {task: self.decode(task, features) for task in self.decoders}
+
+    def decode(
+        self, task: str, features: list[Float[Tensor, "N F h w"]]
+    ) -> Float[Tensor, "N C h w"]:
+        """The prediction of one task from the image and the features of all stages."""
+        return self.heads[task](self.decoders[task](features))

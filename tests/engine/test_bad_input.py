@@ -18,7 +18,7 @@ from lightning_mtl.callbacks import (
     UncertaintyWeighting,
 )
 from lightning_mtl.engine.errors import NegativeLossError, NonFiniteLossError
-from lightning_mtl.models.encoders import build_encoder
+from lightning_mtl.models.encoders.build import build_encoder
 from tests.engine.test_plain_lightning import Plain
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
 from tests.support.weightings import EXAMPLES, ROUTES

@@ -12,7 +12,8 @@ from lightning_mtl.models.dense_network import IMAGENET_MEAN, IMAGENET_STD
 
 CHANNELS = {"segmentation": 5, "depth": 1}
 DECODERS = pytest.mark.parametrize(
-    ("decoder", "stride"), [("unet", 32), ("fpn", 32), ("deeplabv3", 8), ("deeplabv3", 16)]
+    ("decoder", "stride"),
+    [("unet", 32), ("fpn", 32), ("deeplabv3", 8), ("deeplabv3", 16), ("linear", 16)],
 )
 
 
@@ -61,7 +62,7 @@ def test_a_decoder_that_needs_every_stage_refuses_a_dilated_encoder(decoder, str
 
 
 def test_an_unknown_decoder_is_an_error_before_the_encoder_is_built():
-    with pytest.raises(ValueError, match=r'"unet", "fpn", "deeplabv3"\. Found \'segnet\''):
+    with pytest.raises(ValueError, match=r'"deeplabv3", "linear"\. Found \'segnet\''):
         SharedEncoder(CHANNELS, encoder="no such encoder", decoder="segnet")
 
 

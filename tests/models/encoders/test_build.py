@@ -1,9 +1,9 @@
-"""Encoders and decoders by name."""
+"""Encoders by name."""
 
 import pytest
 import torch
 
-from lightning_mtl.models.encoders import build_decoder, build_encoder, decoder_channels
+from lightning_mtl.models.encoders.build import build_encoder
 
 
 def test_an_encoder_starts_from_scratch_and_has_five_stages():
@@ -47,16 +47,3 @@ def test_an_encoder_that_cannot_be_dilated_or_has_no_stages_is_named(name, strid
 def test_an_unknown_stride_is_an_error():
     with pytest.raises(ValueError, match=r"one of 8, 16, 32\. Found 4"):
         build_encoder("resnet18", output_stride=4)
-
-
-@pytest.mark.parametrize("kind", ["unet", "fpn", "deeplabv3"])
-def test_a_decoder_has_the_channels_that_are_promised(kind):
-    encoder = build_encoder("resnet18", output_stride=8 if kind == "deeplabv3" else 32)
-    decoder = build_decoder(kind, encoder).eval()
-    found = decoder(encoder(torch.rand(2, 3, 64, 64)))
-    assert found.shape[1] == decoder_channels(kind)
-
-
-def test_an_unknown_decoder_is_named():
-    with pytest.raises(ValueError, match=r'"unet", "fpn", "deeplabv3". Found \'segnet\''):
-        build_decoder("segnet", build_encoder("resnet18"))

@@ -1,18 +1,14 @@
-"""Encoders and decoders of segmentation-models-pytorch, built by name."""
+"""Encoders of segmentation-models-pytorch and timm, built by name."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import segmentation_models_pytorch as smp
-from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
-from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_mtl.checks import check_choice
 
 STRIDES = (8, 16, 32)
-Decoder = Literal["unet", "fpn", "deeplabv3"]
 
 
 class Encoder(Protocol):
@@ -25,7 +21,9 @@ class Encoder(Protocol):
         """The image and its features, at strides 1, 2, 4, ..."""
 
 
-def build_encoder(name: str, weights: str | None = None, output_stride: int = 32) -> Any:
+def build_encoder(
+    name: str, weights: str | None = None, output_stride: int = 32, in_channels: int = 3
+) -> Any:
     """An encoder of segmentation-models-pytorch, with five stages.
 
     Args:
@@ -35,6 +33,8 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
             nothing.
         output_stride: 32, or 16 or 8 for a dilated encoder, which those that pool between stages
             cannot be: VGG, DenseNet.
+        in_channels: channels of the image; those of pretrained weights are repeated or averaged to
+            as many.
 
     Raises:
         ValueError: if smp does not know the name, or cannot build it with five stages or dilated.
@@ -42,7 +42,11 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
     check_stride(output_stride)
     try:
         return smp.encoders.get_encoder(
-            name, in_channels=3, depth=5, weights=weights, output_stride=output_stride
+            name,
+            in_channels=in_channels,
+            depth=5,
+            weights=weights,
+            output_stride=output_stride,
         )
     except (KeyError, RuntimeError) as error:
         names = smp.encoders.get_encoder_names()
@@ -65,45 +69,3 @@ def build_encoder(name: str, weights: str | None = None, output_stride: int = 32
 def check_stride(output_stride: int) -> None:
     """Raise unless encoders can have the output stride."""
     check_choice("build_encoder", "output_stride", output_stride, STRIDES)
-
-
-def check_decoder(kind: Decoder, output_stride: int) -> None:
-    """Raise unless there is such a decoder, and it can use an encoder of the output stride.
-
-    Raises:
-        ValueError: otherwise; "unet" and "fpn" double the size from each stage to the next.
-    """
-    check_choice("SharedEncoder", "decoder", kind, get_args(Decoder))
-    check_stride(output_stride)
-    if kind != "deeplabv3" and output_stride != 32:
-        raise ValueError(
-            f'The decoder "{kind}" should have an encoder of `output_stride` 32. Found'
-            f' {output_stride}. Set 32, or `decoder="deeplabv3"`.'
-        )
-
-
-def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
-    """A decoder on all five stages; it has `out_channels`, see `decoder_channels`."""
-    check_choice("build_decoder", "kind", kind, get_args(Decoder))
-    channels = encoder.out_channels
-    if kind == "unet":
-        return UnetDecoder(channels, (256, 128, 64, 32, 16), n_blocks=5)
-    if kind == "fpn":
-        return FPNDecoder(channels, encoder_depth=5, dropout=0.0)
-    return DeepLabV3Decoder(
-        in_channels=channels[-1],
-        out_channels=256,
-        atrous_rates=(12, 24, 36),
-        aspp_separable=False,
-        aspp_dropout=0.5,
-    )
-
-
-def decoder_channels(kind: Decoder) -> int:
-    """The number of channels that the decoder returns."""
-    return {"unet": 16, "fpn": 128, "deeplabv3": 256}[kind]
-
-
-def head_kernel(kind: Decoder) -> int:
-    """The kernel size of the head after a decoder; DeepLab's has a 3 x 3 convolution at its end."""
-    return {"unet": 3, "fpn": 3, "deeplabv3": 1}[kind]

@@ -1,0 +1,1 @@
+"""Decoders: features at several strides in, one map out."""

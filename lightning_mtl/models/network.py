@@ -1,0 +1,52 @@
+"""`MultiTaskNetwork`, the interface of the networks that `DensePrediction` trains."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["MultiTaskNetwork"]
+
+
+class MultiTaskNetwork(nn.Module, ABC):
+    """A network that maps one input to one prediction per task.
+
+    `DensePrediction` trains any module whose `forward` does that. A subclass may also say what else
+    is trained, and how.
+    """
+
+    @abstractmethod
+    def forward(self, inputs: Float[Tensor, "N ..."]) -> dict[str, Float[Tensor, "N C ..."]]:
+        """The raw prediction of each task: logits, metres, unnormalised vectors."""
+
+    def supervised(
+        self, inputs: Float[Tensor, "N ..."]
+    ) -> dict[str, list[Float[Tensor, "N C ..."]]]:
+        """All predictions of each task that are trained. Called for each training batch.
+
+        The losses of a task's predictions add up to its one loss. By default there is one
+        prediction per task, that of `forward`, which is always the last.
+        """
+        return {task: [prediction] for task, prediction in self(inputs).items()}
+
+    def training_losses(self, losses: dict[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
+        """The losses to train by, given those of the tasks that a training batch has targets for.
+
+        Called after `supervised`, for each training batch. By default they are trained as they are.
+        """
+        return losses
+
+    def lr_multiplier(self, name: str) -> float:
+        """What the learning rate is multiplied by for the parameter `name`, as in `state_dict`.
+
+        Called once for each parameter, when the optimizer is built. By default 1.
+        """
+        return 1.0
+
+    def start_epoch(self, progress: float) -> None:
+        """Prepare what changes from epoch to epoch; by default nothing. Called as one starts.
+
+        Args:
+            progress: the share of the training that will be done at the end of the epoch, above 0
+                and at most 1; 1 where the number of epochs is not known.
+        """
