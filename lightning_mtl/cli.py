@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 # Imported for their names: a class that is known here can be named in YAML without its module.
 from lightning_mtl import callbacks, data, models, tasks
-from lightning_mtl.callbacks import PredictionWriter
+from lightning_mtl.callbacks import NetworkTable, PredictionWriter
 from lightning_mtl.compare import compare
 from lightning_mtl.data import MultiTaskDataModule
 from lightning_mtl.module import MultiTaskModule
@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         MultiTaskModule,
         MultiTaskDataModule,
         save_config_callback=SaveConfig,
+        # A table of what tasks share says more than Lightning's list of submodules.
+        trainer_defaults={"callbacks": [NetworkTable()], "enable_model_summary": False},
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,

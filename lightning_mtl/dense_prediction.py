@@ -15,7 +15,12 @@ from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.engine.task_output import TaskLoss
 from lightning_mtl.metrics import MeanLoss, multi_task_performance
 from lightning_mtl.metrics.performance import check_baselines
-from lightning_mtl.models import DenseNetwork, SharedEncoder
+from lightning_mtl.models import DeeplySupervisedNetwork, MultiTaskNetwork, SharedEncoder
+from lightning_mtl.models.learning_rates import (
+    check_learning_rates,
+    multiply_learning_rates,
+    parameter_groups,
+)
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.tasks import Task
 
@@ -26,11 +31,13 @@ Interval = Literal["epoch", "step"]
 class DensePrediction(MultiTaskModule):
     """Trains one network for several tasks on batches `{"image": ..., <task>: target, ...}`.
 
-    A task whose target is not in a batch is absent from that step; one that is absent from the
-    whole first epoch is warned of. Validation and test log `val/<task>/<metric>` and, with
-    `baselines`, `val/delta_mtl`; validation also logs the raw losses `val/loss/<task>` and, where
-    every task has one, their sum `val/total_loss`. Losses are means over all labels of the data
-    set, or over its images where a task does not count its labels (`Task.count`).
+    Where a network predicts a task several times, as networks with deep supervision do, the loss of
+    the task is the sum over its predictions; validation looks at the last one. A task whose target
+    is not in a batch is absent from that step; one that is absent from the whole first epoch is
+    warned of. Validation and test log `val/<task>/<metric>` and, with `baselines`, `val/delta_mtl`;
+    validation also logs the raw losses `val/loss/<task>` and, where every task has one, their sum
+    `val/total_loss`. Losses are means over all labels of the data set, or over its images where a
+    task does not count its labels (`Task.count`).
 
     A checkpoint holds parameters and not what they belong to, which is code. The way back is that
     of any LightningModule with such arguments: `DensePrediction.load_from_checkpoint(path,
@@ -40,7 +47,8 @@ class DensePrediction(MultiTaskModule):
     Args:
         tasks: what to predict.
         network: builds the network from the output channels of the tasks: a class, or a
-            `functools.partial` of one.
+            `functools.partial` of one. Any module will do that maps the input to a dict of
+            predictions; a `MultiTaskNetwork` may also multiply learning rates and add to losses.
         optimizer: builds the optimizer from the parameters.
         scheduler: builds a learning rate schedule from the optimizer.
         scheduler_interval: whether the schedule counts epochs ("epoch") or optimizer steps
@@ -48,6 +56,7 @@ class DensePrediction(MultiTaskModule):
         baselines: primary metric of a single-task run for each task, for Delta_MTL.
         scheduler_monitor: the logged value that a `ReduceLROnPlateau` looks at, such as
             "val/total_loss".
+        input: the entry of a batch that the network is given.
 
     Raises:
         TypeError: if `network` is a network already.
@@ -59,16 +68,18 @@ class DensePrediction(MultiTaskModule):
     def __init__(
         self,
         tasks: list[Task],
-        network: Callable[[dict[str, int]], DenseNetwork] = SharedEncoder,
+        network: Callable[[dict[str, int]], nn.Module] = SharedEncoder,
         optimizer: OptimizerCallable = torch.optim.Adam,
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Interval = "epoch",
         baselines: dict[str, float] | None = None,
         scheduler_monitor: str | None = None,
+        input: str = "image",
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in tasks}
-        _check_names([task.name for task in tasks])
+        self.input = input
+        _check_names([task.name for task in tasks], input)
         if isinstance(network, nn.Module):
             raise TypeError(
                 "`DensePrediction(network=)` should build a network from the output channels of"
@@ -97,7 +108,7 @@ class DensePrediction(MultiTaskModule):
         self.val_losses = nn.ModuleDict({name: MeanLoss() for name in self.tasks})
         self._entries: set[str] | None = None
 
-    def forward(self, image: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N C H W"]]:
+    def forward(self, image: Float[Tensor, "N ..."]) -> dict[str, Float[Tensor, "N C ..."]]:
         """The raw predictions of every task: logits, metres, unnormalised vectors."""
         return self.network(image)
 
@@ -109,15 +120,25 @@ class DensePrediction(MultiTaskModule):
         self._check_targets(batch)
         if self._entries is not None:
             self._entries.update(batch)
-        predictions = self(batch["image"])
+        found = list(self._losses(self._supervised(batch[self.input]), batch))
+        losses = {name: loss for name, loss, _ in found}
+        if isinstance(self.network, MultiTaskNetwork):
+            losses = self.network.training_losses(losses)
         return {
-            name: loss if count is None else (loss, count)
-            for name, loss, count in self._losses(predictions, batch)
+            name: losses[name] if count is None else (losses[name], count)
+            for name, _, count in found
         }
 
     def on_train_start(self) -> None:
         """Begin to record which entries the batches have, called when training starts."""
         self._entries = set()
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the network how far the training is, called when an epoch starts."""
+        if isinstance(self.network, MultiTaskNetwork):
+            epochs = self.trainer.max_epochs or 0
+            done = (self.current_epoch + 1) / epochs if epochs > 0 else 1.0
+            self.network.start_epoch(min(done, 1.0))
 
     def on_train_epoch_end(self) -> None:
         """Warn, after the first epoch, of tasks that no batch of any rank had a target for."""
@@ -137,9 +158,10 @@ class DensePrediction(MultiTaskModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics and the mean losses of the validation."""
         predictions = self._measure(self.val_metrics, batch)
-        for name, loss, count in self._losses(predictions, batch):
+        finals = {name: [prediction] for name, prediction in predictions.items()}
+        for name, loss, count in self._losses(finals, batch):
             mean: Any = self.val_losses[name]
-            mean.update(loss, len(batch["image"]) if count is None else count)
+            mean.update(loss, len(batch[self.input]) if count is None else count)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics of the test."""
@@ -147,7 +169,7 @@ class DensePrediction(MultiTaskModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The raw predictions of every task, called by `Trainer.predict` for each batch."""
-        return self(batch["image"])
+        return self(batch[self.input])
 
     def on_validation_epoch_end(self) -> None:
         """Log metrics and losses of the validation, called after its last batch."""
@@ -168,12 +190,16 @@ class DensePrediction(MultiTaskModule):
         """The given optimizer with the given schedule, called when a fit begins.
 
         Raises:
-            ValueError: if the schedule needs something to monitor and has nothing.
+            ValueError: if the schedule needs something to monitor and has nothing, or if it gives
+                all parameters one learning rate where the network multiplies that of some.
         """
-        optimizer = self.optimizer(self.parameters())
+        groups = parameter_groups(self)
+        optimizer = self.optimizer(self.parameters() if len(groups) == 1 else groups)
+        multiply_learning_rates(optimizer)
         if self.scheduler is None:
             return optimizer
         scheduler, monitor = self.scheduler(optimizer), self.scheduler_monitor
+        check_learning_rates(optimizer, scheduler)
         if isinstance(scheduler, ReduceLROnPlateau) and monitor is None:
             raise ValueError(
                 "`DensePrediction(scheduler_monitor=)` should name the logged value that"
@@ -195,18 +221,26 @@ class DensePrediction(MultiTaskModule):
             if name in batch:
                 task.check(batch[name])
 
+    def _supervised(self, image: Tensor) -> dict[str, list[Tensor]]:
+        """All predictions of each task that are trained."""
+        if isinstance(self.network, DeeplySupervisedNetwork):
+            return self.network.supervised(image)
+        return {name: [prediction] for name, prediction in self(image).items()}
+
     def _losses(
-        self, predictions: dict[str, Tensor], batch: Batch
+        self, predictions: dict[str, list[Tensor]], batch: Batch
     ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """The name, the loss and the number of labels of each task that the batch has."""
         for name, task in self.tasks.items():
             if name in batch:
                 target = batch[name]
-                yield name, task.loss(predictions[name], target), task.count(target)
+                losses = [task.loss(prediction, target) for prediction in predictions[name]]
+                loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+                yield name, loss, task.count(target)
 
     def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
         self._check_targets(batch)
-        predictions = self(batch["image"])
+        predictions = self(batch[self.input])
         for name, task in self.tasks.items():
             if name in batch:
                 metric: Any = metrics[name]
@@ -232,16 +266,16 @@ class DensePrediction(MultiTaskModule):
             )
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], input_name: str) -> None:
     """Raise unless the names can be keys of a batch, of a `ModuleDict` and of a log."""
     if not names:
         raise ValueError("`DensePrediction` should have at least one task. Found none.")
     if len(set(names)) < len(names):
         raise ValueError(f"Every task should have a name of its own. Found {list(names)}.")
     for name in names:
-        if not name or "." in name or name == "image" or hasattr(nn.ModuleDict(), name):
+        if not name or "." in name or name == input_name or hasattr(nn.ModuleDict(), name):
             raise ValueError(
                 "The name of a task should be no word that a module has for itself, such as"
-                f' `train`, have no dot, and not be "image". Found {name!r}. Choose another, such'
-                f' as "{name.replace(".", "_") or "task"}_map".'
+                f' `train`, have no dot, and not be "{input_name}". Found {name!r}. Choose another,'
+                f' such as "{name.replace(".", "_") or "task"}_map".'
             )

@@ -11,28 +11,19 @@ __all__ = ["MultiTaskNetwork"]
 class MultiTaskNetwork(nn.Module, ABC):
     """A network that maps one input to one prediction per task.
 
-    `DensePrediction` trains any module whose `forward` does that. A subclass may also say what else
-    is trained, and how.
+    `DensePrediction` trains any module whose `forward` does that. A subclass of this class may also
+    say what else is trained, and how.
     """
 
     @abstractmethod
     def forward(self, inputs: Float[Tensor, "N ..."]) -> dict[str, Float[Tensor, "N C ..."]]:
         """The raw prediction of each task: logits, metres, unnormalised vectors."""
 
-    def supervised(
-        self, inputs: Float[Tensor, "N ..."]
-    ) -> dict[str, list[Float[Tensor, "N C ..."]]]:
-        """All predictions of each task that are trained. Called for each training batch.
-
-        The losses of a task's predictions add up to its one loss. By default there is one
-        prediction per task, that of `forward`, which is always the last.
-        """
-        return {task: [prediction] for task, prediction in self(inputs).items()}
-
     def training_losses(self, losses: dict[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
         """The losses to train by, given those of the tasks that a training batch has targets for.
 
-        Called after `supervised`, for each training batch. By default they are trained as they are.
+        Called after the predictions, for each training batch. By default they are trained as they
+        are.
         """
         return losses
 

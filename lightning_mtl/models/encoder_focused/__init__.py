@@ -1,0 +1,1 @@
+"""Networks whose tasks exchange features inside the encoder."""
