@@ -34,13 +34,18 @@ class DenseNetwork(MultiTaskNetwork, ABC):
     std: Tensor
 
     def __init__(self, stride: int, in_channels: int = 3) -> None:
-        check_number(type(self).__name__, "in_channels", in_channels, 1)
+        check_number(self.title, "in_channels", in_channels, 1)
         super().__init__()
         self.stride = stride
         self.in_channels = in_channels
         mean, std = _standardisation(in_channels)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @property
+    def title(self) -> str:
+        """The name of the class, for messages."""
+        return type(self).__name__
 
     @abstractmethod
     def predict(self, image: Float[Tensor, "N I H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
@@ -69,10 +74,10 @@ class DenseNetwork(MultiTaskNetwork, ABC):
     def _padded(self, image: Tensor) -> Tensor:
         """The standardised image, padded to a multiple of the stride."""
         if image.ndim != 4 or image.shape[1] != self.in_channels:
-            name = type(self).__name__
             raise ValueError(
-                f"`{name}` should be given images of shape (N, {self.in_channels}, H, W). Found"
-                f" {tuple(image.shape)}. Set `{name}(in_channels=)` to the channels of the images."
+                f"`{self.title}` should be given images of shape (N, {self.in_channels}, H, W)."
+                f" Found {tuple(image.shape)}. Set `{self.title}(in_channels=)` to the channels of"
+                " the images."
             )
         height, width = image.shape[-2:]
         padding = (0, -width % self.stride, 0, -height % self.stride)
@@ -85,7 +90,7 @@ class DenseNetwork(MultiTaskNetwork, ABC):
             return
         height, width = image.shape[-2:]
         raise ValueError(
-            f"`{type(self).__name__}` should be trained on two or more images at a time, or on"
+            f"`{self.title}` should be trained on two or more images at a time, or on"
             " larger ones, because batch norm needs more than one value per channel. Found one"
             f" image of {height} x {width}, of which some layer makes a map of 1 x 1. Raise"
             " `batch_size`, and leave out an incomplete last batch by `drop_last=True`."

@@ -27,7 +27,9 @@ class PooledEncoder(DenseNetwork):
         in_channels: int = 3,
     ) -> None:
         super().__init__(32, in_channels)
-        self.encoder = build_encoder(encoder, encoder_weights, in_channels=in_channels)
+        self.encoder = build_encoder(
+            encoder, encoder_weights, in_channels=in_channels, deepest=True
+        )
         width = self.encoder.out_channels[-1]
         self.heads = nn.ModuleDict({task: nn.Linear(width, out) for task, out in channels.items()})
 

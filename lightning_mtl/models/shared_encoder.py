@@ -1,6 +1,7 @@
 """Hard parameter sharing: one encoder, one decoder and head per task."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class SharedEncoder(DenseNetwork):
             1 x 1.
         output_stride: of the encoder; 8 or 16 dilate its last stages. "unet" and "fpn" need 32.
         in_channels: channels of the image.
+        encoder_options: further arguments of the encoder, as `build_encoder` takes them.
 
     Raises:
         ValueError: if the encoder or the decoder is not known, or they do not fit.
@@ -46,11 +48,19 @@ class SharedEncoder(DenseNetwork):
         decoder: Decoder = "unet",
         output_stride: int = 32,
         in_channels: int = 3,
+        encoder_options: dict[str, Any] | None = None,
     ) -> None:
         check_decoder(decoder, output_stride)
         # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
         super().__init__(32, in_channels)
-        self.encoder = build_encoder(encoder, encoder_weights, output_stride, in_channels)
+        self.encoder = build_encoder(
+            encoder,
+            encoder_weights,
+            output_stride,
+            in_channels,
+            encoder_options,
+            deepest=decoder == "deeplabv3",
+        )
         self.decoders = nn.ModuleDict(
             {task: build_decoder(decoder, self.encoder) for task in channels}
         )

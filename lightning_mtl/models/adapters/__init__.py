@@ -1,0 +1,1 @@
+"""Networks that adapt a frozen encoder with few parameters."""
