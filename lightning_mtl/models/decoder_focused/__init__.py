@@ -1,0 +1,1 @@
+"""Networks whose tasks exchange information after the encoder, from first predictions on."""
