@@ -1,0 +1,1 @@
+"""Networks whose tasks choose among experts that all share."""

@@ -1,0 +1,1 @@
+"""Networks whose decoder is a transformer on the tokens of all tasks."""
