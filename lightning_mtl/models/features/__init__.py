@@ -1,0 +1,1 @@
+"""Backbones: an input in, one vector of features per sample out."""
