@@ -23,13 +23,15 @@ def roots_of(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def owners(network: nn.Module, inputs: Tensor) -> dict[str, str]:
-    """Who reaches each parameter: a task, `SHARED` or nobody, ""."""
+    """Who reaches each parameter that is trained: a task, `SHARED` or nobody, ""."""
     roots = roots_of(network, inputs)
     found = reach([root_edge(root) for root in roots.values()])
     by_parameter = dict.fromkeys(found.shared, SHARED)
     for task, own in zip(roots, found.task_specific, strict=True):
         by_parameter |= dict.fromkeys(own, task)
-    return {name: by_parameter.get(p, "") for name, p in network.named_parameters()}
+    return {
+        name: by_parameter.get(p, "") for name, p in network.named_parameters() if p.requires_grad
+    }
 
 
 def differences(

@@ -28,8 +28,8 @@ class ASTMT(DenseNetwork):
     network, times 2 / (1 + exp(-10 p)) - 1, with p the share of the training that is done.
 
     Deviations: the decoder is one for each task, as in the other networks here, not shared and
-    conditioned. Tasks are not trained in turn, but in one step: `AlternatingUpdates` does the
-    former. Gradients are reversed at the features of the last stage. Squeeze-and-excitation is on
+    conditioned. All tasks are trained in one step, unless the weighting trains them in turn.
+    Gradients are reversed at the features of the last stage. Squeeze-and-excitation is on
     any encoder, in addition to what it has of its own.
 
     Args:
