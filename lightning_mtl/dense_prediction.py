@@ -132,13 +132,12 @@ class DensePrediction(MultiTaskModule):
     def on_train_start(self) -> None:
         """Begin to record which entries the batches have, called when training starts."""
         self._entries = set()
+        # A run that resumes within an epoch does not start that epoch again.
+        self._start_epoch()
 
     def on_train_epoch_start(self) -> None:
         """Tell the network how far the training is, called when an epoch starts."""
-        if isinstance(self.network, MultiTaskNetwork):
-            epochs = self.trainer.max_epochs or 0
-            done = (self.current_epoch + 1) / epochs if epochs > 0 else 1.0
-            self.network.start_epoch(min(done, 1.0))
+        self._start_epoch()
 
     def on_train_epoch_end(self) -> None:
         """Warn, after the first epoch, of tasks that no batch of any rank had a target for."""
@@ -212,6 +211,12 @@ class DensePrediction(MultiTaskModule):
             "monitor": monitor,
         }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _start_epoch(self) -> None:
+        if isinstance(self.network, MultiTaskNetwork):
+            epochs = self.trainer.max_epochs or 0
+            done = (self.current_epoch + 1) / epochs if epochs > 0 else 1.0
+            self.network.start_epoch(min(done, 1.0))
 
     def _fresh_metrics(self) -> nn.ModuleDict:
         return nn.ModuleDict({name: task.metrics() for name, task in self.tasks.items()})

@@ -70,7 +70,7 @@ def network_cost(network: nn.Module, inputs: Float[Tensor, "N ..."]) -> NetworkC
 
     Args:
         network: what maps the input to a dict of predictions.
-        inputs: an input of one sample, floating point.
+        inputs: an input of one sample.
     """
     with _measurable(network):
         operations, predictions = _run(network, inputs)
@@ -89,7 +89,7 @@ def network_cost(network: nn.Module, inputs: Float[Tensor, "N ..."]) -> NetworkC
 
 def _run(network: nn.Module, inputs: Tensor) -> tuple[dict[Node, int], Mapping[str, Any]]:
     """The multiply-adds at the nodes of the graph, and the predictions that the graph is of."""
-    inputs = inputs.detach().clone().requires_grad_()
+    inputs = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
     predict = network.supervised if isinstance(network, DeeplySupervisedNetwork) else network
     with (
         torch.enable_grad(),

@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.engine.strategies import shards
@@ -28,10 +29,11 @@ class NetworkTable(L.Callback):
         first = trainer.fit_loop.epoch_loop.global_step == 0 and batch_idx == 0
         if not (first and trainer.is_global_zero and isinstance(pl_module, DensePrediction)):
             return
-        if pl_module.input in batch and not shards(trainer.strategy):
+        inputs = batch.get(pl_module.input)
+        if isinstance(inputs, Tensor) and not shards(trainer.strategy):
             with trainer.precision_plugin.forward_context():
-                cost = network_cost(pl_module.network, batch[pl_module.input][:1])
-            size = "x".join(map(str, batch[pl_module.input].shape[1:]))
+                cost = network_cost(pl_module.network, inputs[:1])
+            size = "x".join(map(str, inputs.shape[1:]))
             Console().print(_table(cost, f"Network, for one input of {size}"))
 
 
