@@ -3,19 +3,35 @@
 import lightning as L
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
-from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import AlternatingUpdates, Weighting
-from lightning_mtl.tasks import Classification, Depth, Normals, Regression, Segmentation, Task
-from tests.support.architectures import ARCHITECTURES, CASES, TASKS, built, channels_of
+from tests.support.architectures import (
+    ARCHITECTURES,
+    CASES,
+    built,
+    channels_of,
+    loader,
+    training_module,
+)
+from tests.support.ranks import results_of
 from tests.support.rooms import ROOMS_EXAMPLES
 from tests.support.sharing import differences, roots_of
 from tests.support.toy import quiet_trainer
 from tests.support.weightings import ROUTES
 
 EVERY = pytest.mark.parametrize(("name", "encoder"), CASES)
+LAST_BY_DEFAULT = pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        pytest.param(
+            name,
+            encoder,
+            marks=() if encoder == ARCHITECTURES[name].encoders[-1] else pytest.mark.slow,
+        )
+        for name, encoder in CASES
+    ],
+)
 FIRST = pytest.mark.parametrize("name", ARCHITECTURES)
 SIZE = (50, 70)
 
@@ -29,7 +45,7 @@ def first_encoder(name: str) -> str:
     return ARCHITECTURES[name].encoders[0]
 
 
-@EVERY
+@LAST_BY_DEFAULT
 def test_it_predicts_and_learns_at_odd_sizes(name: str, encoder: str) -> None:
     network = built(name, encoder)
     found = network(image(*SIZE))
@@ -43,7 +59,7 @@ def test_it_predicts_and_learns_at_odd_sizes(name: str, encoder: str) -> None:
     assert [n for n in without if not n.startswith("discriminator.")] == []
 
 
-@EVERY
+@LAST_BY_DEFAULT
 def test_what_tasks_share_is_what_a_list_says(name: str, encoder: str) -> None:
     expected = ARCHITECTURES[name].sharing
     network = built(name, encoder)
@@ -51,6 +67,7 @@ def test_what_tasks_share_is_what_a_list_says(name: str, encoder: str) -> None:
     assert differences(network, image(64, 64), listed) == {}
 
 
+@pytest.mark.slow
 @EVERY
 def test_an_exported_network_gives_the_same_numbers(name: str, encoder: str) -> None:
     network, inputs = built(name, encoder).eval(), image(*SIZE)
@@ -60,6 +77,7 @@ def test_an_exported_network_gives_the_same_numbers(name: str, encoder: str) -> 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @EVERY
 def test_it_is_traced_by_the_compiler_as_one_graph(name: str, encoder: str) -> None:
     network, inputs = built(name, encoder).eval(), image(64, 64)
@@ -80,38 +98,8 @@ def test_it_compiles(name: str) -> None:
     torch.compiler.reset()
 
 
-def tasks_of(name: str) -> list[Task]:
-    if ARCHITECTURES[name].dense:
-        tasks = [Depth(name="one"), Segmentation(5, name="two"), Normals(name="three")]
-    else:
-        tasks = [Regression(1, name="one"), Classification(5, name="two")]
-        tasks.append(Regression(3, name="three"))
-    return tasks[: ARCHITECTURES[name].tasks]
-
-
-def batch(name: str) -> dict[str, Tensor]:
-    torch.manual_seed(2)
-    if ARCHITECTURES[name].dense:
-        normals = nn.functional.normalize(torch.randn(4, 3, 32, 40), dim=1)
-        targets = (torch.rand(4, 1, 32, 40) + 1, torch.randint(5, (4, 32, 40)), normals)
-    else:
-        targets = (torch.rand(4, 1), torch.randint(5, (4,)), torch.rand(4, 3))
-    return {"image": torch.rand(4, 3, 32, 40), **dict(zip(TASKS, targets, strict=True))}
-
-
-def loader(name: str) -> DataLoader[dict[str, Tensor]]:
-    whole = batch(name)
-    keys = ["image", *(task.name for task in tasks_of(name))]
-    return DataLoader([{key: whole[key][i] for key in keys} for i in range(4)], batch_size=2)
-
-
 def trains(name: str, encoder: str, weighting: Weighting | None) -> None:
-    torch.manual_seed(0)
-    module = DensePrediction(
-        tasks_of(name),
-        lambda channels: ARCHITECTURES[name].build(channels, encoder),
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
-    )
+    module = training_module(name, encoder)
     before = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     callbacks: list[L.Callback] = [] if weighting is None else [weighting]
     trainer = quiet_trainer(max_steps=2, limit_val_batches=1, callbacks=callbacks)
@@ -132,6 +120,19 @@ WAYS = {"none": None, "alternating": AlternatingUpdates} | {
 def test_it_trains_where_gradients_are_measured_at_the_features(name: str) -> None:
     encoder = ARCHITECTURES[name].encoders[-1]
     trains(name, encoder, ROOMS_EXAMPLES[ROUTES["Gramian at the features"]]())
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> dict[str, Tensor]:
+    """How far replicas are apart after every network has trained on two gloo ranks."""
+    return results_of("ddp_networks", timeout=1800)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["none", "MGDA"])
+@FIRST
+def test_two_ranks_stay_together(name: str, way: str, two_ranks: dict[str, Tensor]) -> None:
+    assert two_ranks[f"{name} {way}"] == 0.0
 
 
 @pytest.mark.slow

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 from torchvision.ops import SqueezeExcitation
 
+from lightning_mtl import DensePrediction
 from lightning_mtl.models import (
     ASTMT,
     CGC,
@@ -31,6 +33,7 @@ from lightning_mtl.models import (
     PooledEncoder,
     SharedEncoder,
 )
+from lightning_mtl.tasks import Classification, Depth, Normals, Regression, Segmentation, Task
 
 RESNET, MOBILENET = "resnet18", "mobilenet_v2"
 TRANSFORMER, CONVOLUTIONAL = "tu-test_vit", "tu-test_efficientnet"
@@ -189,3 +192,41 @@ def channels_of(name: str) -> dict[str, int]:
 def built(name: str, encoder: str) -> nn.Module:
     torch.manual_seed(0)
     return ARCHITECTURES[name].build(channels_of(name), encoder)
+
+
+def tasks_of(name: str) -> list[Task]:
+    """As many tasks as the network can have, of different kinds."""
+    if ARCHITECTURES[name].dense:
+        tasks = [Depth(name="one"), Segmentation(5, name="two"), Normals(name="three")]
+    else:
+        tasks = [Regression("one"), Classification(5, name="two")]
+        tasks.append(Regression("three", 2))
+    return tasks[: ARCHITECTURES[name].tasks]
+
+
+def batch(name: str, samples: int) -> dict[str, Tensor]:
+    """Images of noise with targets of noise."""
+    torch.manual_seed(2)
+    if ARCHITECTURES[name].dense:
+        normals = nn.functional.normalize(torch.randn(samples, 3, 32, 40), dim=1)
+        targets = (torch.rand(samples, 1, 32, 40) + 1, torch.randint(5, (samples, 32, 40)), normals)
+    else:
+        targets = (torch.rand(samples, 1), torch.randint(5, (samples,)), torch.rand(samples, 2))
+    return {"image": torch.rand(samples, 3, 32, 40), **dict(zip(TASKS, targets, strict=True))}
+
+
+def loader(name: str, samples: int = 4) -> DataLoader[dict[str, Tensor]]:
+    """Batches of two."""
+    whole = batch(name, samples)
+    keys = ["image", *(task.name for task in tasks_of(name))]
+    return DataLoader([{key: whole[key][i] for key in keys} for i in range(samples)], batch_size=2)
+
+
+def training_module(name: str, encoder: str) -> DensePrediction:
+    """The ready-made module with a network, from a fixed seed."""
+    torch.manual_seed(0)
+    return DensePrediction(
+        tasks_of(name),
+        lambda channels: ARCHITECTURES[name].build(channels, encoder),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
+    )

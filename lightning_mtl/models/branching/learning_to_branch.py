@@ -56,7 +56,7 @@ class LearningToBranch(MultiTaskNetwork):
         temperature: τ at the start, above 0.
         final_temperature: τ at the end, above 0 and at most `temperature`.
         warm_up: the share of the training before the θ are used, from 0 to 1.
-        branching_lr: what the learning rate is multiplied by for the θ, from 0.
+        branching_lr_multiplier: what the learning rate is multiplied by for the θ, from 0.
 
     Raises:
         ValueError: if the number of features is not known, or an argument is out of range.
@@ -82,18 +82,18 @@ class LearningToBranch(MultiTaskNetwork):
         temperature: float = 10.0,
         final_temperature: float = 0.5,
         warm_up: float = 0.05,
-        branching_lr: float = 1.0,
+        branching_lr_multiplier: float = 1.0,
     ) -> None:
         _check_nodes(nodes)
         check_layers("LearningToBranch", hidden, tower, dropout)
         check_number("LearningToBranch", "final_temperature", final_temperature, 1e-6)
         check_number("LearningToBranch", "temperature", temperature, final_temperature)
         check_number("LearningToBranch", "warm_up", warm_up, 0, 1)
-        check_number("LearningToBranch", "branching_lr", branching_lr, 0)
+        check_number("LearningToBranch", "branching_lr_multiplier", branching_lr_multiplier, 0)
         super().__init__()
         self.temperatures = (temperature, final_temperature)
         self.warm_up = warm_up
-        self.branching_lr = branching_lr
+        self.branching_lr_multiplier = branching_lr_multiplier
         self.backbone, features = features_of("LearningToBranch", backbone, in_features)
         self.stem = Experts(nodes[0], features, hidden, dropout)
         self.choices = nn.ModuleList(Choice(count, before) for before, count in pairwise(nodes))
@@ -136,12 +136,13 @@ class LearningToBranch(MultiTaskNetwork):
         self.learned.fill_(float(progress > self.warm_up))
 
     def lr_multiplier(self, name: str) -> float:
-        """`branching_lr` for the choices, else 1.
+        """`branching_lr_multiplier` for the choices, else 1.
 
         Args:
             name: of a parameter.
         """
-        return self.branching_lr if name.startswith(("choices.", "task_choices.")) else 1.0
+        of_choices = name.startswith(("choices.", "task_choices."))
+        return self.branching_lr_multiplier if of_choices else 1.0
 
 
 def _check_nodes(nodes: Sequence[int]) -> None:

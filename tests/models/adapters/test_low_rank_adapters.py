@@ -158,6 +158,7 @@ def test_layers_can_be_chosen():
     assert found == {"qkv"}
 
 
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_numbers():
     network = LowRankAdapters({"depth": 1, "normals": 3}, ENCODER, rank=2, task_rank=1)
     network, image = trained(network).eval(), torch.rand(2, 3, 50, 70)

@@ -111,7 +111,7 @@ def test_tasks_share_all_layers_and_nothing_else():
 
 
 def test_only_choices_have_a_learning_rate_of_their_own():
-    network = LearningToBranch(CHANNELS, in_features=4, branching_lr=100.0)
+    network = LearningToBranch(CHANNELS, in_features=4, branching_lr_multiplier=100.0)
     faster = {n for n, _ in network.named_parameters() if network.lr_multiplier(n) == 100}
     assert faster == matching(network, "choices", "task_choices")
     others = {n for n, _ in network.named_parameters()} - faster
@@ -147,7 +147,7 @@ def test_tasks_that_have_nothing_in_common_come_to_use_different_nodes():
         {"final_temperature": 0},
         {"temperature": 0.1},
         {"warm_up": 1.5},
-        {"branching_lr": -1},
+        {"branching_lr_multiplier": -1},
     ],
     ids=[
         "no layer",

@@ -149,6 +149,7 @@ def test_gradients_reach_every_parameter(kind):
 
 
 @NETWORKS
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_numbers(kind):
     few = {JTRL: {}, PSD: {"main": ["depth"], "iterations": 1}}.get(kind, {"main": ["depth"]})
     two = {task: CHANNELS[task] for task in ("segmentation", "depth")}

@@ -132,6 +132,7 @@ def test_decoders_take_its_features(decoder):
     ],
     ids=["dinov2", "dinov3", "eva02"],
 )
+@pytest.mark.slow
 def test_an_exported_encoder_gives_the_same_numbers(name, options):
     encoder, image = TokenPyramid(name, options=options).eval(), torch.rand(1, 3, 64, 96)
     exported = torch.export.export(encoder, (image,)).module()

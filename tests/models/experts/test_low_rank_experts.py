@@ -98,6 +98,7 @@ def test_half_precision_is_enough_for_the_choice():
     assert all(p.isfinite().all() for each in predictions.values() for p in each)
 
 
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_numbers():
     network, image = build("resnet18").eval(), torch.rand(2, 3, 50, 70)
     exported = torch.export.export(network, (image,)).module()

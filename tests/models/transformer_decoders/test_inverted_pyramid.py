@@ -133,6 +133,7 @@ def test_gradients_reach_every_parameter(encoder):
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_numbers():
     network, image = build("resnet18").eval(), torch.rand(2, 3, 50, 70)
     exported = torch.export.export(network, (image,)).module()
