@@ -1,6 +1,6 @@
 """NDDR-CNN."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,11 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_mtl.models.decoders.build import Decoder
-from lightning_mtl.models.encoder_focused.parallel_networks import (
-    ParallelNetworks,
-    own_and_other,
-)
+from lightning_mtl.models.encoder_focused.parallel_networks import ParallelNetworks
 
 __all__ = ["NDDRCNN", "NDDRUnit"]
 
@@ -53,58 +49,14 @@ class NDDRCNN(ParallelNetworks):
     have their first feature, and not after it. There is no variant with shortcuts. The survey's
     released code resets the learning rate of the fusions, which is `unit_lr_multiplier=1`.
 
-    Args:
-        channels: output channels by task.
-        encoder: name of an encoder whose stages run one by one: a ResNet, a MobileNet, or a
-            convolutional `tu-` encoder of timm.
-        encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
-        decoder: as in `SharedEncoder`; the survey has "deeplabv3".
-        output_stride: of the encoders, as in `SharedEncoder`; the survey has 8.
-        alpha: initial weight of a task's own features, at least 0. The survey has .9 for two
-            tasks, .8 for five.
-        beta: initial weight of those of each other task, at least 0; by default what makes the
-            weights of a task sum to one.
-        unit_lr_multiplier: what the learning rate is multiplied by for the fusions.
-        checkpoints: by task, a checkpoint of `DensePrediction` with a `SharedEncoder` of the task
-            alone, from which its network starts.
-        in_channels: channels of the image.
-
-    Raises:
-        FileNotFoundError: if a checkpoint is missing.
-        ValueError: if an argument is out of range, the encoder or the decoder does not fit, or a
-            checkpoint is of another network.
+    The arguments are those of `ParallelNetworks`.
     """
 
     first_level = 1
 
-    def __init__(
-        self,
-        channels: Mapping[str, int],
-        encoder: str = "resnet18",
-        encoder_weights: str | None = None,
-        decoder: Decoder = "unet",
-        output_stride: int = 32,
-        alpha: float = 0.9,
-        beta: float | None = None,
-        unit_lr_multiplier: float = 100.0,
-        checkpoints: dict[str, str] | None = None,
-        in_channels: int = 3,
-    ) -> None:
-        self.start = own_and_other("NDDRCNN", len(channels), alpha, beta)
-        super().__init__(
-            channels,
-            encoder,
-            encoder_weights,
-            decoder,
-            output_stride,
-            in_channels,
-            checkpoints,
-            unit_lr_multiplier,
-        )
-
-    def build_unit(self, width: int) -> NDDRUnit:
-        """A unit that starts with `alpha` and `beta`, called once for each stage."""
-        return NDDRUnit(self.start, width)
+    def build_unit(self, start: Float[Tensor, "K K"], width: int) -> NDDRUnit:
+        """A unit for one stage, which starts with `alpha` and `beta`."""
+        return NDDRUnit(start, width)
 
 
 def _fused(fusion: Any, maps: Sequence[Float[Tensor, "N C h w"]]) -> Float[Tensor, "N C h w"]:

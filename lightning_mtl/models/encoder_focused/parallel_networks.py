@@ -26,17 +26,21 @@ class ParallelNetworks(DenseNetwork, ABC):
         encoder: name of an encoder whose stages run one by one: a ResNet, a MobileNet, or a
             convolutional `tu-` encoder of timm.
         encoder_weights: as smp has them; `None` starts from scratch and downloads nothing.
-        decoder: as in `SharedEncoder`.
-        output_stride: of the encoders, as in `SharedEncoder`.
-        in_channels: channels of the image.
+        decoder: as in `SharedEncoder`; the survey has "deeplabv3".
+        output_stride: of the encoders, as in `SharedEncoder`; the survey has 8.
+        alpha: initial weight of a task's own features, at least 0. The survey has .9 for two tasks,
+            .8 for five.
+        beta: initial weight of those of each other task, at least 0; by default what makes the
+            weights of a task sum to one.
+        unit_lr_multiplier: what the learning rate is multiplied by for the units of the exchange.
         checkpoints: by task, a checkpoint of `DensePrediction` with a `SharedEncoder` of the task
             alone, from which its network starts.
-        unit_lr_multiplier: what the learning rate is multiplied by for the units of the exchange.
+        in_channels: channels of the image.
 
     Raises:
         FileNotFoundError: if a checkpoint is missing.
-        ValueError: if the encoder or the decoder does not fit, or a checkpoint is of another
-            network.
+        ValueError: if an argument is out of range, the encoder or the decoder does not fit, or a
+            checkpoint is of another network.
     """
 
     first_level = 2
@@ -45,16 +49,19 @@ class ParallelNetworks(DenseNetwork, ABC):
     def __init__(
         self,
         channels: Mapping[str, int],
-        encoder: str,
-        encoder_weights: str | None,
-        decoder: Decoder,
-        output_stride: int,
-        in_channels: int,
-        checkpoints: Mapping[str, str] | None,
-        unit_lr_multiplier: float,
+        encoder: str = "resnet18",
+        encoder_weights: str | None = None,
+        decoder: Decoder = "unet",
+        output_stride: int = 32,
+        alpha: float = 0.9,
+        beta: float | None = None,
+        unit_lr_multiplier: float = 100.0,
+        checkpoints: dict[str, str] | None = None,
+        in_channels: int = 3,
     ) -> None:
         owner = type(self).__name__
         check_number(owner, "unit_lr_multiplier", unit_lr_multiplier, 0)
+        start = own_and_other(owner, len(channels), alpha, beta)
         super().__init__(32, in_channels)
         self.unit_lr_multiplier = unit_lr_multiplier
         networks = {
@@ -66,17 +73,18 @@ class ParallelNetworks(DenseNetwork, ABC):
         one = next(iter(networks.values())).encoder
         levels = [stage.level for stage in encoder_stages(one) if stage.level >= self.first_level]
         self.units: Mapping[str, nn.Module] = nn.ModuleDict(  # type: ignore[assignment]
-            {str(level): self.build_unit(one.out_channels[level]) for level in levels}
+            {str(level): self.build_unit(start, one.out_channels[level]) for level in levels}
         )
         if checkpoints is not None:
             load_single_tasks(owner, networks, checkpoints)
         self.networks: Mapping[str, SharedEncoder] = nn.ModuleDict(networks)  # type: ignore[assignment]
 
     @abstractmethod
-    def build_unit(self, width: int) -> nn.Module:
+    def build_unit(self, start: Float[Tensor, "K K"], width: int) -> nn.Module:
         """A new unit, which maps the features of all tasks at one stage to as many new ones.
 
         Args:
+            start: how much of the features of each task (columns) goes into each (rows) at first.
             width: channels of the features.
         """
 
