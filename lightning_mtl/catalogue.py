@@ -1,17 +1,17 @@
-"""The table of all weightings, made from their docstrings.
+"""The tables of all weightings and of all networks, made from their docstrings.
 
-`python -m lightning_mtl.catalogue README.md` renews it in a file that marks its place.
+`python -m lightning_mtl.catalogue README.md` renews them in a file that marks their places.
 """
 
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_mtl import callbacks
+from lightning_mtl import callbacks, models
 from lightning_mtl.callbacks import LossWeighting, Weighting
-
-BEGIN, END = "<!-- weightings:begin -->", "<!-- weightings:end -->"
+from lightning_mtl.models import DenseNetwork, MultiTaskNetwork
 
 # Authors, "Title", venue and year: the form in which docstrings cite.
 CITATION = re.compile(
@@ -30,15 +30,37 @@ def weightings() -> list[type[Weighting]]:
     return sorted(kinds, key=lambda kind: (_needs(kind) != "losses", kind.__name__.lower()))
 
 
-def catalogue_markdown() -> str:
+def networks() -> list[type[MultiTaskNetwork]]:
+    """All networks of the package by name, those for images first."""
+    kinds = [
+        kind
+        for kind in vars(models).values()
+        if isinstance(kind, type)
+        and issubclass(kind, MultiTaskNetwork)
+        and not inspect.isabstract(kind)
+    ]
+    return sorted(kinds, key=lambda kind: (_inputs(kind) != "images", kind.__name__.lower()))
+
+
+def weightings_markdown() -> str:
     """A Markdown table: name, what it needs, what it is, where it is from, what a step costs."""
     rows = [
         (f"`{kind.__name__}`", _needs(kind), summary(kind), citations(kind), price(kind))
         for kind in weightings()
     ]
-    header = ("weighting", "needs", "what it is", "paper", "a step costs")
-    table = [header, tuple("---" for _ in header), *rows]
-    return "\n".join("| " + " | ".join(_escaped(row)) + " |" for row in table)
+    return _table(("weighting", "needs", "what it is", "paper", "a step costs"), rows)
+
+
+def networks_markdown() -> str:
+    """A Markdown table: name, input, what it is, where it is from."""
+    rows = [
+        (f"`{kind.__name__}`", _inputs(kind), summary(kind), citations(kind)) for kind in networks()
+    ]
+    return _table(("network", "input", "what it is", "paper"), rows)
+
+
+TABLES = {"weightings": weightings_markdown, "networks": networks_markdown}
+"""What makes the table between `<!-- <name>:begin -->` and `<!-- <name>:end -->`."""
 
 
 def summary(kind: type) -> str:
@@ -61,23 +83,37 @@ def price(kind: type[Weighting]) -> str:
 
 
 def renewed(text: str) -> str:
-    """The text with the current table between its two marks.
+    """The text with the current tables between their marks.
 
     Raises:
-        ValueError: if the marks are not there, in their order.
+        ValueError: if there is no table, or an end without a beginning or the reverse.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
+    marked = [name for name in TABLES if f"<!-- {name}:" in text]
+    if not marked:
         raise ValueError(
-            f"The place of the table should be marked by `{BEGIN}` and, after it, `{END}`. Found"
-            f" {'only the first' if begin else 'no such marks'}. Add both where the table belongs."
+            "The place of a table should be marked by `<!-- weightings:begin -->` and, after it,"
+            " `<!-- weightings:end -->`, or by those of `networks`. Found no such marks. Add both"
+            " where the table belongs."
         )
-    return f"{before}{BEGIN}\n{catalogue_markdown()}\n{END}{after}"
+    for name in marked:
+        text = _renewed(text, name)
+    return text
+
+
+def _renewed(text: str, name: str) -> str:
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(
+            f"The place of the table should be marked by `{begin}` and, after it, `{end}`. Found"
+            " one of them only, or the reverse order. Add both where the table belongs."
+        )
+    return f"{before}{begin}\n{TABLES[name]()}\n{end}{after}"
 
 
 def main(files: list[str]) -> None:
-    """Write the current table into each file. Called from the command line."""
+    """Write the current tables into each file. Called from the command line."""
     for file in map(Path, files):
         file.write_text(renewed(file.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -89,6 +125,15 @@ def _short(authors: str) -> str:
 
 def _needs(kind: type[Weighting]) -> str:
     return "losses" if issubclass(kind, LossWeighting) else "gradients"
+
+
+def _inputs(kind: type[MultiTaskNetwork]) -> str:
+    return "images" if issubclass(kind, DenseNetwork) else "features"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    table = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(_escaped(row)) + " |" for row in table)
 
 
 def _escaped(row: tuple[str, ...]) -> list[str]:

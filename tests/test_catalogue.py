@@ -1,4 +1,4 @@
-"""The table of weightings says of each class what its docstring says."""
+"""The tables of weightings and networks say of each class what its docstring says."""
 
 import re
 
@@ -12,18 +12,27 @@ from lightning_mtl.callbacks import (
     GradNorm,
     GramianWeighting,
 )
-from lightning_mtl.catalogue import catalogue_markdown, citations, renewed, summary, weightings
+from lightning_mtl.catalogue import (
+    citations,
+    networks,
+    networks_markdown,
+    renewed,
+    summary,
+    weightings,
+    weightings_markdown,
+)
+from lightning_mtl.models import MTAN, DenseNetwork
 
 
-def rows() -> dict[str, list[str]]:
-    lines = catalogue_markdown().splitlines()[2:]
+def rows(table: str) -> dict[str, list[str]]:
+    lines = table.splitlines()[2:]
     # A bar within a cell is escaped.
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     return {row[0].strip("`"): row[1:] for row in cells}
 
 
 def test_every_weighting_has_one_complete_row() -> None:
-    table = rows()
+    table = rows(weightings_markdown())
     assert list(table) == [kind.__name__ for kind in weightings()]
     assert GramianWeighting.__name__ not in table
     for needs, what, _, price in table.values():
@@ -33,12 +42,23 @@ def test_every_weighting_has_one_complete_row() -> None:
 
 
 def test_a_row_says_what_the_class_says() -> None:
-    assert rows()["GradNorm"] == [
+    assert rows(weightings_markdown())["GradNorm"] == [
         "gradients",
         summary(GradNorm),
         "Chen et al., ICML 2018",
         GradNorm.price,
     ]
+
+
+def test_every_network_has_one_complete_row() -> None:
+    table = rows(networks_markdown())
+    assert list(table) == [kind.__name__ for kind in networks()]
+    assert {"CrossStitch", "MTINet", "PLE"} < set(table)
+    assert DenseNetwork.__name__ not in table
+    for inputs, what, _ in table.values():
+        assert inputs in ("images", "features")
+        assert what
+    assert table["MTAN"] == ["images", summary(MTAN), "Liu et al., CVPR 2019"]
 
 
 @pytest.mark.parametrize(
@@ -60,15 +80,17 @@ def test_the_table_is_renewed_where_it_is_marked() -> None:
     new = renewed(text)
     assert new.startswith("before ")
     assert new.endswith(" after")
-    assert catalogue_markdown() in new
+    assert weightings_markdown() in new
     assert "old" not in new
     assert renewed(new) == new
+    text = "a <!-- networks:begin --> b <!-- networks:end --> c"
+    assert networks_markdown() in renewed(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<!-- weightings:end --> <!-- weightings:begin -->"],
-    ids=["empty", "marks out of order"],
+    ["", "<!-- weightings:end --> <!-- weightings:begin -->", "<!-- networks:begin -->"],
+    ids=["empty", "marks out of order", "no end"],
 )
 def test_a_text_without_marks_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="should be marked by"):

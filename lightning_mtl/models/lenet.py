@@ -12,7 +12,7 @@ from lightning_mtl.models.dense_network import DenseNetwork
 class LeNet(DenseNetwork):
     """Two convolutions and a layer of 50 features that all tasks share; two layers per task.
 
-    Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, for
+    Sener & Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, for
     MultiMNIST. Theirs has one input channel; this one takes RGB.
 
     Args:

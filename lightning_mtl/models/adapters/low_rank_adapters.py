@@ -31,7 +31,7 @@ class LowRankAdapters(DenseNetwork):
     start at zero, so that training starts from the pretrained transformer. The reassembly of its
     tokens into stages is trained and shared; each task has a decoder and a head.
 
-    Agiza, Neseem and Reda, "MTLoRA: A Low-Rank Adaptation Approach for Efficient Multi-Task
+    Agiza, Neseem & Reda, "MTLoRA: A Low-Rank Adaptation Approach for Efficient Multi-Task
     Learning", CVPR 2024, section 3.
 
     With `task_rank=0` one pass of the encoder serves all tasks. Otherwise there is one pass per

@@ -19,7 +19,7 @@ __all__ = ["ASTMT"]
 class ASTMT(DenseNetwork):
     """One pass per task through an encoder whose convolutions are shared and whose norms are not.
 
-    Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
+    Maninis, Radosavovic & Kokkinos, "Attentive Single-Tasking of Multiple Tasks", CVPR 2019,
     section 3. Each task has, at every residual block, a 1 x 1 convolution beside each larger one
     (residual adapter, zero at the start), squeeze-and-excitation at the end of the residual branch,
     and batch norm of its own. With `adversarial` above 0, the loss of task t becomes

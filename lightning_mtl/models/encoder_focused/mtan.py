@@ -21,7 +21,7 @@ __all__ = ["MTAN"]
 class MTAN(DenseNetwork):
     """Hard sharing, with masks by which each task selects from the shared features of each stage.
 
-    Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, section 3,
+    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, section 3,
     as in the survey of Vandenhende et al., TPAMI 2021, on encoders: with u^b and u^t the features
     before and after the last block of a stage, task t has the mask
     σ(BN(W' ReLU(BN(W [u^b, a_t])))), a quarter as wide inside, and goes on with

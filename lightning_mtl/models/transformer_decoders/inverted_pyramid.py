@@ -35,7 +35,7 @@ class InvertedPyramidTransformer(DeeplySupervisedNetwork):
     size, so that every stage has the same number of keys. The maps of all stages, resized to the
     last, are merged by a 3 x 3 convolution per task, and a 1 x 1 convolution predicts.
 
-    Ye and Xu, "Inverted Pyramid Multi-Task Transformer for Dense Scene Understanding", ECCV 2022,
+    Ye & Xu, "Inverted Pyramid Multi-Task Transformer for Dense Scene Understanding", ECCV 2022,
     section 3.
 
     Deviations: there are four stages, one for each of the encoder's strides, where the paper has
