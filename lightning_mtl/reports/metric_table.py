@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from rich.console import Console
+from rich import get_console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -57,7 +57,7 @@ class MetricTable(L.Callback):
             table.add_section()
         if "val/delta_mtl" in metrics:
             table.add_row("all", "delta_mtl (%)", f"{float(metrics['val/delta_mtl']):+.2f}", "")
-        Console().print(table)
+        get_console().print(table)
 
     def _trivial(self, trainer: L.Trainer, tasks: dict[str, Task]) -> dict[str, dict[str, Tensor]]:
         train: Any = trainer.train_dataloader

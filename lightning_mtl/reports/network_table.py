@@ -3,7 +3,7 @@
 from typing import Any
 
 import lightning as L
-from rich.console import Console
+from rich import get_console
 from rich.table import Table
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class NetworkTable(L.Callback):
             with trainer.precision_plugin.forward_context():
                 cost = network_cost(pl_module.network, inputs[:1])
             size = "x".join(map(str, inputs.shape[1:]))
-            Console().print(_table(cost, f"Network, for one input of {size}"))
+            get_console().print(_table(cost, f"Network, for one input of {size}"))
 
 
 def _table(cost: NetworkCost, title: str) -> Table:

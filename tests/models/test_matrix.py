@@ -108,7 +108,8 @@ def trains(name: str, encoder: str, weighting: Weighting | None) -> None:
     after = dict(module.named_parameters())
     assert all(torch.isfinite(p).all() for p in after.values())
     heads = [n for n in before if "head" in n or "tower" in n]
-    assert all(not torch.equal(before[n], after[n]) for n in heads if n.endswith("bias"))
+    # An absolute error may move a bias back by what it moved it forth.
+    assert all(not torch.equal(before[n], after[n]) for n in heads if n.endswith("weight"))
 
 
 WAYS = {"none": None, "alternating": AlternatingUpdates} | {
