@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -94,7 +95,8 @@ class ASTMT(DenseNetwork):
     def training_losses(self, losses: dict[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
         """The losses with their adversarial parts. Called after the predictions of each batch."""
         features, self._features = self._features, {}
-        if self.discriminator is None:
+        # A network in evaluation mode, as a frozen one is, has kept no features.
+        if self.discriminator is None or not features:
             return losses
         weight = self.adversarial
         return {
@@ -110,3 +112,7 @@ class ASTMT(DenseNetwork):
     def start_epoch(self, progress: float) -> None:
         """Let the reversed gradient grow with the share of the training that is done."""
         self.reversal = 2 / (1 + math.exp(-10 * progress)) - 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensors with a graph can be neither copied nor saved.
+        return {**self.__dict__, "_features": {}}

@@ -1,6 +1,7 @@
 """Attentive single-tasking of multiple tasks."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -161,3 +162,12 @@ def test_predictions_after_training_keep_no_features() -> None:
 def test_an_encoder_without_residual_blocks_is_an_error() -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=r"residual blocks.*such as resnet"):
         ASTMT(CHANNELS, "tu-convnext_atto")
+
+
+def test_it_can_be_copied_between_predictions_and_losses() -> None:
+    network = ASTMT(CHANNELS, ENCODER, adversarial=0.01)
+    network(image(64, 64))
+    copy = deepcopy(network)
+    losses = {task: torch.zeros(()) for task in CHANNELS}
+    assert copy.training_losses(losses) is losses
+    assert network.training_losses(losses_of(network)) != losses
