@@ -21,17 +21,6 @@ from tests.support.toy import quiet_trainer
 from tests.support.weightings import ROUTES
 
 EVERY = pytest.mark.parametrize(("name", "encoder"), CASES)
-LAST_BY_DEFAULT = pytest.mark.parametrize(
-    ("name", "encoder"),
-    [
-        pytest.param(
-            name,
-            encoder,
-            marks=() if encoder == ARCHITECTURES[name].encoders[-1] else pytest.mark.slow,
-        )
-        for name, encoder in CASES
-    ],
-)
 FIRST = pytest.mark.parametrize("name", ARCHITECTURES)
 SIZE = (50, 70)
 
@@ -45,7 +34,8 @@ def smallest_encoder(name: str) -> str:
     return ARCHITECTURES[name].encoders[-1]
 
 
-@LAST_BY_DEFAULT
+@pytest.mark.slow
+@EVERY
 def test_it_predicts_and_learns_at_odd_sizes(name: str, encoder: str) -> None:
     network = built(name, encoder)
     found = network(image(*SIZE))
@@ -59,7 +49,8 @@ def test_it_predicts_and_learns_at_odd_sizes(name: str, encoder: str) -> None:
     assert [n for n in without if not n.startswith("discriminator.")] == []
 
 
-@LAST_BY_DEFAULT
+@pytest.mark.slow
+@EVERY
 def test_what_tasks_share_is_what_a_list_says(name: str, encoder: str) -> None:
     expected = ARCHITECTURES[name].sharing
     network = built(name, encoder)

@@ -34,6 +34,7 @@ WEIGHTINGS: dict[str, Callable[[], list[Weighting]]] = {
     "MaxGNR": lambda: [MaxGNR(warmup_steps=3)],
     "AlternatingUpdates": lambda: [AlternatingUpdates()],
 }
+STEPS = 22
 WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
 
 
@@ -53,13 +54,13 @@ def trained(name: str, monitors: list[L.Callback], accumulate: int, folder: Path
     callbacks = [*WEIGHTINGS[name](), *monitors]
     trainer = quiet_trainer(
         callbacks=callbacks,
-        max_epochs=50,
-        max_steps=50,
+        max_epochs=STEPS,
+        max_steps=STEPS,
         accumulate_grad_batches=accumulate,
         default_root_dir=folder,
     )
     trainer.fit(module, toy_loader())
-    assert trainer.global_step == 50
+    assert trainer.global_step == STEPS
     return [value.clone() for value in module.state_dict().values()]
 
 
@@ -74,7 +75,7 @@ def test_on_or_off_the_run_is_the_same_to_the_bit(
     without = trained(name, [], accumulate, tmp_path)
     monitor = GradientNoiseMonitor(every_n_steps=7)
     measured = trained(name, [monitor], accumulate, tmp_path)
-    assert monitor.history["step"] == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert monitor.history["step"] == [0, 7, 14, 21]
     assert all(torch.equal(a, b) for a, b in zip(measured, without, strict=True))
 
 
