@@ -9,14 +9,14 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import MGDA
 from lightning_mtl.cli import main
 from lightning_mtl.data import MultiTaskDataModule
 from lightning_mtl.models import PLE, DSelectK, MTINet, MultiTaskNetwork, TableFeatures
-from lightning_mtl.tasks import Attributes, Depth, Regression, Segmentation
+from lightning_mtl.tasks import Attributes, Depth, Normals, Regression, Segmentation
 from tests.support.toy import ResumableLoader, quiet_trainer
 from tests.test_dense_prediction import rooms
 
@@ -56,6 +56,18 @@ def test_a_weighting_sees_one_loss_per_task() -> None:
         module, rooms(2), rooms(2)
     )
     assert set(module.task_weights) == {"segmentation", "depth"}
+
+
+def test_rgb_and_depth_are_one_input_of_four_channels() -> None:
+    frames = [
+        {**frame, "image": torch.cat([frame["image"], frame["depth"] / 10])}
+        for frame in rooms(2).dataset
+    ]
+    module = DensePrediction([Segmentation(5), Normals()], network=partial(NETWORK, in_channels=4))
+    trainer = quiet_trainer(max_steps=1, limit_val_batches=1)
+    loader = DataLoader([{k: v for k, v in f.items() if k != "depth"} for f in frames], 2)
+    trainer.fit(module, loader, loader)
+    assert "val/segmentation/mIoU" in trainer.callback_metrics
 
 
 class Annealed(MultiTaskNetwork):

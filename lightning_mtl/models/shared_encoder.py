@@ -16,13 +16,15 @@ from lightning_mtl.models.decoders.build import (
 )
 from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.encoders.build import build_encoder
+from lightning_mtl.models.encoders.dilation import Dilation
 
 
 class SharedEncoder(DenseNetwork):
     """The multi-task baseline of the literature: all tasks share the encoder and nothing else.
 
     Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey", TPAMI 2021,
-    section 2.2: with `encoder="resnet50"`, `decoder="deeplabv3"` and `output_stride=8` its network.
+    section 2.2: with `encoder="resnet50"`, `decoder="deeplabv3"`, `output_stride=8` and
+    `dilation="survey"` the network of its code.
 
     Args:
         channels: output channels by task.
@@ -35,6 +37,7 @@ class SharedEncoder(DenseNetwork):
         output_stride: of the encoder; 8 or 16 dilate its last stages. "unet" and "fpn" need 32.
         in_channels: channels of the image.
         encoder_options: further arguments of the encoder, as `build_encoder` takes them.
+        dilation: of a ResNet with `output_stride` 8 or 16, "smp" or "survey", see `build_encoder`.
 
     Raises:
         ValueError: if the encoder or the decoder is not known, or they do not fit.
@@ -49,6 +52,7 @@ class SharedEncoder(DenseNetwork):
         output_stride: int = 32,
         in_channels: int = 3,
         encoder_options: dict[str, Any] | None = None,
+        dilation: Dilation = "smp",
     ) -> None:
         check_decoder(decoder, output_stride)
         # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
@@ -60,6 +64,7 @@ class SharedEncoder(DenseNetwork):
             in_channels,
             encoder_options,
             deepest=decoder == "deeplabv3",
+            dilation=dilation,
         )
         self.decoders = nn.ModuleDict(
             {task: build_decoder(decoder, self.encoder) for task in channels}

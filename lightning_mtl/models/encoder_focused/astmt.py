@@ -12,6 +12,7 @@ from lightning_mtl.models.decoders.build import Decoder
 from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.encoder_focused.task_discriminator import TaskDiscriminator
 from lightning_mtl.models.encoder_focused.task_encoder import task_encoder
+from lightning_mtl.models.encoders.dilation import Dilation
 from lightning_mtl.models.shared_encoder import SharedEncoder
 
 __all__ = ["ASTMT"]
@@ -46,6 +47,7 @@ class ASTMT(DenseNetwork):
             gradients at the features are differentiated again: at least twice the time.
         discriminator_lr_multiplier: what the learning rate is multiplied by for the discriminator.
         in_channels: channels of the image.
+        dilation: of a ResNet with `output_stride` 8 or 16, "smp" or "survey", see `build_encoder`.
 
     Raises:
         ValueError: if an argument is out of range, or the encoder or the decoder does not fit.
@@ -63,13 +65,20 @@ class ASTMT(DenseNetwork):
         adversarial: float = 0.0,
         discriminator_lr_multiplier: float = 10.0,
         in_channels: int = 3,
+        dilation: Dilation = "smp",
     ) -> None:
         check_number("ASTMT", "squeeze_reduction", squeeze_reduction, 0)
         check_number("ASTMT", "adversarial", adversarial, 0, 1)
         check_number("ASTMT", "discriminator_lr_multiplier", discriminator_lr_multiplier, 0)
         super().__init__(32, in_channels)
         baseline = SharedEncoder(
-            channels, encoder, encoder_weights, decoder, output_stride, in_channels
+            channels,
+            encoder,
+            encoder_weights,
+            decoder,
+            output_stride,
+            in_channels,
+            dilation=dilation,
         )
         width = baseline.encoder.out_channels[-1]
         self.encoders = nn.ModuleDict(

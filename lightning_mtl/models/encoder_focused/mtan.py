@@ -12,6 +12,7 @@ from lightning_mtl.engine.graph import join_features
 from lightning_mtl.models.blocks import bottleneck
 from lightning_mtl.models.decoders.build import Decoder
 from lightning_mtl.models.dense_network import DenseNetwork
+from lightning_mtl.models.encoders.dilation import Dilation
 from lightning_mtl.models.encoders.stages import all_features, encoder_stages, run
 from lightning_mtl.models.shared_encoder import SharedEncoder
 
@@ -40,6 +41,7 @@ class MTAN(DenseNetwork):
         decoder: as in `SharedEncoder`; the survey has "deeplabv3".
         output_stride: of the encoder, as in `SharedEncoder`; the survey has 8.
         in_channels: channels of the image.
+        dilation: of a ResNet with `output_stride` 8 or 16, "smp" or "survey", see `build_encoder`.
 
     Raises:
         ValueError: if the encoder or the decoder does not fit.
@@ -53,10 +55,17 @@ class MTAN(DenseNetwork):
         decoder: Decoder = "unet",
         output_stride: int = 32,
         in_channels: int = 3,
+        dilation: Dilation = "smp",
     ) -> None:
         super().__init__(32, in_channels)
         self.baseline = SharedEncoder(
-            channels, encoder, encoder_weights, decoder, output_stride, in_channels
+            channels,
+            encoder,
+            encoder_weights,
+            decoder,
+            output_stride,
+            in_channels,
+            dilation=dilation,
         )
         trunk: Any = self.baseline.encoder
         stages = encoder_stages(trunk)

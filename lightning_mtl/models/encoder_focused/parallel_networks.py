@@ -12,6 +12,7 @@ from lightning_mtl.engine.graph import join_features
 from lightning_mtl.models.decoders.build import Decoder
 from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.encoder_focused.single_task_start import load_single_tasks
+from lightning_mtl.models.encoders.dilation import Dilation
 from lightning_mtl.models.encoders.stages import all_features, encoder_stages, run
 from lightning_mtl.models.shared_encoder import SharedEncoder
 
@@ -36,6 +37,7 @@ class ParallelNetworks(DenseNetwork, ABC):
         checkpoints: by task, a checkpoint of `DensePrediction` with a `SharedEncoder` of the task
             alone, from which its network starts.
         in_channels: channels of the image.
+        dilation: of a ResNet with `output_stride` 8 or 16, "smp" or "survey", see `build_encoder`.
 
     Raises:
         FileNotFoundError: if a checkpoint is missing.
@@ -58,6 +60,7 @@ class ParallelNetworks(DenseNetwork, ABC):
         unit_lr_multiplier: float = 100.0,
         checkpoints: dict[str, str] | None = None,
         in_channels: int = 3,
+        dilation: Dilation = "smp",
     ) -> None:
         owner = type(self).__name__
         check_number(owner, "unit_lr_multiplier", unit_lr_multiplier, 0)
@@ -66,7 +69,13 @@ class ParallelNetworks(DenseNetwork, ABC):
         self.unit_lr_multiplier = unit_lr_multiplier
         networks = {
             task: SharedEncoder(
-                {task: number}, encoder, encoder_weights, decoder, output_stride, in_channels
+                {task: number},
+                encoder,
+                encoder_weights,
+                decoder,
+                output_stride,
+                in_channels,
+                dilation=dilation,
             )
             for task, number in channels.items()
         }

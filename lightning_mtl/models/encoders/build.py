@@ -8,6 +8,7 @@ from timm.models import is_model_in_modules
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice
+from lightning_mtl.models.encoders.dilation import Dilation, dilate
 from lightning_mtl.models.encoders.token_pyramid import TokenPyramid, has_tokens
 
 STRIDES = (8, 16, 32)
@@ -30,6 +31,7 @@ def build_encoder(
     in_channels: int = 3,
     options: Mapping[str, Any] | None = None,
     deepest: bool = False,
+    dilation: Dilation = "smp",
 ) -> Any:
     """An encoder of segmentation-models-pytorch or timm, with five stages.
 
@@ -50,6 +52,8 @@ def build_encoder(
             for the branches of HRNet instead of their wider copies, or `{"drop_path_rate": 0.1}`.
         deepest: whether only the last feature is needed. A `TokenPyramid` then makes no others,
             whose parameters would never be trained.
+        dilation: how the last stages of a ResNet are dilated, see `dilate`: as smp or as the survey
+            does it.
 
     Raises:
         ValueError: if smp does not know the name, if it cannot build it with five stages or
@@ -61,9 +65,24 @@ def build_encoder(
             "`build_encoder(options=)` should be given for a `tu-` model of timm only. Found"
             f" {dict(options)} for {name!r}. Leave it out, or take the encoder of timm."
         )
+    encoder: Any
     if has_tokens(name):
         _check_stride_of_tokens(name, output_stride)
-        return TokenPyramid(name[3:], weights is not None, in_channels, options, deepest)
+        encoder = TokenPyramid(name[3:], weights is not None, in_channels, options, deepest)
+    else:
+        encoder = _staged_encoder(name, weights, output_stride, in_channels, options)
+    dilate(encoder, dilation, name)
+    return encoder
+
+
+def _staged_encoder(
+    name: str,
+    weights: str | None,
+    output_stride: int,
+    in_channels: int,
+    options: Mapping[str, Any] | None,
+) -> Any:
+    """An encoder of smp, which says itself what it cannot build."""
     try:
         return smp.encoders.get_encoder(
             name,
