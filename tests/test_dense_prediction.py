@@ -245,6 +245,7 @@ def test_a_task_that_another_rank_has_is_not_warned_of(monkeypatch):
         "lightning_mtl.dense_prediction.union_over_ranks", lambda own: [*own, "dept"]
     )
     module = mistyped()
+    module.trainer = quiet_trainer()
     module.on_train_start()
     module.task_losses(next(iter(rooms(2))))
     module.on_train_epoch_end()

@@ -158,7 +158,7 @@ ARCHITECTURES = {
         },
     ),
     "ASTMT": Architecture(dense(ASTMT, decoder="fpn"), STAGEWISE, conditioned),
-    "ASTMT(adversarial)": Architecture(
+    "adversarial ASTMT": Architecture(
         dense(ASTMT, decoder="fpn", adversarial=0.01), STAGEWISE, conditioned
     ),
     "PADNet": Architecture(dense(PADNet, width=16), ANY, REFINED),
@@ -166,9 +166,7 @@ ARCHITECTURES = {
     "PAPNet": Architecture(dense(PAPNet, width=16, affinity_width=8), ANY, REFINED),
     "JTRL": Architecture(dense(JTRL, width=8), ANY, IN_TURNS, tasks=2),
     "PSD": Architecture(dense(PSD, width=16, affinity_width=8), ANY, REFINED),
-    "InvertedPyramidTransformer": Architecture(
-        dense(InvertedPyramidTransformer), ANY, JOINT_TOKENS
-    ),
+    "InvertedPyramid": Architecture(dense(InvertedPyramidTransformer), ANY, JOINT_TOKENS),
     "LowRankExperts": Architecture(dense(LowRankExperts, width=16), ANY, ROUTED),
     "LowRankAdapters": Architecture(dense(LowRankAdapters), (TRANSFORMER,), ADAPTED),
     "PooledEncoder": Architecture(dense(PooledEncoder), ANY, HARD, dense=False),

@@ -132,7 +132,9 @@ def test_it_takes_the_precision_that_it_is_moved_to(build):
 
 @NETWORKS
 @pytest.mark.parametrize(
-    "arguments", [{"hidden": []}, {"hidden": [8, 0]}, {"tower": [0]}, {"dropout": 1.5}], ids=str
+    "arguments",
+    [{"hidden": []}, {"hidden": [8, 0]}, {"tower": [0]}, {"dropout": 1.5}],
+    ids=["no layer", "layer without width", "tower without width", "dropout above one"],
 )
 def test_layers_out_of_range_are_errors(build, arguments):
     with pytest.raises(ValueError, match="Found"):

@@ -24,7 +24,11 @@ def test_images_may_have_other_channels():
         backbone(torch.rand(2, 3, 64, 64))
 
 
-@pytest.mark.parametrize("arguments", [{"in_channels": 0}, {"encoder": "no such encoder"}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [{"in_channels": 0}, {"encoder": "no such encoder"}],
+    ids=["no channel", "unknown encoder"],
+)
 def test_wrong_arguments_are_errors(arguments):
     with pytest.raises(ValueError, match="Found"):
         ImageFeatures(**arguments)

@@ -55,7 +55,11 @@ def test_without_shared_experts_the_backbone_can_still_be_cut_off():
     assert parted(network, torch.rand(3, 4)) is not None
 
 
-@pytest.mark.parametrize("arguments", [{"shared_experts": -1}, {"task_experts": 0}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [{"shared_experts": -1}, {"task_experts": 0}],
+    ids=["negative number", "no expert of a task"],
+)
 def test_numbers_of_experts_out_of_range_are_errors(arguments):
     with pytest.raises(ValueError, match=r"`CGC\(\w+_experts=\)` should be at least"):
         CGC(CHANNELS, in_features=4, **arguments)
