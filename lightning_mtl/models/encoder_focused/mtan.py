@@ -87,14 +87,19 @@ class MTAN(DenseNetwork):
 
     def predict(self, image: Float[Tensor, "N I H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
         """One pass of the encoder, then for each task its masks and its decoder."""
-        before, after, x = [], [], image
+        inner, after, x = [], [], image
         for stage, divided in zip(encoder_stages(self.baseline.encoder), self.divided, strict=True):
-            inner = run(stage.blocks[:-1], x)
-            x = run(stage.blocks[-1:], inner)
-            before.append(inner if divided else x)
+            before_last = run(stage.blocks[:-1], x)
+            x = run(stage.blocks[-1:], before_last)
+            inner += [before_last] if divided else []
             after.append(x)
-        joined = join_features([*before, *after])
-        before, after = joined[: len(before)], joined[len(before) :]
+        # Each tensor once: the compiler refuses one that comes twice.
+        joined = join_features([*after, *inner])
+        after, divided_ones = joined[: len(after)], iter(joined[len(after) :])
+        before = [
+            next(divided_ones) if divided else last
+            for divided, last in zip(self.divided, after, strict=True)
+        ]
         selected = {
             task: self._select(task, before[self.lower :], after[self.lower :])
             for task in self.masks
