@@ -119,10 +119,24 @@ def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 hei
     )
 
 
+def _rgb(image: Tensor) -> Float[Tensor, "N 3 H W"]:
+    """The first three channels of images, or the first one as grey.
+
+    Raises:
+        ValueError: if these are no images.
+    """
+    if image.ndim != 4:
+        raise ValueError(
+            "`PredictionGrid` should be given images, of shape (N, channels, H, W). Found an input"
+            f" of shape {tuple(image.shape)}. Leave the callback out for other inputs."
+        )
+    return image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
+
+
 def figures(module: DensePrediction, batch: dict[str, Any]) -> list[Figure]:
     """The figures to draw below each other, each with the input and up to six tasks."""
-    predictions = _predictions(module, batch["image"])
-    image = batch["image"]
+    predictions = _predictions(module, batch[module.input])
+    image = _rgb(batch[module.input])
     size = (image.shape[-2], image.shape[-1])
     first = Column("input", image, [""] * len(image))
     tasks = [task for name, task in module.tasks.items() if name in batch]

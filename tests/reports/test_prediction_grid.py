@@ -1,5 +1,6 @@
 """The picture grid: one row a frame, the right columns, when it is due, and where it goes."""
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,8 +15,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import PredictionGrid
+from lightning_mtl.models import SharedEncoder
 from lightning_mtl.reports.grid_figure import rendered
-from lightning_mtl.reports.prediction_grid import TASKS, draw, figures
+from lightning_mtl.reports.prediction_grid import TASKS, _rgb, draw, figures
 from lightning_mtl.tasks import Attributes, Depth, Segmentation
 from tests.reports.test_grid_figure import cell, texts
 from tests.support.rooms import SmallNetwork
@@ -218,3 +220,18 @@ def test_another_module_is_an_error_that_says_what_is_needed():
     trainer = quiet_trainer(callbacks=[PredictionGrid()], num_sanity_val_steps=0)
     with pytest.raises(TypeError, match=r"needs a `DensePrediction`.*Found `Validated`"):
         trainer.fit(Validated(), toy_loader(), toy_loader())
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(4, [0, 1, 2]), (1, [0, 0, 0])])
+def test_images_of_other_channels_are_shown_by_those_that_are_colours(channels, shown):
+    network = partial(SharedEncoder, encoder="tu-test_resnet", in_channels=channels)
+    module = DensePrediction([Depth()], network=network)
+    image = torch.rand(1, channels, 64, 64)
+    batch = {"image": image, "depth": torch.rand(1, 1, 64, 64) + 1}
+    assert torch.equal(_rgb(image), image[:, shown])
+    assert draw(module, batch).shape[0] == 3
+
+
+def test_other_inputs_than_images_are_an_error_that_says_so():
+    with pytest.raises(ValueError, match=r"given images.* Found an input of shape \(2, 3\)"):
+        _rgb(torch.rand(2, 3))
