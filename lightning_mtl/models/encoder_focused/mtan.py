@@ -131,7 +131,9 @@ def _divisible(encoder: nn.Module, in_channels: int) -> list[bool]:
         for stage in encoder_stages(encoder):
             inner = run(stage.blocks[:-1], x)
             x = run(stage.blocks[-1:], inner)
-            found.append(len(stage.blocks) > 1 and inner.shape == x.shape)
+            # A block that works in place, as an activation may, leaves nothing of its input.
+            new = inner is not x and len(stage.blocks) > 1
+            found.append(new and inner.shape == x.shape)
     encoder.train(training)
     return found
 

@@ -83,3 +83,9 @@ def test_its_size_is_that_of_the_survey() -> None:
     with torch.device("meta"):
         network = MTAN({"segmentation": 40, "depth": 1}, "resnet50", None, "deeplabv3", 8)
     assert round(sum(p.numel() for p in network.parameters()) / 1e6) == 72
+
+
+def test_a_stage_is_divided_where_its_last_block_keeps_the_shape_and_the_input() -> None:
+    """The stem of ResNet ends with an activation in place, two stages of MobileNet with others."""
+    assert MTAN({"depth": 1}, "resnet18").divided == [False, True, True, True, True]
+    assert MTAN({"depth": 1}, "mobilenet_v2").divided == [False, True, True, True, False]
