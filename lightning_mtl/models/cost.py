@@ -58,7 +58,7 @@ class NetworkCost:
 
     @property
     def total(self) -> Cost:
-        """The sum of all."""
+        """What the tasks share, what each needs for itself, and what nothing needs."""
         return sum(self.tasks.values(), self.shared + self.unused)
 
 

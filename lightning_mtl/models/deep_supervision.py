@@ -40,12 +40,7 @@ class DeeplySupervisedNetwork(DenseNetwork, ABC):
         Raises:
             ValueError: as `forward` does.
         """
-        padded = self._padded(inputs)
-        try:
-            predictions = self.predict_all(padded)
-        except ValueError as error:
-            self._explain(error, inputs)
-            raise
+        padded, predictions = self._predicted(inputs, self.predict_all)
         return {
             task: [at_size_of(prediction, padded, inputs) for prediction in of_task]
             for task, of_task in predictions.items()

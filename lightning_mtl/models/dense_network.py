@@ -1,6 +1,8 @@
 """`DenseNetwork`, the base of all networks for images."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +14,8 @@ from lightning_mtl.models.network import MultiTaskNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Predictions = TypeVar("Predictions")
 
 
 class DenseNetwork(MultiTaskNetwork, ABC):
@@ -38,7 +42,7 @@ class DenseNetwork(MultiTaskNetwork, ABC):
         super().__init__()
         self.stride = stride
         self.in_channels = in_channels
-        mean, std = _standardisation(in_channels)
+        mean, std = standardisation(in_channels)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
@@ -61,15 +65,21 @@ class DenseNetwork(MultiTaskNetwork, ABC):
             ValueError: if the images have other channels than the network, or if there is one image
                 so small that batch norm cannot be trained with it.
         """
-        padded = self._padded(image)
-        try:
-            predictions = self.predict(padded)
-        except ValueError as error:
-            self._explain(error, image)
-            raise
+        padded, predictions = self._predicted(image, self.predict)
         return {
             task: at_size_of(prediction, padded, image) for task, prediction in predictions.items()
         }
+
+    def _predicted(
+        self, image: Tensor, predict: Callable[[Tensor], Predictions]
+    ) -> tuple[Tensor, Predictions]:
+        """The padded image and what is predicted for it, by `predict` or another method."""
+        padded = self._padded(image)
+        try:
+            return padded, predict(padded)
+        except ValueError as error:
+            self._explain(error, image)
+            raise
 
     def _padded(self, image: Tensor) -> Tensor:
         """The standardised image, padded to a multiple of the stride."""
@@ -116,11 +126,23 @@ def resized(prediction: Float[Tensor, "N C h w"], size: torch.Size) -> Float[Ten
     return F.interpolate(prediction, size=size, mode="bilinear", align_corners=False)
 
 
-def _standardisation(channels: int) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation of each channel of an image in [0, 1]."""
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+def standardisation(
+    channels: int,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> tuple[Float[Tensor, "I 1 1"], Float[Tensor, "I 1 1"]]:
+    """The mean and the standard deviation of each channel of an image in [0, 1].
+
+    Fewer channels than three are grey, and those after the third are left as they are.
+
+    Args:
+        channels: of the image.
+        mean: of red, green and blue.
+        std: of red, green and blue.
+    """
+    means, stds = torch.tensor(mean), torch.tensor(std)
     if channels < 3:
-        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
+        means, stds = means.mean().expand(channels), stds.mean().expand(channels)
     more = max(channels - 3, 0)
-    mean, std = torch.cat([mean, torch.zeros(more)]), torch.cat([std, torch.ones(more)])
-    return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+    means, stds = torch.cat([means, torch.zeros(more)]), torch.cat([stds, torch.ones(more)])
+    return means.view(-1, 1, 1), stds.view(-1, 1, 1)

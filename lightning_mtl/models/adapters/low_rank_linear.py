@@ -62,11 +62,11 @@ class LowRankUpdate(nn.Module):
 
     @property
     def weight(self) -> Float[Tensor, "O I"]:
-        """B A."""
+        """B A, which merges the update into the weight of the layer."""
         return self.up.weight @ self.down.weight
 
     def forward(self, inputs: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
-        """B A x."""
+        """B A x, which is added to the output of the layer."""
         return self.up(self.down(inputs))
 
 

@@ -12,7 +12,7 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
-__all__ = ["Stage", "all_features", "check_stages", "encoder_stages", "run"]
+__all__ = ["Stage", "all_features", "encoder_stages", "run"]
 
 
 class Stage(NamedTuple):
@@ -33,10 +33,10 @@ def encoder_stages(encoder: nn.Module) -> list[Stage]:
     An encoder without a feature of stride 2 begins with level 2.
 
     Args:
-        encoder: the encoder, of a kind that `check_stages` accepts.
+        encoder: as `build_encoder` returns it.
 
     Raises:
-        ValueError: if it is not of such a kind.
+        ValueError: if its stages cannot be run one by one.
     """
     if isinstance(encoder, ResNetEncoder):
         stem = (encoder.conv1, encoder.bn1, encoder.relu)
@@ -65,11 +65,6 @@ def encoder_stages(encoder: nn.Module) -> list[Stage]:
         f" tu-regnety_002. Found `{_kind(encoder)}`. Take one of these, or a network that needs"
         " the features of an encoder only, such as `SharedEncoder`."
     )
-
-
-def check_stages(encoder: nn.Module) -> None:
-    """Raise unless `encoder_stages` knows the encoder."""
-    encoder_stages(encoder)
 
 
 def run(blocks: Iterable[nn.Module], x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:

@@ -10,7 +10,12 @@ from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from lightning_mtl.checks import check_number
-from lightning_mtl.models.dense_network import IMAGENET_MEAN, IMAGENET_STD, resized
+from lightning_mtl.models.dense_network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    resized,
+    standardisation,
+)
 
 __all__ = ["TokenPyramid", "has_tokens"]
 
@@ -151,13 +156,8 @@ def _reassembly(width: int, channels: int, token_stride: int, stride: int) -> nn
 
 def _restandardisation(config: Mapping[str, Any], channels: int) -> tuple[Tensor, Tensor]:
     """Factor and summand for each channel: from ImageNet's mean and deviation to the model's."""
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    own_mean = torch.tensor(config.get("mean", IMAGENET_MEAN))
-    own_std = torch.tensor(config.get("std", IMAGENET_STD))
-    if channels < 3:
-        grey = [value.mean().expand(channels) for value in (mean, std, own_mean, own_std)]
-        mean, std, own_mean, own_std = grey
-    more = max(channels - 3, 0)
-    scale = torch.cat([std / own_std, torch.ones(more)])
-    shift = torch.cat([(mean - own_mean) / own_std, torch.zeros(more)])
-    return scale.view(-1, 1, 1), shift.view(-1, 1, 1)
+    mean, std = standardisation(channels)
+    own_mean, own_std = standardisation(
+        channels, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+    )
+    return std / own_std, (mean - own_mean) / own_std
