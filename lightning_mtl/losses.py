@@ -16,12 +16,14 @@ from lightning_mtl.vectors import has_length, unit
 
 __all__ = [
     "balanced_binary_cross_entropy",
+    "binary_cross_entropy",
     "cross_entropy",
     "labelled",
     "masked_l1",
     "masked_squared_error",
     "normal_cosine",
     "normal_l1",
+    "weights_of_labels",
 ]
 
 # A prediction shorter than this is divided by it, which bounds the gradient at a zero vector by
@@ -42,19 +44,70 @@ def labelled(target: Num[Tensor, "*shape"], ignore_index: int = 255) -> Bool[Ten
 
 
 def cross_entropy(
-    logits: Float[Tensor, "N C H W"], target: Int[Tensor, "N H W"], ignore_index: int = 255
+    logits: Float[Tensor, "N C H W"],
+    target: Int[Tensor, "N H W"],
+    ignore_index: int = 255,
+    class_weights: Float[Tensor, " C"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross entropy, the mean over pixels that are not `ignore_index` of `-log softmax(logits)`.
+
+    With weights of the classes it is the weighted mean, `sum w l / sum w`, as in torch.
 
     Args:
         logits: unnormalised log-probabilities of the C classes.
         target: class of each pixel, 0 to C - 1 or `ignore_index`.
         ignore_index: label of pixels without a class.
+        class_weights: how much a pixel of each class counts; by default 1.
     """
+    weights = None if class_weights is None else _on_device(class_weights, logits)
     total = functional.cross_entropy(
-        logits.float(), target.long(), ignore_index=ignore_index, reduction="sum"
+        logits.float(), target.long(), weights, ignore_index=ignore_index, reduction="sum"
     )
-    return total / labelled(target, ignore_index).sum().clamp(min=1)
+    if class_weights is None:
+        return total / labelled(target, ignore_index).sum().clamp(min=1)
+    weight = weights_of_labels(target, class_weights, ignore_index)
+    return total / torch.where(weight > 0, weight, 1)
+
+
+def weights_of_labels(
+    target: Int[Tensor, "*shape"], class_weights: Float[Tensor, " C"], ignore_index: int = 255
+) -> Float[Tensor, ""]:
+    """The sum of the weights of all labels: what the weighted cross entropy is a mean over.
+
+    Args:
+        target: classes.
+        class_weights: how much a label of each class counts.
+        ignore_index: label of what has no class.
+    """
+    known = labelled(target, ignore_index)
+    weights = _on_device(class_weights, target)[torch.where(known, target.long(), 0)]
+    return torch.where(known, weights, 0).sum()
+
+
+def binary_cross_entropy(
+    logits: Float[Tensor, "N A"],
+    target: Num[Tensor, "N A"],
+    positive_weights: Float[Tensor, " A"] | None = None,
+    ignore_index: int = 255,
+) -> Float[Tensor, ""]:
+    """Binary cross entropy, the mean over elements that are not `ignore_index`.
+
+    Args:
+        logits: of A attributes.
+        target: shape of `logits`, positive where at least 0.5; `ignore_index` is invalid.
+        positive_weights: by what a positive label of each attribute is multiplied, the
+            `pos_weight` of torch; by default 1.
+        ignore_index: label of invalid elements.
+    """
+    check_shape("loss", "target", target, tuple(logits.shape))
+    valid = labelled(target, ignore_index)
+    losses = functional.binary_cross_entropy_with_logits(
+        logits.float(),
+        (target >= 0.5).float(),
+        reduction="none",
+        pos_weight=None if positive_weights is None else _on_device(positive_weights, logits),
+    )
+    return _mean(torch.where(valid, losses, 0), valid)
 
 
 def masked_l1(
@@ -160,6 +213,11 @@ def _error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     check_shape("loss", "target", target, tuple(prediction.shape))
     # Masked before any nonlinearity, so that no sentinel of the target reaches the gradient.
     return torch.where(valid, prediction.float() - target.float(), 0)
+
+
+def _on_device(weights: Tensor, values: Tensor) -> Tensor:
+    # Few numbers are copied at once, so that nothing waits for the device.
+    return weights.to(values.device, torch.float32, non_blocking=True)
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:

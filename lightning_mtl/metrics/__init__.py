@@ -9,7 +9,7 @@ name of one; an unknown one is an error that lists those known.
 | depth        | astmt, libmtl, mtan,               | `segmentation_metrics`, `depth_metrics`,     |
 | normals      | mtan_before_2020                   | `normal_metrics`                             |
 | saliency     | survey (default), astmt, atrc      | `SaliencyMetrics`                            |
-| edges        | bsds (default), survey, astmt      | `lightning_mtl.metrics.edges.edge_protocols` |
+| edges        | bsds (default), nyud, survey, astmt| `lightning_mtl.metrics.edges.edge_protocols` |
 | others       | one definition each                |                                              |
 
 The task `Edges` follows the survey unless told otherwise. The survey's columns are mIoU of

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from lightning_mtl.checks import check_number, check_shape
+from lightning_mtl.checks import check_number, check_shape, check_values
 from lightning_mtl.metrics.per_image import per_image
-from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
+from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype, on_host
 
 __all__ = ["AttributeMetrics"]
 
@@ -26,6 +26,9 @@ class AttributeMetrics(PooledMetric):
     one that is neither true nor predicted anywhere has no F-score; both are left out of the mean.
     Where that holds for all, F is 0. A prediction of NaN is wrong, whatever the label.
 
+    A label that is neither known nor ignored, such as 7 or NaN, is an error: in `update` for
+    targets on the host, otherwise, so as not to wait for the device, in `compute`.
+
     Args:
         num_attributes: how many there are.
         ignore_index: label of an attribute that is not known.
@@ -40,6 +43,7 @@ class AttributeMetrics(PooledMetric):
     directions: ClassVar[dict[str, bool]] = {"error": False, "F": True}
     primary = ("error",)
     confusion: Int[Tensor, "4 A"]
+    outside: Int[Tensor, ""]
 
     def __init__(self, num_attributes: int, ignore_index: int = 255) -> None:
         super().__init__()
@@ -47,6 +51,7 @@ class AttributeMetrics(PooledMetric):
         self.num_attributes = num_attributes
         self.ignore_index = ignore_index
         self.add_count("confusion", 4, num_attributes)
+        self.add_count("outside")
 
     def update(
         self,
@@ -57,21 +62,37 @@ class AttributeMetrics(PooledMetric):
 
         Args:
             logits: true where above 0; those of a dense prediction are averaged over the image.
-            target: true where at least 0.5; `ignore_index` is unknown.
+            target: from 0 to 1, true where at least 0.5; `ignore_index` is unknown.
 
         Raises:
-            ValueError: if a shape does not fit.
+            ValueError: if a shape does not fit, or a label on the host is none.
         """
         scores = per_image(logits.detach())
         check_shape("AttributeMetrics", "prediction", scores, ("N", self.num_attributes))
         check_shape("AttributeMetrics", "target", target, tuple(scores.shape))
         labelled, true = target != self.ignore_index, target >= 0.5
+        # Not `(target < 0) | (target > 1)`, which a NaN passes.
+        wrong = labelled & ~((target >= 0) & (target <= 1))
+        if on_host(target):
+            expected = f"labels from 0 to 1, or {self.ignore_index} if unknown"
+            check_values("AttributeMetrics", expected, target[wrong], "Set them to one of these.")
+        self.outside += wrong.sum()
         predicted = torch.where(scores.isnan(), ~true, scores > 0)
         cells = (true & predicted, ~true & predicted, true & ~predicted, ~true & ~predicted)
         self.confusion += torch.stack([(labelled & cell).sum(dim=0) for cell in cells])
 
     def values(self) -> dict[str, Tensor]:
-        """The mean error and the mean F-score, called by `compute`."""
+        """The mean error and the mean F-score, called by `compute`.
+
+        Raises:
+            ValueError: if a target on a device had labels that are none.
+        """
+        if self.outside > 0:
+            raise ValueError(
+                "The target of `AttributeMetrics` should have labels from 0 to 1, or"
+                f" {self.ignore_index} if unknown. Found {int(self.outside)} others. Set them to"
+                " one of these."
+            )
         if not self.confusion.any():
             return {}
         counts = self.confusion.to(accumulator_dtype(self.confusion.device))

@@ -17,17 +17,22 @@ SMALLEST_DEPTH = 1e-9
 class DepthMetrics(PooledMetric):
     r"""Errors of depth, over the pixels of the data set whose target `d` is above 0.
 
-    With the raw prediction `p` and `p' = max(p, 1e-9)`:
+    With the prediction `p' = max(p, 1e-9)`:
 
         RMSE     = sqrt(mean (p' - d)^2)             metres
         log_RMSE = sqrt(mean (ln p' - ln d)^2)
-        abs_err  = mean |p - d|                      metres
-        rel_err  = mean |p - d| / d
+        abs_err  = mean |p' - d|                     metres
+        rel_err  = mean |p' - d| / d
         delta_k  = mean [max(p' / d, d / p') < 1.25^k],  k = 1, 2, 3, from 0 to 1
 
-    The first two are those of Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks:
-    A Survey" (TPAMI 2021), which lifts predictions to 1e-9; the absolute and relative errors are
-    those of Liu et al., "End-to-End Multi-Task Learning with Attention" (CVPR 2019), which do not.
+    All see the same prediction, so that the RMSE is never below the absolute error. Vandenhende et
+    al., "Multi-Task Learning for Dense Prediction Tasks: A Survey" (TPAMI 2021), lift predictions
+    so for their RMSE; Liu et al., "End-to-End Multi-Task Learning with Attention" (CVPR 2019), do
+    not for absolute and relative errors.
+
+    Args:
+        lift: whether RMSE, absolute and relative errors are those of the lifted prediction, too, or
+            of the raw one. Logarithms and ratios need a positive one anyway.
 
     Example:
         >>> metrics = DepthMetrics()
@@ -51,8 +56,9 @@ class DepthMetrics(PooledMetric):
     errors: Float[Tensor, " 4"]
     within: Int[Tensor, " 3"]
 
-    def __init__(self) -> None:
+    def __init__(self, lift: bool = True) -> None:
         super().__init__()
+        self.lift = lift
         self.add_count("count")
         self.add_sum("errors", 4)
         self.add_count("within", 3)
@@ -76,10 +82,10 @@ class DepthMetrics(PooledMetric):
         prediction = torch.where(valid, prediction.detach().float(), 1)
         target = torch.where(valid, target.float(), 1)
         positive = prediction.clamp(min=SMALLEST_DEPTH)
-        absolute = (prediction - target).abs()
+        absolute = ((positive if self.lift else prediction) - target).abs()
         ratio = torch.maximum(positive / target, target / positive)
         errors = (
-            (positive - target).square(),
+            absolute.square(),
             (positive.log() - target.log()).square(),
             absolute,
             absolute / target,

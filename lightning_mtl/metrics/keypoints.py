@@ -84,17 +84,26 @@ class KeypointMetrics(PooledMetric):
         check_shape("KeypointMetrics", "prediction", prediction, ("N", "J", "H", "W"))
         check_shape("KeypointMetrics", "target", target, tuple(prediction.shape))
         valid = (target > 0).flatten(2).any(dim=2)
-        heatmap = prediction.detach().float()
-        soft = self.decode == "soft_argmax"
-        position = _means(self.temperature * heatmap) if soft else peaks(heatmap)
+        position = self.positions(prediction.detach())
         distance = (position - peaks(target)).square().sum(dim=2).sqrt()
-        distance = torch.where(heatmap.isnan().flatten(2).any(dim=2), torch.nan, distance)
         distance = torch.where(valid, distance, 0)
         side = max(target.shape[2:])
         sums = (distance, distance / side)
         self.count += valid.sum()
         self.distances += torch.stack([one.sum(dtype=self.distances.dtype) for one in sums])
         self.correct += ((distance <= self.alpha * side) & valid).sum()
+
+    def positions(self, prediction: Float[Tensor, "N J H W"]) -> Float[Tensor, "N J 2"]:
+        """Row and column of each predicted keypoint; NaN where the heatmap has one.
+
+        Args:
+            prediction: one heatmap per keypoint, on any scale.
+        """
+        heatmap = prediction.float()
+        soft = self.decode == "soft_argmax"
+        position = _means(self.temperature * heatmap) if soft else peaks(heatmap)
+        nowhere = heatmap.isnan().flatten(2).any(dim=2)
+        return torch.where(nowhere[:, :, None], torch.nan, position)
 
     def values(self) -> dict[str, Tensor]:
         """The mean distances and the share of correct keypoints, called by `compute`."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -43,7 +43,8 @@ class PooledMetric(Metric, ABC):
 
     `update` takes predictions of any floating type, computes in float32, and never waits for the
     device. `compute` gives `{name: float32 value}`, and `{}` if no pixel was valid: a task
-    that is absent from an epoch has no numbers.
+    that is absent from an epoch has no numbers. One value alone is a metric of torchmetrics, too:
+    `MetricTracker(DepthMetrics()["RMSE"], maximize=False)` knows the best epoch.
 
     Attributes:
         directions: whether higher is better, for each name.
@@ -56,6 +57,22 @@ class PooledMetric(Metric, ABC):
     full_state_update = False
     is_differentiable = False
     prefix: str = ""
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        """The direction of the value by which results are compared, asked by `MetricTracker`."""
+        names = (*self.primary, *self.directions)
+        return self.directions[next(name for name in names if name in self.directions)]
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """The figure and the axes of a picture of the values, by torchmetrics.
+
+        Args:
+            val: what `compute` returned, or a list of that, one for each step; by default the
+                values of now.
+            ax: what to draw on; by default a new figure.
+        """
+        return self._plot(val, ax)
 
     @abstractmethod
     def values(self) -> dict[str, Tensor]:

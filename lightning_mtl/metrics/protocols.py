@@ -7,9 +7,9 @@ the data set count alike. What the others do otherwise:
 |------------------|------------------------|----------------------------|----------------------|
 | survey, atrc     | absent classes count 0 | as pooled                  | as pooled            |
 | astmt            | absent classes count 0 | RMSE: mean of images       | as pooled            |
-| libmtl           | as pooled              | as pooled                  | as pooled            |
+| libmtl           | as pooled              | of raw predictions         | as pooled            |
 | mtan             | as pooled              | abs_err, rel_err: mean of  | all: mean of batches |
-|                  |                        | batches                    |                      |
+|                  |                        | batches, raw predictions   |                      |
 | mtan_before_2020 | mean of images         | as mtan                    | as mtan              |
 
 * survey: Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A Survey" (TPAMI
@@ -20,6 +20,8 @@ the data set count alike. What the others do otherwise:
   Nash-MTL and CAGrad follow it.
 * Where a class occurs neither in targets nor in predictions, mtan and libmtl have no number at all;
   here, as in pooled, it is left out of the mean.
+* Predicted depths below 1e-9 metres are lifted to it; where depth is "of raw predictions", only in
+  logarithms and ratios.
 * The code of astmt counts pixels without depth as true depths of 1e-9; here they do not count.
 * mtan uses batches of 2, on which its numbers depend.
 * Shares are from 0 to 1 here; survey and astmt print them times 100.
@@ -56,7 +58,11 @@ def _image_rmse() -> PooledMetric:
 
 
 def _batch_errors() -> PooledMetric:
-    return AveragedMetric(DepthMetrics(), over="batches", names=["abs_err", "rel_err"])
+    return AveragedMetric(_raw_errors(), over="batches", names=["abs_err", "rel_err"])
+
+
+def _raw_errors() -> PooledMetric:
+    return DepthMetrics(lift=False)
 
 
 def _batch_angles() -> PooledMetric:
@@ -77,7 +83,7 @@ DEPTH: Mapping[str, Callable[[], PooledMetric]] = {
     "survey": DepthMetrics,
     "atrc": DepthMetrics,
     "astmt": _image_rmse,
-    "libmtl": DepthMetrics,
+    "libmtl": _raw_errors,
     "mtan": _batch_errors,
     "mtan_before_2020": _batch_errors,
 }

@@ -2,15 +2,18 @@
 
 import warnings
 from abc import ABC
+from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
 from lightning_mtl.losses import balanced_binary_cross_entropy, labelled
 from lightning_mtl.metrics.pooled import accumulator_dtype
 from lightning_mtl.tasks.colors import colorize
+from lightning_mtl.tasks.files import write_shares
+from lightning_mtl.tasks.loss_function import SURE, LossFunction, valid_loss
 from lightning_mtl.tasks.task import Task
 
 __all__ = ["BinaryMap"]
@@ -30,11 +33,13 @@ class BinaryMap(Task, ABC):
             the batches of ranks then have a weight each, so that their mean over labelled pixels is
             the loss of one batch only if their shares are equal.
         ignore_index: label of pixels without a label.
+        given_loss: what takes the place of the balanced cross entropy, if anything.
     """
 
     out_channels = 1
     positive_weight: float | None
     ignore_index: int
+    given_loss: LossFunction | None = None
 
     def check_weight(self) -> None:
         """Raise unless the weight of positive pixels is a share.
@@ -49,14 +54,29 @@ class BinaryMap(Task, ABC):
     def loss(
         self, prediction: Float[Tensor, "N 1 H W"], target: Num[Tensor, "N H W"]
     ) -> Float[Tensor, ""]:
-        """The class-balanced binary cross entropy, a mean over labelled pixels."""
-        return balanced_binary_cross_entropy(
-            prediction[:, 0], target, self.positive_weight, self.ignore_index
+        """The class-balanced binary cross entropy of labelled pixels, or the mean of a given loss.
+
+        A given loss sees logits and targets `(N, H, W)`.
+        """
+        logits = prediction[:, 0]
+        if self.given_loss is None:
+            return balanced_binary_cross_entropy(
+                logits, target, self.positive_weight, self.ignore_index
+            )
+        return valid_loss(
+            self.title, self.given_loss, logits, target, self.valid(target), (-SURE, 0)
         )
 
     def valid(self, target: Num[Tensor, "N H W"]) -> Bool[Tensor, "N H W"]:
         """The pixels that have a label."""
         return labelled(target, self.ignore_index)
+
+    def elements(
+        self, prediction: Float[Tensor, "N 1 H W"], target: Num[Tensor, "N H W"]
+    ) -> tuple[Float[Tensor, " M"], Int[Tensor, " M"]]:
+        """The probability and the label, 0 or 1, of each labelled pixel."""
+        valid = self.valid(target)
+        return torch.sigmoid(prediction[:, 0].float())[valid], (target[valid] >= 0.5).long()
 
     def draw(
         self, prediction: Float[Tensor, "N 1 H W"], target: Tensor | None = None
@@ -67,6 +87,15 @@ class BinaryMap(Task, ABC):
     def draw_target(self, target: Num[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:
         """Positive pixels are bright, negative ones dark, ignored ones black."""
         return torch.where(self.valid(target)[:, None], colorize(target.float()), 0)
+
+    def write(self, prediction: Float[Tensor, "1 H W"], path: Path) -> Path:
+        """Write the probabilities as grey PNG of 8 bits, 255 for 1.
+
+        Args:
+            prediction: the logits.
+            path: where to, without a suffix.
+        """
+        return write_shares(torch.sigmoid(prediction[0]), path)
 
     def pixel_sum(self, target: Num[Tensor, "N H W"]) -> tuple[Tensor, Tensor]:
         """The number of positive pixels, and how many there are."""

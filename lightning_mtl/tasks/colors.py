@@ -1,5 +1,7 @@
 """Colours of classes and of values on pictures."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from matplotlib import colormaps
@@ -28,10 +30,11 @@ def class_colors(num_classes: int) -> Float[Tensor, "C 3"]:
     return torch.stack(chosen)
 
 
-def class_palette(num_classes: int) -> dict[str, Color]:
-    """The colours of `class_colors` by the number of the class."""
+def class_palette(num_classes: int, names: Sequence[str] | None = None) -> dict[str, Color]:
+    """The colours of `class_colors` by the name of the class, or by its number."""
     colors = class_colors(num_classes).tolist()
-    return {str(label): (red, green, blue) for label, (red, green, blue) in enumerate(colors)}
+    keys = map(str, range(num_classes)) if names is None else names
+    return {key: (red, green, blue) for key, (red, green, blue) in zip(keys, colors, strict=True)}
 
 
 def colorize(values: Float[Tensor, "N H W"]) -> Float[Tensor, "N 3 H W"]:

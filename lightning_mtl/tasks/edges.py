@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torchmetrics import Metric
+
 from lightning_mtl.metrics import EdgeMetrics
+from lightning_mtl.tasks.arguments import checked_metrics
 from lightning_mtl.tasks.binary_map import BinaryMap
+from lightning_mtl.tasks.loss_function import LossFunction
 
 __all__ = ["Edges"]
 
@@ -21,9 +25,17 @@ class Edges(BinaryMap):
             None is the share of the other pixels in each micro-batch, see `BinaryMap`.
         ignore_index: label of pixels without a label.
         thresholds: how many, or which, as in `EdgeMetrics`.
-        max_dist: largest distance of a match, as a share of the image diagonal.
+        max_dist: largest distance of a match, as a share of the image diagonal. By default the
+            protocol's: 0.0075, that of BSDS500 and PASCAL, or 0.011 in "nyud", which is usual for
+            the edges of NYUv2.
         protocol: whose metrics, of `lightning_mtl.metrics.edges.edge_protocols`.
         workers: processes that match edges, 0 for none.
+        loss: `loss(logits, target)` in place of the balanced cross entropy, both `(N, H, W)`, such
+            as `torch.nn.BCEWithLogitsLoss(reduction="none")`; it knows nothing of
+            `positive_weight`. Of values for each pixel, the mean over labelled ones is taken; a
+            scalar is used as it is. Pixels without a label have target 0 and a logit of -20.
+        extra_metrics: metrics of torchmetrics by their names, given probabilities and labels of 0
+            and 1 `(M,)` of the labelled pixels.
     """
 
     (primary_metric,) = EdgeMetrics.primary
@@ -35,9 +47,11 @@ class Edges(BinaryMap):
         positive_weight: float | None = 0.95,
         ignore_index: int = 255,
         thresholds: int | Sequence[float] = 99,
-        max_dist: float = 0.0075,
+        max_dist: float | None = None,
         protocol: str = "survey",
         workers: int = 0,
+        loss: LossFunction | None = None,
+        extra_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         self.name = name
         self.positive_weight = positive_weight
@@ -46,8 +60,10 @@ class Edges(BinaryMap):
         self.max_dist = max_dist
         self.protocol = protocol
         self.workers = workers
+        self.given_loss = loss
         self.check_weight()
         self.metrics()
+        self.extra_metrics = checked_metrics(self, extra_metrics)
 
     def metric_target(self, batch: Mapping[str, Any]) -> Any:
         """Every annotator's edges where the data set has them, since odsF is defined over them."""

@@ -1,17 +1,22 @@
 """Maps of surface normals as a task."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_mtl.checks import check_choice, check_dtype, check_shape, check_values
-from lightning_mtl.losses import normal_cosine, normal_l1
+from lightning_mtl.losses import SHORTEST_NORMAL, normal_cosine, normal_l1
 from lightning_mtl.metrics import NormalMetrics, normal_metrics
 from lightning_mtl.metrics.pooled import PooledMetric, accumulator_dtype
+from lightning_mtl.tasks.arguments import checked_metrics
+from lightning_mtl.tasks.files import write_picture
+from lightning_mtl.tasks.loss_function import LossFunction, valid_loss
 from lightning_mtl.tasks.task import Task
 from lightning_mtl.vectors import has_length, length, unit
 
@@ -21,11 +26,14 @@ __all__ = ["Normals"]
 LENGTH_TOLERANCE = 0.02
 
 NormalLoss = Literal["l1", "l1_per_pixel", "cosine"]
-LOSSES: dict[NormalLoss, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, LossFunction] = {
     "l1": normal_l1,
     "l1_per_pixel": partial(normal_l1, divisor="pixels"),
     "cosine": normal_cosine,
 }
+
+EQUAL_COMPONENT = 3**-0.5
+"""Of the unit vector that invalid pixels hold where a loss is given."""
 
 
 class Normals(Task):
@@ -40,26 +48,40 @@ class Normals(Task):
         loss: of the normalised prediction: the absolute error of its components, a mean over them
             ("l1", Vandenhende et al., TPAMI 2021) or over pixels, three times as large
             ("l1_per_pixel", Bruggemann et al., ICCV 2021), or one minus the cosine of the angle
-            ("cosine", Liu et al., CVPR 2019).
+            ("cosine", Liu et al., CVPR 2019). Or any `loss(prediction, target)`, such as
+            `torch.nn.MSELoss(reduction="none")`, of the normalised prediction. Of values for each
+            element or pixel, the mean over valid ones is taken; a scalar is used as it is. Invalid
+            pixels hold the same vector on both sides.
+        extra_metrics: metrics of torchmetrics by their names, given unit vectors `(M, 3)` of the
+            valid pixels.
     """
 
     out_channels = 3
     (primary_metric,) = NormalMetrics.primary
 
     def __init__(
-        self, name: str = "normals", protocol: str = "pooled", loss: NormalLoss = "l1"
+        self,
+        name: str = "normals",
+        protocol: str = "pooled",
+        loss: NormalLoss | LossFunction = "l1",
+        extra_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
-        check_choice("Normals", "loss", loss, get_args(NormalLoss))
+        if not callable(loss):
+            check_choice("Normals", "loss", loss, get_args(NormalLoss), "Or give a function.")
         self.name = name
         self.protocol = protocol
-        self._loss = LOSSES[loss]
+        self._loss = loss
+        self.extra_metrics = checked_metrics(self, extra_metrics)
         self.higher_is_better = self.metrics().directions[self.primary_metric]
 
     def loss(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
     ) -> Float[Tensor, ""]:
-        """The loss named in the constructor, of the normalised prediction."""
-        return self._loss(prediction, target)
+        """The loss of the constructor, of the normalised prediction."""
+        if isinstance(self._loss, str):
+            return LOSSES[self._loss](prediction, target)
+        vectors, harmless = unit(prediction, SHORTEST_NORMAL), (EQUAL_COMPONENT, EQUAL_COMPONENT)
+        return valid_loss(self.title, self._loss, vectors, target, self.valid(target), harmless)
 
     def valid(self, target: Float[Tensor, "N 3 H W"]) -> Bool[Tensor, "N 1 H W"]:
         """The pixels whose normal is not the zero vector."""
@@ -68,6 +90,13 @@ class Normals(Task):
     def metrics(self) -> PooledMetric:
         """New normal metrics, without any data yet."""
         return normal_metrics(self.protocol)
+
+    def elements(
+        self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]
+    ) -> tuple[Float[Tensor, "M 3"], Float[Tensor, "M 3"]]:
+        """The normalised prediction and the normal of each valid pixel."""
+        valid = self.valid(target)[:, 0]
+        return unit(prediction).movedim(1, -1)[valid], target.float().movedim(1, -1)[valid]
 
     def draw(
         self, prediction: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"] | None = None
@@ -80,6 +109,19 @@ class Normals(Task):
     def draw_target(self, target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
         """Red is right, green is up, blue faces the camera; black is invalid."""
         return torch.where(self.valid(target), self.draw(target), 0)
+
+    def write(self, prediction: Float[Tensor, "3 H W"], path: Path) -> Path:
+        """Write the unit normals `n` as RGB PNG, `255 (n + 1) / 2`, in the axes of the prediction.
+
+        Pictures of `draw` have other axes, those of the usual colours.
+
+        Args:
+            prediction: vectors of any length.
+            path: where to, without a suffix.
+        """
+        normals = unit(prediction[None])[0].nan_to_num(0)
+        text = {"axes": "x right, y down, z forward", "value": "255 (n + 1) / 2"}
+        return write_picture((normals + 1) / 2, path, text)
 
     def pixel_sum(self, target: Float[Tensor, "N 3 H W"]) -> tuple[Tensor, Tensor]:
         """The sum of valid normals, and how many there are."""

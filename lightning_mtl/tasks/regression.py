@@ -1,15 +1,22 @@
 """Real numbers about images as a task."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_mtl.checks import check_dtype, check_number, check_shape, check_values
 from lightning_mtl.losses import masked_squared_error
 from lightning_mtl.metrics import RegressionMetrics
 from lightning_mtl.metrics.per_image import per_image
 from lightning_mtl.metrics.pooled import accumulator_dtype
+from lightning_mtl.tasks.arguments import checked_metrics
 from lightning_mtl.tasks.colors import colorize
+from lightning_mtl.tasks.files import finite, write_facts
+from lightning_mtl.tasks.loss_function import LossFunction, valid_loss
 from lightning_mtl.tasks.task import Task
 from lightning_mtl.tasks.words import number_words
 
@@ -25,19 +32,34 @@ class Regression(Task):
     Args:
         name: key of the task.
         out_channels: C.
+        loss: `loss(prediction, target)` in place of the squared error, both `(N, C)`, such as
+            `torch.nn.SmoothL1Loss(reduction="none")`. Of values for each number, the mean over
+            known ones is taken; a scalar is used as it is. Unknown numbers are 1 on both sides.
+        extra_metrics: metrics of torchmetrics by their names, given the known numbers `(M,)`.
     """
 
     (primary_metric,) = RegressionMetrics.primary
     higher_is_better = RegressionMetrics.directions[primary_metric]
 
-    def __init__(self, name: str, out_channels: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        out_channels: int = 1,
+        loss: LossFunction | None = None,
+        extra_metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
         check_number("Regression", "out_channels", out_channels, 1)
         self.name = name
         self.out_channels = out_channels
+        self._loss = loss
+        self.extra_metrics = checked_metrics(self, extra_metrics)
 
     def loss(self, prediction: Tensor, target: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
-        """The mean squared error over known numbers."""
-        return masked_squared_error(per_image(prediction), target, self.valid(target))
+        """The mean squared error over known numbers, or the mean of a given loss."""
+        numbers, known = per_image(prediction), self.valid(target)
+        if self._loss is None:
+            return masked_squared_error(numbers, target, known)
+        return valid_loss(self.title, self._loss, numbers, target, known)
 
     def valid(self, target: Float[Tensor, "N C"]) -> Bool[Tensor, "N C"]:
         """The numbers that are known."""
@@ -46,6 +68,13 @@ class Regression(Task):
     def metrics(self) -> RegressionMetrics:
         """New regression metrics, without any data yet."""
         return RegressionMetrics()
+
+    def elements(
+        self, prediction: Tensor, target: Float[Tensor, "N C"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
+        """The known numbers and what is predicted for them."""
+        known = self.valid(target)
+        return per_image(prediction)[known], target.float()[known]
 
     def draw(self, prediction: Tensor, target: Tensor | None = None) -> Float[Tensor, "N 3 1 C"]:
         """One pixel per number, through a sigmoid: dark if negative, bright if positive."""
@@ -62,6 +91,16 @@ class Regression(Task):
     def target_words(self, target: Float[Tensor, "N C"]) -> list[str]:
         """The numbers, if there are at most three; "?" where unknown."""
         return number_words(target)
+
+    def write(self, prediction: Tensor, path: Path) -> Path:
+        """Write the numbers as JSON.
+
+        Args:
+            prediction: the numbers.
+            path: where to, without a suffix.
+        """
+        numbers = per_image(prediction[None])[0].tolist()
+        return write_facts({"values": [finite(number) for number in numbers]}, path)
 
     def pixel_sum(self, target: Float[Tensor, "N C"]) -> tuple[Tensor, Tensor]:
         """The sum of each number where it is known, and how often it is."""

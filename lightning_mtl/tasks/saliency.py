@@ -1,7 +1,13 @@
 """Maps of saliency as a task."""
 
+from collections.abc import Mapping
+
+from torchmetrics import Metric
+
 from lightning_mtl.metrics import SaliencyMetrics
+from lightning_mtl.tasks.arguments import checked_metrics
 from lightning_mtl.tasks.binary_map import BinaryMap
+from lightning_mtl.tasks.loss_function import LossFunction
 
 __all__ = ["Saliency"]
 
@@ -19,6 +25,12 @@ class Saliency(BinaryMap):
             set a number if two halves should give exactly what one batch gives.
         ignore_index: label of pixels without a label.
         protocol: whose metrics, of the table in `SaliencyMetrics`.
+        loss: `loss(logits, target)` in place of the balanced cross entropy, both `(N, H, W)`, such
+            as `torch.nn.BCEWithLogitsLoss(reduction="none")`; it knows nothing of
+            `positive_weight`. Of values for each pixel, the mean over labelled ones is taken; a
+            scalar is used as it is. Pixels without a label have target 0 and a logit of -20.
+        extra_metrics: metrics of torchmetrics by their names, given probabilities and labels of 0
+            and 1 `(M,)` of the labelled pixels.
     """
 
     def __init__(
@@ -27,12 +39,16 @@ class Saliency(BinaryMap):
         positive_weight: float | None = None,
         ignore_index: int = 255,
         protocol: str = "survey",
+        loss: LossFunction | None = None,
+        extra_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         self.name = name
         self.positive_weight = positive_weight
         self.ignore_index = ignore_index
         self.protocol = protocol
+        self.given_loss = loss
         self.check_weight()
+        self.extra_metrics = checked_metrics(self, extra_metrics)
         self.primary_metric = self.metrics().primary_metric
         self.higher_is_better = SaliencyMetrics.directions[self.primary_metric]
 

@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
-from lightning_mtl.metrics.pooled import PooledMetric, on_host
+from lightning_mtl.metrics.pooled import on_host
 from lightning_mtl.tasks.colors import Color
+from lightning_mtl.tasks.files import write_picture
 
 __all__ = ["Task"]
 
@@ -16,20 +20,37 @@ __all__ = ["Task"]
 class Task(ABC):
     """One thing that a network predicts for each pixel.
 
-    A prediction is the raw output of the network at input resolution, `(N, C, H, W)`; the type and
-    the invalid value of a target are the task's own.
+    A prediction is the output of the network at input resolution, `(N, C, H, W)`, after `activate`;
+    the type and the invalid value of a target are the task's own.
 
     Attributes:
         name: key of the task in samples, batches, predictions, losses and logs.
         out_channels: C, the number of output channels that the task needs.
         primary_metric: name of the metric by which results are compared.
         higher_is_better: direction of the primary metric.
+        extra_metrics: metrics of torchmetrics by their names, which are measured beside those of
+            the task, over its `elements`.
     """
 
     name: str
     out_channels: int
     primary_metric: str
     higher_is_better: bool
+    extra_metrics: Mapping[str, Metric] = MappingProxyType({})
+
+    def activate(self, raw: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """The prediction, from the output of the network; the same unless a task overrides it.
+
+        Called by `DensePrediction` before all else: losses, metrics and files see predictions.
+        """
+        return raw
+
+    def elements(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and targets of the valid elements, which extra metrics are updated with.
+
+        Metrics of torchmetrics know no mask. By default everything, as it is.
+        """
+        return prediction, target
 
     @abstractmethod
     def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
@@ -54,8 +75,11 @@ class Task(ABC):
         return None if valid is None else valid.sum().float()
 
     @abstractmethod
-    def metrics(self) -> PooledMetric:
-        """New metrics, updated by `update(prediction, target)`; called once for each stage."""
+    def metrics(self) -> Metric | MetricCollection:
+        """New metrics, updated by `update(prediction, target)`; called once for each stage.
+
+        Any metric of torchmetrics will do, and any collection of them.
+        """
 
     def metric_target(self, batch: Mapping[str, Any]) -> Any:
         """The target that metrics are updated with: that of the loss, unless overridden."""
@@ -83,6 +107,17 @@ class Task(ABC):
     def target_words(self, target: Tensor) -> list[str]:
         """What to write on the picture of each target; nothing, unless a task overrides it."""
         return [""] * len(target)
+
+    def write(self, prediction: Float[Tensor, "C H W"], path: Path) -> Path:
+        """Write the prediction of one image to a file, and return the path of the file.
+
+        Called by `PredictionWriter` for each image. By default the picture of `draw`, as PNG.
+
+        Args:
+            prediction: in float32 on the host, at the size of the image.
+            path: where to, without a suffix.
+        """
+        return write_picture(self.draw(prediction[None])[0], path)
 
     @property
     def palette(self) -> Mapping[str, Color]:

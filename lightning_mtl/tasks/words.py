@@ -1,5 +1,7 @@
 """Words that tasks write on pictures."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,20 +11,29 @@ FEW = 3
 """Numbers of an image that have room on its picture."""
 
 
-def number_words(values: Float[Tensor, "N C"]) -> list[str]:
+def number_words(values: Float[Tensor, "N C"], names: Sequence[str] | None = None) -> list[str]:
     """The numbers of each image with two digits, "?" for NaN; nothing if there are more than three.
 
     Args:
         values: C numbers per image.
+        names: what to write before each number.
 
     Example:
         >>> import torch
         >>> number_words(torch.tensor([[0.5, torch.nan]]))
         ['0.5 ?']
+        >>> number_words(torch.tensor([[0.5, 1.0]]), ["old", "happy"])
+        ['old 0.5 happy 1']
     """
     if values.shape[1] > FEW:
         return [""] * len(values)
-    return [" ".join("?" if v != v else f"{v:.2g}" for v in row) for row in values.tolist()]
+    before = [""] * values.shape[1] if names is None else [f"{name} " for name in names]
+    return [
+        " ".join(
+            name + ("?" if v != v else f"{v:.2g}") for name, v in zip(before, row, strict=True)
+        )
+        for row in values.tolist()
+    ]
 
 
 def range_words(target: Float[Tensor, "N 1 H W"]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from abc import ABC
 from collections.abc import Mapping
+from pathlib import Path
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
-from lightning_mtl.metrics.pooled import PooledMetric
 from lightning_mtl.tasks.colors import Color
 from lightning_mtl.tasks.task import Task
 
@@ -22,6 +23,10 @@ class WrappedTask(Task, ABC):
 
     task: Task
 
+    def activate(self, raw: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """The prediction of the wrapped task."""
+        return self.task.activate(raw)
+
     def loss(self, prediction: Float[Tensor, "N C H W"], target: Tensor) -> Float[Tensor, ""]:
         """The loss of the wrapped task."""
         return self.task.loss(prediction, target)
@@ -34,9 +39,17 @@ class WrappedTask(Task, ABC):
         """The number of labels of the wrapped task."""
         return self.task.count(target)
 
-    def metrics(self) -> PooledMetric:
+    def metrics(self) -> Metric | MetricCollection:
         """New metrics of the wrapped task."""
         return self.task.metrics()
+
+    def elements(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The valid elements of the wrapped task."""
+        return self.task.elements(prediction, target)
+
+    def write(self, prediction: Float[Tensor, "C H W"], path: Path) -> Path:
+        """Write the file that the wrapped task writes."""
+        return self.task.write(prediction, path)
 
     def draw(
         self, prediction: Float[Tensor, "N C H W"], target: Tensor | None = None

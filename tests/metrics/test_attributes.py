@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mtl.metrics import AttributeMetrics
+from lightning_mtl.metrics import AttributeMetrics, attributes
 
 
 def literal(logits: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -84,3 +84,17 @@ def test_no_attribute_is_an_error():
         ValueError, match=r"`AttributeMetrics\(num_attributes=\)` should be at least 1\. Found 0"
     ):
         AttributeMetrics(0)
+
+
+@pytest.mark.parametrize("label", [7, -1, torch.nan], ids=["seven", "minus one", "nan"])
+def test_a_label_that_is_none_is_an_error_at_once_or_from_a_device_when_computing(
+    label, monkeypatch
+):
+    target = torch.tensor([[0, label], [255, 1]], dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"labels from 0 to 1, or 255 .* Found 1 other value"):
+        AttributeMetrics(2).update(torch.zeros(2, 2), target)
+    monkeypatch.setattr(attributes, "on_host", lambda target: False)
+    metric = AttributeMetrics(2)
+    metric.update(torch.zeros(2, 2), target)
+    with pytest.raises(ValueError, match="Found 1 others"):
+        metric.compute()

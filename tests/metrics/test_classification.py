@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mtl.metrics import ClassificationMetrics
+from lightning_mtl.metrics import ClassificationMetrics, classification
 
 
 def test_accuracy_is_the_share_of_labelled_images_that_are_right():
@@ -35,3 +35,22 @@ def test_a_wrong_shape_is_an_error():
         match=r"target of `\w+` should be of shape \(2\). Found \(2, 1\)",
     ):
         ClassificationMetrics().update(torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_outside_the_classes_is_an_error(label):
+    with pytest.raises(ValueError, match=r"from 0 to 2, or 255 .* Found labels outside from"):
+        ClassificationMetrics().update(torch.zeros(2, 3), torch.tensor([0, label]))
+
+
+def test_a_label_outside_the_classes_on_a_device_is_an_error_when_computing(monkeypatch):
+    monkeypatch.setattr(classification, "on_host", lambda target: False)
+    metric = ClassificationMetrics()
+    metric.update(torch.zeros(4, 3), torch.tensor([0, 3, 255, -1]))
+    with pytest.raises(ValueError, match="Found labels outside in 2 images"):
+        metric.compute()
+
+
+def test_floating_labels_are_an_error():
+    with pytest.raises(TypeError, match=r"of an integer type\. Found torch\.float32"):
+        ClassificationMetrics().update(torch.zeros(1, 3), torch.tensor([torch.nan]))

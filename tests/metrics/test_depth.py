@@ -9,15 +9,16 @@ import torch
 from lightning_mtl.metrics import DepthMetrics
 
 
-def literal(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
+def literal(prediction: np.ndarray, target: np.ndarray, lift: bool) -> dict[str, float]:
     pairs = [(p, t) for p, t in zip(prediction.flat, target.flat, strict=True) if t != 0]
     lifted = [(1e-9 if p <= 0 else p, t) for p, t in pairs]
+    compared = lifted if lift else pairs
     ratios = [max(p / t, t / p) for p, t in lifted]
     return {
-        "RMSE": math.sqrt(np.mean([(p - t) ** 2 for p, t in lifted])),
+        "RMSE": math.sqrt(np.mean([(p - t) ** 2 for p, t in compared])),
         "log_RMSE": math.sqrt(np.mean([(math.log(p) - math.log(t)) ** 2 for p, t in lifted])),
-        "abs_err": np.mean([abs(p - t) for p, t in pairs]),
-        "rel_err": np.mean([abs(p - t) / t for p, t in pairs]),
+        "abs_err": np.mean([abs(p - t) for p, t in compared]),
+        "rel_err": np.mean([abs(p - t) / t for p, t in compared]),
         **{f"delta{k}": np.mean([ratio < 1.25**k for ratio in ratios]) for k in (1, 2, 3)},
     }
 
@@ -30,14 +31,15 @@ def test_a_perfect_prediction_has_no_error():
     assert metrics.compute() == zeros | {"delta1": 1, "delta2": 1, "delta3": 1}
 
 
-def test_values_equal_the_literal_sums_with_invalid_targets_and_negative_predictions():
+@pytest.mark.parametrize("lift", [True, False], ids=["lifted", "raw"])
+def test_values_equal_the_literal_sums_with_invalid_targets_and_negative_predictions(lift):
     target = torch.rand(3, 1, 9, 7) * 5
     target = torch.where(torch.rand_like(target) < 0.4, 0, target)
     prediction = target + torch.randn_like(target)
     assert (prediction < 0).any()
-    metrics = DepthMetrics()
+    metrics = DepthMetrics(lift)
     metrics.update(prediction, target)
-    expected = literal(prediction.double().numpy(), target.double().numpy())
+    expected = literal(prediction.double().numpy(), target.double().numpy(), lift)
     assert metrics.compute() == pytest.approx(expected, rel=1e-5)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.wrappers import MultitaskWrapper
+from torchmetrics.wrappers import MetricTracker, MultitaskWrapper
 
 from lightning_mtl.metrics import (
     AttributeMetrics,
@@ -242,6 +243,45 @@ def test_a_multitask_wrapper_holds_all_of_them():
     wrapper.update(*({name: pair[i] for name, pair in pairs.items()} for i in range(2)))
     expected = {name: values_of(make(), pairs[name]) for name, (make, _, _) in CASES.items()}
     assert wrapper.compute() == expected
+
+
+@every_metric
+def test_a_tracker_keeps_the_values_of_every_epoch(make, batch, invalid):
+    tracker, pairs = MetricTracker(make()), [batch(3) for _ in range(2)]
+    for pair in pairs:
+        tracker.increment()
+        tracker.update(*pair)
+    epochs = [values_of(make(), pair) for pair in pairs]
+    found = tracker.compute_all()
+    assert {name: values.tolist() for name, values in found.items()} == {
+        name: [epoch[name] for epoch in epochs] for name in epochs[0]
+    }
+    assert tracker.maximize is next(iter(make().directions.values()))
+
+
+def test_a_tracker_of_one_value_knows_the_best_epoch():
+    tracker = MetricTracker(DepthMetrics()["RMSE"], maximize=False)
+    for error in (1.0, 0.25, 0.5):
+        tracker.increment()
+        tracker.update(torch.full((1, 1, 2, 2), 2 + error), torch.full((1, 1, 2, 2), 2.0))
+    assert tracker.best_metric(return_step=True) == (0.25, 1)
+
+
+@pytest.fixture
+def axes():
+    figure, drawn = plt.subplots()
+    yield drawn
+    plt.close(figure)
+
+
+def test_the_values_can_be_plotted_for_one_epoch_and_for_several(axes):
+    metric = SegmentationMetrics(4)
+    metric.update(*segmentation_batch(2))
+    metric.plot(ax=axes)
+    metric.plot([metric.compute(), metric.compute()], ax=axes)
+    value = float(metric.compute()["mIoU"])
+    drawn = [line.get_ydata() for line in axes.lines if line.get_label() == "mIoU"]
+    assert [[float(number) for number in line] for line in drawn] == [[value], [value, value]]
 
 
 class Validated(L.LightningModule):

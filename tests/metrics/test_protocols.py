@@ -156,3 +156,23 @@ def test_an_unknown_protocol_is_an_error_that_lists_those_known(make):
     )
     with pytest.raises(ValueError, match=match):
         make("eigen")
+
+
+@pytest.mark.parametrize("protocol", protocols.DEPTH)
+def test_within_a_table_of_depth_the_rmse_is_not_below_the_absolute_error(protocol):
+    for seed in range(20):
+        torch.manual_seed(seed)
+        target = torch.rand(3, 1, 4, 5) * 4 + 0.1
+        scale = 10 ** torch.empty(3, 1, 4, 5).uniform_(-1, 2)
+        found = values_of(
+            depth_metrics(protocol), target + scale * torch.randn_like(target), target
+        )
+        assert found.get("RMSE", np.inf) >= (1 - 1e-6) * found.get("abs_err", 0)
+
+
+def test_published_errors_see_predictions_below_zero_as_the_papers_do():
+    pair = torch.full((1, 1, 1, 1), -3.0), torch.full((1, 1, 1, 1), 1.0)
+    assert values_of(depth_metrics("survey"), *pair)["RMSE"] == 1
+    assert values_of(depth_metrics("mtan"), *pair) == {"abs_err": 4, "rel_err": 4}
+    libmtl = values_of(depth_metrics("libmtl"), *pair)
+    assert (libmtl["RMSE"], libmtl["abs_err"]) == (4, 4)

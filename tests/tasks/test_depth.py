@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mtl.tasks import Depth
+from lightning_mtl.tasks import Depth, Disparity
 
 
 def row(*metres: float) -> torch.Tensor:
@@ -37,3 +37,20 @@ def test_depths_that_are_none_fail_the_check(wrong):
         ValueError, match=rf"`Depth depth` should have finite.*1 other value, such as {wrong:g}"
     ):
         Depth().check(row(1.0, 0.0, wrong))
+
+
+@pytest.mark.parametrize("kind", [Depth, Disparity])
+def test_an_activation_makes_the_output_of_a_network_positive(kind):
+    raw = row(-4.0, 0.0, 3.0)
+    assert kind().activate(raw) is raw
+    torch.testing.assert_close(kind(activation="exp").activate(raw), raw.exp())
+    softplus = kind(activation="softplus").activate(raw.bfloat16())
+    torch.testing.assert_close(softplus, (1 + raw.exp()).log())
+    assert (softplus > 0).all()
+
+
+def test_an_unknown_activation_is_an_error_that_lists_those_known():
+    with pytest.raises(
+        ValueError, match=r"`Depth\(activation=\)` should be one of \"none\", \"softplus\", \"exp\""
+    ):
+        Depth(activation="relu")

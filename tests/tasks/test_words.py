@@ -61,3 +61,16 @@ def test_tasks_without_classes_have_no_legend() -> None:
     assert not Depth().palette
     assert not Normals().palette
     assert not Attributes(2).palette
+
+
+def test_classes_with_names_are_called_by_them_in_legends_and_words() -> None:
+    names = ["cat", "dog"]
+    for task in (Segmentation(2, class_names=names), HumanParts(2, class_names=names)):
+        assert list(task.palette) == names
+        assert list(task.palette.values()) == list(Segmentation(2).palette.values())
+    pets = Classification(2, "pet", class_names=names)
+    assert pets.words(torch.eye(2)) == names
+    assert pets.target_words(torch.tensor([1, 255])) == ["dog", ""]
+    attributes = Attributes(2, class_names=["old", "happy"])
+    assert attributes.target_words(torch.tensor([[1, 255]])) == ["old 1 happy ?"]
+    assert attributes.words(torch.zeros(1, 2)) == ["old 0.5 happy 0.5"]

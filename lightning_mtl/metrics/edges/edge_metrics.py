@@ -39,8 +39,9 @@ class EdgeMetrics(PooledMetric):
     Arbelaez et al., "Contour Detection and Hierarchical Image Segmentation", TPAMI 2011). The
     protocols are in `lightning_mtl.metrics.edges.edge_protocols`.
 
-    BSDS500 has 200 test images, the survey's PASCAL 2498, both with `max_dist=0.0075`; NYUD is
-    usually evaluated with 0.011. Published maps have 8 bits; these here are not rounded.
+    BSDS500 has 200 test images, the survey's PASCAL 2498, both with `max_dist=0.0075`; the edges of
+    NYUv2 are usually evaluated with 0.011, the default of the protocol "nyud". Published maps have
+    8 bits; these here are not rounded.
 
     `update` works on the host, some 2 milliseconds per image of 321 x 481, threshold and annotator.
     `workers` processes share thresholds and images; their number does not change a digit. They
@@ -49,7 +50,8 @@ class EdgeMetrics(PooledMetric):
     Args:
         thresholds: how many, evenly between 0 and 1, or which. To a number of them, "astmt" adds
             its two at the ends.
-        max_dist: largest distance of a match, as a share of the image diagonal.
+        max_dist: largest distance of a match, as a share of the image diagonal. By default the
+            protocol's.
         protocol: whose numbers to compare with.
         interpolate: whether odsF looks between thresholds. By default as the protocol does.
         suppress: whether to suppress non-maxima first. By default as the protocol does.
@@ -75,7 +77,7 @@ class EdgeMetrics(PooledMetric):
     def __init__(
         self,
         thresholds: int | Sequence[float] = 99,
-        max_dist: float = 0.0075,
+        max_dist: float | None = None,
         protocol: str = "bsds",
         interpolate: bool | None = None,
         suppress: bool | None = None,
@@ -85,10 +87,10 @@ class EdgeMetrics(PooledMetric):
     ) -> None:
         super().__init__()
         settings = find_protocol("EdgeMetrics", protocol, PROTOCOLS)
-        check_number("EdgeMetrics", "max_dist", max_dist, 0, 1)
+        self.max_dist = settings.max_dist if max_dist is None else max_dist
+        check_number("EdgeMetrics", "max_dist", self.max_dist, 0, 1)
         check_number("EdgeMetrics", "workers", workers, 0)
         self.thresholds = settings.thresholds(thresholds)
-        self.max_dist = max_dist
         self.protocol = protocol
         self.inclusive = settings.inclusive
         self.interpolate = settings.interpolate if interpolate is None else interpolate

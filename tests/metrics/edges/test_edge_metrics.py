@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.morphology import thin
 
 from lightning_mtl.metrics import EdgeMetrics
+from lightning_mtl.metrics.edges.edge_protocols import PROTOCOLS
 from lightning_mtl.metrics.edges.matching import match
 from lightning_mtl.metrics.edges.suppression import suppress_non_maxima
 from tests.metrics.edges.test_matching import literal as matching_size
@@ -225,10 +226,29 @@ def test_protocols_differ_in_thresholds_equality_and_suppression():
 
 def test_an_unknown_protocol_is_an_error_that_lists_those_known():
     match = (
-        r"""`EdgeMetrics\(protocol=\)` should be one of "astmt", "bsds", "survey"\. Found 'mtan'"""
+        r"""`EdgeMetrics\(protocol=\)` should be one of "astmt", "bsds", "nyud", "survey"\."""
+        " Found 'mtan'"
     )
     with pytest.raises(ValueError, match=match):
         EdgeMetrics(protocol="mtan")
+
+
+def test_the_distance_is_that_of_the_protocol_unless_given():
+    found = {name: EdgeMetrics(protocol=name).max_dist for name in PROTOCOLS}
+    assert found == {"bsds": 0.0075, "nyud": 0.011, "survey": 0.0075, "astmt": 0.0075}
+    assert EdgeMetrics(protocol="nyud", max_dist=0.02).max_dist == 0.02
+
+
+def test_a_match_beyond_the_distance_of_bsds_counts_for_nyud():
+    """Five pixels apart, where the diagonal of 500 allows 3.75 and 5.5."""
+    target = torch.zeros(1, 300, 400)
+    target[:, 150, 50:350] = 1
+    found = {}
+    for name in ("bsds", "nyud"):
+        metric = EdgeMetrics([0.5], protocol=name)
+        metric.update(target.roll(5, dims=1), target)
+        found[name] = float(metric.compute()["odsF"])
+    assert found == {"bsds": 0, "nyud": 1}
 
 
 def test_the_defaults_are_those_of_the_benchmarks():
