@@ -11,11 +11,15 @@ __all__ = [
     "check_choice",
     "check_dtype",
     "check_ignored",
+    "check_image",
     "check_labels",
     "check_number",
     "check_shape",
     "check_values",
 ]
+
+BRIGHTEST = 10.0
+"""More than a pixel of an image in [0, 1] has when brightened or standardised (white: 2.6)."""
 
 
 def check_shape(owner: str, what: str, tensor: Tensor, expected: Sequence[int | str]) -> None:
@@ -55,6 +59,46 @@ def check_dtype(owner: str, target: Tensor, *, floating: bool) -> None:
     if target.is_floating_point() != floating:
         kind = "a floating" if floating else "an integer"
         raise TypeError(f"The target of `{owner}` should be of {kind} type. Found {target.dtype}.")
+
+
+def check_image(owner: str, image: Shaped[Tensor, "N I H W"]) -> None:
+    """Raise unless images are of a floating type, finite and, as far as can be told, in [0, 1].
+
+    Images that somebody has standardised already have values below zero and are let through, and
+    so are brighter ones than 1, as augmentation may leave them. The channels after the first three,
+    such as a depth map in metres, need not be in [0, 1]. Values are looked at on the host only.
+
+    Args:
+        owner: who is given the images, for the message.
+        image: a batch of images.
+
+    Raises:
+        TypeError: if they are of an integer type.
+        ValueError: if a value is NaN or infinite, or all look like those of 8-bit images.
+    """
+    if not image.is_floating_point():
+        raise TypeError(
+            f"`{owner}` should be given images of a floating type, in [0, 1]. Found {image.dtype}."
+            " Divide them by the largest value that they can have, as by `image / 255`, in the"
+            " data set."
+        )
+    if image.device.type != "cpu" or not image.numel():
+        return
+    low, high = (float(value) for value in image.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(
+            f"`{owner}` should be given finite images. Found NaN or infinity in"
+            f" {int((~image.isfinite()).sum())} values. Fill them in, or leave such images out, in"
+            " the data set."
+        )
+    if high > BRIGHTEST and image.ndim == 4 and image.shape[1] > 3:
+        low, high = (float(value) for value in image[:, :3].aminmax())
+    if low >= 0 and high > BRIGHTEST:
+        raise ValueError(
+            f"`{owner}` should be given images in [0, 1]. Found values from {low:g} to {high:g}."
+            " Divide them by the largest value that they can have, as by `image / 255`, in the"
+            " data set."
+        )
 
 
 def check_labels(

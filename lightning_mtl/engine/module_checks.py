@@ -1,7 +1,9 @@
 """Refusing modules and callbacks that cannot be trained, with what to write instead."""
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import lightning as L
@@ -10,6 +12,17 @@ from torch.optim import Optimizer
 
 WATCHED = 16
 """How many parameters are looked at, about."""
+
+SHAPES = (
+    r"(?:Using a )?target size \(torch\.Size\(\[{}\]\)\).* input size \(torch\.Size\(\[{}\]\)\)"
+)
+OUTER_SHAPES = "|".join(
+    [
+        SHAPES.format(r"(\d\d+|[2-9])((?:, \d+)*)", r"\1, 1\2"),
+        SHAPES.format(r"(\d\d+|[2-9]), 1((?:, \d+)*)", r"\3\4"),
+    ]
+)
+"""What torch says of (N,) beside (N, 1), or (N, H, W) beside (N, 1, H, W), with N of 2 or more."""
 
 
 class Unbuilt(L.Callback):
@@ -86,6 +99,29 @@ def no_gradients(module: str, optimizers: Iterable[Optimizer]) -> Iterator[None]
 
 
 @contextmanager
+def explained(module: str, first: bool) -> Iterator[None]:
+    """A context for `task_losses`, in which torch's errors about labels say what to do.
+
+    Torch only warns of shapes that would compare every prediction with every target. In the first
+    step this is an error too; not in later ones, as each change of Python's filters of warnings
+    makes it repeat those that it shows once.
+
+    Args:
+        module: name of the class whose `task_losses` is called in it.
+        first: whether this is a first step.
+    """
+    with warnings.catch_warnings() if first else nullcontext():
+        if first:
+            warnings.filterwarnings("error", OUTER_SHAPES, UserWarning)
+        try:
+            yield
+        except (IndexError, ValueError, UserWarning) as error:
+            _explain_shapes(module, error)
+            _explain_classes(module, error)
+            raise
+
+
+@contextmanager
 def whole_graph(module: str) -> Iterator[None]:
     """A context for the backward pass, in which an error about a freed graph says how to keep it.
 
@@ -109,3 +145,33 @@ def _gradient(parameter: Tensor) -> tuple[Tensor | None, int]:
     """The gradient, and how often it has been changed in place."""
     gradient = parameter.grad
     return gradient, 0 if gradient is None else gradient._version
+
+
+def _explain_shapes(module: str, error: Exception) -> None:
+    """Raise an error of our own for a target that has one axis more or less than a prediction."""
+    if not re.match(OUTER_SHAPES, str(error), re.IGNORECASE):
+        return
+    target, prediction = (
+        tuple(map(int, size.split(",")))
+        for size in re.findall(r"torch\.Size\(\[([\d, ]+)\]\)", str(error))
+    )
+    remedy = "target.unsqueeze(1)" if len(target) < len(prediction) else "target.squeeze(1)"
+    raise ValueError(
+        f"`{module}.task_losses` should compare predictions and targets of one shape. Found a"
+        f" target of shape {target} beside a prediction of shape {prediction}, which would compare"
+        f" every prediction with every target of the batch. Write `{remedy}` in the line that the"
+        " error above points to."
+    ) from error
+
+
+def _explain_classes(module: str, error: Exception) -> None:
+    """Raise an error of our own for a label that is no class; torch tells it on the host only."""
+    found = re.fullmatch(r"Target (-?\d+) is out of bounds\.", str(error))
+    if found is None:
+        return
+    raise ValueError(
+        f"`{module}.task_losses` should give a cross-entropy labels from 0 to C - 1, where C is the"
+        " number of outputs of the head, or its `ignore_index` (-100 by default). Found the label"
+        f" {found[1]}. Give the head more outputs, or map such labels to `ignore_index`, in the"
+        " line that the error above points to."
+    ) from error

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from numbers import Number
 from typing import Any, NamedTuple
 
 import torch
@@ -49,11 +50,16 @@ def read_output(module: str, returned: Any) -> TaskOutput:
 
 
 def _check_loss(name: str, task: str, loss: Any) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.ndim:
-        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+    if not isinstance(loss, Tensor):
         raise ValueError(
-            f"{name} should return one scalar tensor per task. Found {found} for the task"
-            f" `{task}`. Reduce it to a mean, and do not take `.item()` of it."
+            f"{name} should return one scalar tensor per task. Found {_number(loss)} for the task"
+            f" `{task}`. Return the tensor itself: `.item()`, `float()` and NumPy cut it off from"
+            " the parameters that it should train."
+        )
+    if loss.ndim:
+        raise ValueError(
+            f"{name} should return one scalar tensor per task. Found shape {tuple(loss.shape)} for"
+            f" the task `{task}`. Reduce it to one number, by `.mean()` for instance."
         )
     if not loss.requires_grad:
         raise ValueError(
@@ -62,6 +68,11 @@ def _check_loss(name: str, task: str, loss: Any) -> None:
             " Leave a task without labels out of the dict, and check for `detach`, `item` and"
             " `no_grad`."
         )
+
+
+def _number(loss: Any) -> str:
+    """What stands in the place of a tensor: the kind and the value of a number, or the value."""
+    return f"the {type(loss).__name__} {loss}" if isinstance(loss, Number) else f"{loss!r}"
 
 
 def _read_count(name: str, task: str, count: Any, loss: Tensor) -> Tensor:

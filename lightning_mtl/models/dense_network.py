@@ -100,10 +100,11 @@ class DenseNetwork(MultiTaskNetwork, ABC):
             return
         height, width = image.shape[-2:]
         raise ValueError(
-            f"`{self.title}` should be trained on two or more images at a time, or on"
-            " larger ones, because batch norm needs more than one value per channel. Found one"
-            f" image of {height} x {width}, of which some layer makes a map of 1 x 1. Raise"
-            " `batch_size`, and leave out an incomplete last batch by `drop_last=True`."
+            f"`{self.title}` should be trained on two or more images at a time, because batch norm"
+            f" needs more than one value per channel. Found one image of {height} x {width}, of"
+            " which some layer makes a map of 1 x 1: an encoder of a small image, or the pooled"
+            " branch of DeepLab of any. Raise `batch_size` (on each device), and leave out an"
+            " incomplete last batch by `drop_last=True`."
         ) from error
 
 

@@ -108,10 +108,11 @@ def test_every_network_takes_channels_encoder_and_its_weights_first_and_in_chann
 @pytest.mark.parametrize(
     ("arguments", "size"),
     [
-        ({"decoder": "deeplabv3", "output_stride": 8}, (64, 64)),
+        ({"decoder": "deeplabv3", "output_stride": 8}, (64, 96)),
+        ({"decoder": "unet"}, (32, 32)),
         ({"decoder": "unet"}, (20, 32)),
     ],
-    ids=["pooled branch", "smaller than the stride"],
+    ids=["pooled branch", "one pixel", "smaller than the stride"],
 )
 def test_one_image_that_batch_norm_cannot_train_on_is_an_error_that_says_what_to_do(
     arguments: dict[str, str | int], size: tuple[int, int]

@@ -31,12 +31,14 @@ class Weighting(L.Callback, ABC):
             K tasks; equal weighting costs F + H + B.
         positive_losses: whether its formula holds for positive losses only. A negative one is then
             an error, and one of exactly zero, of a batch without a valid label, an absent task.
+        reweights: whether some weights differ from 1, so that the bar shows the weighted sum too.
         follows_graph: whether it asks which parameters are shared.
         memory: what it remembers from step to step; entries are declared in the constructor.
     """
 
     price: ClassVar[str] = "F + H + B"
     positive_losses: ClassVar[bool] = False
+    reweights: ClassVar[bool] = True
     follows_graph: bool = True
 
     def __init__(self) -> None:
@@ -148,7 +150,7 @@ class Weighting(L.Callback, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the memory from the Trainer's checkpoint."""
-        self.memory.load_state_dict(state_dict)
+        self.memory.load_state_dict(state_dict, f"`{type(self).__name__}`")
 
     def catch_up(self, micro_batch: MicroBatch) -> None:
         """Refuse a backward pass that the strategy has run on its own.

@@ -117,8 +117,12 @@ class TaskMemory(Presence):
             "learned": {task: list(names) for task, names in self.learned.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], owner: str = "this weighting") -> None:
         """Restore what `state_dict` returned; entries that it lacks get their initial values.
+
+        Args:
+            state: of a checkpoint.
+            owner: whose memory this is, for the message.
 
         Raises:
             ValueError: if the checkpoint holds entries that this weighting does not declare.
@@ -127,9 +131,9 @@ class TaskMemory(Presence):
         unknown = sorted(tensors.keys() - self._entries.keys())
         if unknown:
             raise ValueError(
-                "The checkpoint of this weighting should have only entries that it declares,"
-                f" {sorted(self._entries)}. Found {unknown}. Resume with the class and the version"
-                " that it was saved with, or start without the checkpoint."
+                f"The checkpoint of {owner} should have only entries that it declares,"
+                f" {sorted(self._entries)}. Found {unknown}. Resume with the class, the arguments"
+                " and the version that it was saved with, or start without the checkpoint."
             )
         self.tasks = tuple(state["tasks"])
         self.measured_parameters = tuple(state["measured_parameters"])
