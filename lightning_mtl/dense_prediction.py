@@ -10,12 +10,15 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lightning_mtl.checks import check_choice
+from lightning_mtl.checks import check_choice, check_image
 from lightning_mtl.distributed import union_over_ranks
 from lightning_mtl.engine.task_output import TaskLoss
-from lightning_mtl.metrics import MeanLoss, multi_task_performance
-from lightning_mtl.metrics.performance import check_baselines
+from lightning_mtl.evaluation.evaluation import Evaluation
+from lightning_mtl.evaluation.hooks import EvaluationHooks
+from lightning_mtl.evaluation.task_metrics import TaskMetrics
+from lightning_mtl.metrics import MeanLoss
 from lightning_mtl.models import DeeplySupervisedNetwork, MultiTaskNetwork, SharedEncoder
+from lightning_mtl.models.dense_network import DenseNetwork
 from lightning_mtl.models.learning_rates import (
     check_learning_rates,
     multiply_learning_rates,
@@ -57,6 +60,9 @@ class DensePrediction(MultiTaskModule):
         scheduler_monitor: the logged value that a `ReduceLROnPlateau` looks at, such as
             "val/total_loss".
         input: the entry of a batch that the network is given.
+        lr: the learning rate, in place of that of the optimizer; what a `LearningRateFinder` sets.
+        log_tasks: whether to log the loss and the weight of each task at each step.
+        prog_bar: whether the progress bar shows the total of the losses.
 
     Raises:
         TypeError: if `network` is a network already.
@@ -75,10 +81,14 @@ class DensePrediction(MultiTaskModule):
         baselines: dict[str, float] | None = None,
         scheduler_monitor: str | None = None,
         input: str = "image",
+        lr: float | None = None,
+        log_tasks: bool = True,
+        prog_bar: bool = True,
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in tasks}
         self.input = input
+        self.log_tasks, self.prog_bar = log_tasks, prog_bar
         _check_names([task.name for task in tasks], input)
         if isinstance(network, nn.Module):
             raise TypeError(
@@ -86,13 +96,6 @@ class DensePrediction(MultiTaskModule):
                 f" the tasks. Found a network, `{type(network).__name__}`. Pass the class, or"
                 f" `functools.partial({type(network).__name__}, ...)`."
             )
-        if baselines is not None:
-            if set(baselines) != set(self.tasks):
-                raise ValueError(
-                    "`DensePrediction(baselines=)` should give one number for each of"
-                    f" {sorted(self.tasks)}. Found {sorted(baselines)}."
-                )
-            check_baselines("DensePrediction", baselines)
         check_choice(
             "DensePrediction", "scheduler_interval", scheduler_interval, get_args(Interval)
         )
@@ -102,22 +105,23 @@ class DensePrediction(MultiTaskModule):
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
         self.scheduler_monitor = scheduler_monitor
+        self.lr = lr
         self.baselines = baselines
-        self.val_metrics = self._fresh_metrics()
-        self.test_metrics = self._fresh_metrics()
+        # Refuses baselines that do not fit, before anything is trained.
+        Evaluation(self.task_metrics(), baselines, type(self).__name__)
         self.val_losses = nn.ModuleDict({name: MeanLoss() for name in self.tasks})
         self._entries: set[str] | None = None
 
     def forward(self, image: Float[Tensor, "N ..."]) -> dict[str, Float[Tensor, "N C ..."]]:
-        """The raw predictions of every task: logits, metres, unnormalised vectors."""
-        return self.network(image)
+        """The predictions of every task: logits, metres, vectors of any length."""
+        return {name: self._activate(name, raw) for name, raw in self.network(image).items()}
 
     def task_losses(self, batch: Batch) -> dict[str, TaskLoss]:
         """The loss of every task that has targets in the batch, called for each training batch.
 
         With it comes the number of labels that it is a mean over, for tasks that count theirs.
         """
-        self._check_targets(batch)
+        self._check_batch(batch)
         if self._entries is not None:
             self._entries.update(batch)
         found = list(self._losses(self._supervised(batch[self.input]), batch))
@@ -154,36 +158,47 @@ class DensePrediction(MultiTaskModule):
                     " entry."
                 )
 
+    def task_metrics(self) -> dict[str, TaskMetrics]:
+        """New metrics of every task, called once for validation and once for test."""
+        return {name: TaskMetrics(task) for name, task in self.tasks.items()}
+
+    def task_predictions(self, batch: Batch) -> dict[str, tuple[Tensor, Any, Tensor]]:
+        """What the metrics compare, for every task that has targets in the batch.
+
+        Called for each batch of validation and test.
+        """
+        self._check_batch(batch)
+        predictions = self(batch[self.input])
+        return {
+            name: (predictions[name], task.metric_target(batch), batch[name])
+            for name, task in self.tasks.items()
+            if name in batch
+        }
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics and the mean losses of the validation."""
-        predictions = self._measure(self.val_metrics, batch)
-        finals = {name: [prediction] for name, prediction in predictions.items()}
+        measured = self.task_predictions(batch)
+        EvaluationHooks.of(self.trainer, self).evaluation("val").update(measured)
+        finals = {name: [prediction] for name, (prediction, *_) in measured.items()}
         for name, loss, count in self._losses(finals, batch):
             mean: Any = self.val_losses[name]
             mean.update(loss, len(batch[self.input]) if count is None else count)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the metrics of the test."""
-        self._measure(self.test_metrics, batch)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The raw predictions of every task, called by `Trainer.predict` for each batch."""
+        """The predictions of every task, called by `Trainer.predict` for each batch."""
+        self._check_input(batch)
         return self(batch[self.input])
 
     def on_validation_epoch_end(self) -> None:
-        """Log metrics and losses of the validation, called after its last batch."""
-        self._log_metrics("val", self.val_metrics)
+        """Log the losses of the validation, called after its last batch."""
         losses: dict[str, Tensor] = {}
         for name, mean in self.val_losses.items():
             losses |= {f"val/loss/{name}": loss for loss in mean.compute().values()}  # type: ignore[operator]
             mean.reset()  # type: ignore[operator]
-        self.log_dict(losses)
         if len(losses) == len(self.tasks):
-            self.log("val/total_loss", torch.stack(list(losses.values())).sum())
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics of the test, called after its last batch."""
-        self._log_metrics("test", self.test_metrics)
+            losses["val/total_loss"] = torch.stack(list(losses.values())).sum()
+        # Already the same on every rank; without the mean over them Lightning warns of every key.
+        self.log_dict(losses, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The given optimizer with the given schedule, called when a fit begins.
@@ -194,6 +209,9 @@ class DensePrediction(MultiTaskModule):
         """
         groups = parameter_groups(self)
         optimizer = self.optimizer(self.parameters() if len(groups) == 1 else groups)
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         multiply_learning_rates(optimizer)
         if self.scheduler is None:
             return optimizer
@@ -218,10 +236,12 @@ class DensePrediction(MultiTaskModule):
             done = (self.current_epoch + 1) / epochs if epochs > 0 else 1.0
             self.network.start_epoch(min(done, 1.0))
 
-    def _fresh_metrics(self) -> nn.ModuleDict:
-        return nn.ModuleDict({name: task.metrics() for name, task in self.tasks.items()})
+    def _check_input(self, batch: Batch) -> None:
+        if isinstance(self.network, DenseNetwork):
+            check_image(type(self.network).__name__, batch[self.input])
 
-    def _check_targets(self, batch: Batch) -> None:
+    def _check_batch(self, batch: Batch) -> None:
+        self._check_input(batch)
         for name, task in self.tasks.items():
             if name in batch:
                 task.check(batch[name])
@@ -229,8 +249,15 @@ class DensePrediction(MultiTaskModule):
     def _supervised(self, image: Tensor) -> dict[str, list[Tensor]]:
         """All predictions of each task that are trained."""
         if isinstance(self.network, DeeplySupervisedNetwork):
-            return self.network.supervised(image)
+            return {
+                name: [self._activate(name, raw) for raw in outputs]
+                for name, outputs in self.network.supervised(image).items()
+            }
         return {name: [prediction] for name, prediction in self(image).items()}
+
+    def _activate(self, name: str, raw: Tensor) -> Tensor:
+        """The prediction of a task; a network may have outputs besides, which stay as they are."""
+        return self.tasks[name].activate(raw) if name in self.tasks else raw
 
     def _losses(
         self, predictions: dict[str, list[Tensor]], batch: Batch
@@ -242,33 +269,6 @@ class DensePrediction(MultiTaskModule):
                 losses = [task.loss(prediction, target) for prediction in predictions[name]]
                 loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
                 yield name, loss, task.count(target)
-
-    def _measure(self, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
-        self._check_targets(batch)
-        predictions = self(batch[self.input])
-        for name, task in self.tasks.items():
-            if name in batch:
-                metric: Any = metrics[name]
-                metric.update(predictions[name], task.metric_target(batch))
-        return predictions
-
-    def _log_metrics(self, stage: str, metrics: nn.ModuleDict) -> None:
-        results: dict[str, dict[str, Tensor]] = {}
-        for name, metric in metrics.items():
-            results[name] = metric.compute()  # type: ignore[operator]
-            metric.reset()  # type: ignore[operator]
-            # Already the same on every rank: the metrics have summed their own states.
-            self.log_dict({f"{stage}/{name}/{key}": value for key, value in results[name].items()})
-        primary = {
-            name: results[name][task.primary_metric]
-            for name, task in self.tasks.items()
-            if task.primary_metric in results[name]
-        }
-        if self.baselines is not None and set(primary) == set(self.tasks):
-            directions = {name: task.higher_is_better for name, task in self.tasks.items()}
-            self.log(
-                f"{stage}/delta_mtl", multi_task_performance(primary, self.baselines, directions)
-            )
 
 
 def _check_names(names: Sequence[str], input_name: str) -> None:

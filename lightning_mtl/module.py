@@ -9,10 +9,17 @@ import lightning as L
 from torch import Tensor
 from torch.nn import Parameter
 
+from lightning_mtl.engine.checkpoint_checks import (
+    announce_other_weighting,
+    drop_other_weightings,
+    same_network,
+)
 from lightning_mtl.engine.engine import Engine
 from lightning_mtl.engine.loss_guard import check_automatic
 from lightning_mtl.engine.module_checks import check_callbacks, check_one_optimizer
 from lightning_mtl.engine.task_output import TaskLoss
+from lightning_mtl.evaluation.hooks import EvaluationHooks
+from lightning_mtl.evaluation.results import AnyMetric
 
 
 class MultiTaskModule(L.LightningModule, ABC):
@@ -28,17 +35,29 @@ class MultiTaskModule(L.LightningModule, ABC):
     their `training_step` does, such as logging, is left out; `TrainingStepLosses` keeps it. An
     instance gets one attribute more, `_multi_task`.
 
+    Write `task_metrics` and `task_predictions` to have every task measured in validation and test:
+    `val/<task>/<metric>` and `test/<task>/<metric>`, to select models by and for the `MetricTable`.
+    With `baselines`, `val/delta_mtl` is among them. Whoever writes a `validation_step` or a
+    `test_step` keeps it, and logs what they like.
+
     A module of `pytorch_lightning` is named first, `class Mine(TheirModule, MultiTaskModule)`, and
     trained by `pytorch_lightning.Trainer`: the methods of `lightning.LightningModule` would
     otherwise hide its own.
 
     Logged at each optimizer step: `train/loss/<task>`, the raw loss as a mean over micro-batches
     and ranks; `train/weight/<task>`, the weight as applied, without any loss scale; and the sums
-    over the tasks of raw and of weighted losses, `train/total_loss` and `train/weighted_loss`.
+    over the tasks of raw and of weighted losses, `train/total_loss` and `train/weighted_loss`. The
+    progress bar shows these two as `total` and, where a weighting changes it, `weighted`. With
+    `log_tasks` and `prog_bar` both off nothing is logged, except by monitors.
 
     Attributes:
         task_names: the names of all tasks, in their order. By default those of the first batch (of
             all ranks); name them if some may be absent from it.
+        baselines: the result of a single-task run for each task, by the first value of its metric
+            that has a direction; adds Delta_MTL, the mean improvement over these in percent.
+        log_tasks: whether to log the loss and the weight of each task, and what a weighting has to
+            say of them, at each step.
+        prog_bar: whether the progress bar shows the sums over the tasks.
 
     Example:
         >>> class Regression(MultiTaskModule):
@@ -55,6 +74,9 @@ class MultiTaskModule(L.LightningModule, ABC):
     """
 
     task_names: Sequence[str] = ()
+    baselines: Mapping[str, float] | None = None
+    log_tasks: bool = True
+    prog_bar: bool = True
     __jit_unused_properties__ = [*L.LightningModule.__jit_unused_properties__, "task_weights"]  # noqa: RUF012
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -73,6 +95,14 @@ class MultiTaskModule(L.LightningModule, ABC):
             own = name == "optimizer_step" and owner not in families
             if not issubclass(owner, MultiTaskModule) and not own:
                 setattr(cls, name, getattr(MultiTaskModule, name))
+        # Lightning warns of a `validation_step` without data, so modules without metrics have none.
+        if cls.task_metrics is not MultiTaskModule.task_metrics:
+            for name, step in (("validation_step", _validate), ("test_step", _test)):
+                given = (vars(base)[name] for base in cls.__mro__ if name in vars(base))
+                first = next(each for each in given if each is not step)
+                # One that is mixed in behind a module with metrics is its user's, too.
+                default = first is getattr(L.LightningModule, name)
+                setattr(cls, name, step if default else first)
         if cls.configure_optimizers is not L.LightningModule.configure_optimizers:
             cls._check_optimizers(cls.configure_optimizers)
 
@@ -118,6 +148,37 @@ class MultiTaskModule(L.LightningModule, ABC):
             as `(loss, count)`. Means over micro-batches and ranks then run over all labels, as in
             one batch; under gradient accumulation, that takes K trunk passes.
         """
+
+    def task_metrics(self) -> Mapping[str, AnyMetric]:
+        """New metrics, without any data yet. Called once for validation and once for test.
+
+        Each is a `Metric` or a `MetricCollection` of torchmetrics, by the name of its task. Several
+        values are logged under the names that the collection gives them, a single one under the
+        name of its class. By default there are none: nothing is validated.
+        """
+        return {}
+
+    def task_predictions(self, batch: Any) -> Mapping[str, tuple[Any, ...]]:
+        """What the metrics are updated with. Called for each batch of validation and test.
+
+        Args:
+            batch: as the data loader gives it, on the module's device. The module is in evaluation
+                mode, and no gradients are recorded.
+
+        Returns:
+            `(prediction, target)` by the name of each task, in the form that its metric takes.
+            Leave tasks without labels out, and labels that are not known: metrics of torchmetrics
+            would count them, or turn NaN.
+
+        Raises:
+            NotImplementedError: if `task_metrics` is written and this is not.
+        """
+        name = type(self).__name__
+        raise NotImplementedError(
+            f"`{name}.task_predictions` should be written where `{name}.task_metrics` is: it gives"
+            " the metrics what they measure. Found none. Return `(prediction, target)` by the name"
+            " of each task."
+        )
 
     def shared_parameters(self) -> list[Parameter]:
         """The parameters whose gradients are balanced.
@@ -171,6 +232,27 @@ class MultiTaskModule(L.LightningModule, ABC):
     # `GradientAccumulationScheduler` warns of steps of a user's own: this one is Lightning's.
     optimizer_step.__wrapped__ = L.LightningModule.optimizer_step  # type: ignore[attr-defined]
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Restore parameters and buffers, or say in short how those of a checkpoint differ.
+
+        Raises:
+            RuntimeError: if they are those of another network.
+        """
+        with same_network(self, state_dict):
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Warn where a run goes on with another weighting. Called before a state is restored."""
+        super().on_load_checkpoint(checkpoint)
+        balancer = self._multi_task.balancer
+        weighting = getattr(balancer, "state_key", "")
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            announce_other_weighting(type(self).__name__, weighting, checkpoint)
+        else:
+            drop_other_weightings(weighting, checkpoint)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check losses, parameters and buffers before a checkpoint is written.
 
@@ -179,3 +261,15 @@ class MultiTaskModule(L.LightningModule, ABC):
         """
         super().on_save_checkpoint(checkpoint)
         self._multi_task.check_state()
+
+
+def _validate(self: MultiTaskModule, batch: Any, batch_idx: int) -> None:
+    """Add a batch to the metrics of the validation."""
+    evaluation = EvaluationHooks.of(self.trainer, self).evaluation("val")
+    evaluation.update(self.task_predictions(batch))
+
+
+def _test(self: MultiTaskModule, batch: Any, batch_idx: int) -> None:
+    """Add a batch to the metrics of the test."""
+    evaluation = EvaluationHooks.of(self.trainer, self).evaluation("test")
+    evaluation.update(self.task_predictions(batch))

@@ -24,10 +24,12 @@ ROOMS = [
     ("losses",),
     ("metrics",),
     ("tasks",),
+    ("evaluation",),
     ("models",),
     ("data/geometry",),
     ("data/augmentation",),
     ("data/reading", "data/collate"),
+    ("data/photos", "data/resuming"),
     ("data/datamodule",),
     ("data/datasets", "data/rooms"),
     ("data",),
@@ -39,6 +41,7 @@ ROOMS = [
     ("callbacks",),
     ("catalogue",),
     ("compare",),
+    ("command_line",),
     ("cli",),
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

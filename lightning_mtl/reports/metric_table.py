@@ -1,28 +1,28 @@
 """The callback that prints a table of metrics at the end of a run."""
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
-from typing import Any
-
 import lightning as L
-import torch
+from lightning.pytorch.utilities import rank_zero_info
 from rich import get_console
 from rich.table import Table
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_mtl.dense_prediction import DensePrediction
-from lightning_mtl.distributed import sum_over_ranks, world_size
-from lightning_mtl.tasks import Task
+from lightning_mtl.evaluation.hooks import EvaluationHooks
+from lightning_mtl.evaluation.results import directions_of
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.reports.trivial_predictor import Results, trivial_results
+
+BETTER = {True: " (higher is better)", False: " (lower is better)", None: ""}
 
 
 class MetricTable(L.Callback):
-    """Shows the last validation metrics beside those of a trivial predictor, when training ends.
+    """Shows the last validation metrics when training ends, or is interrupted.
 
-    The trivial predictor has one prediction for all pixels: the most frequent class, the mean
-    depth, the mean normal of the training set. A network that does not beat it has learned nothing.
-    It is computed from the batches of the run: those of all ranks, as many as
-    `limit_train_batches` and `limit_val_batches` leave.
+    These are all values that were logged as `val/<task>/<metric>`, by `MultiTaskModule` or in a
+    `validation_step` of your own. With a `DensePrediction`, those of a trivial predictor stand
+    beside them. It has one prediction for all pixels: the most frequent class, the mean depth, the
+    mean normal of the training set. A network that does not beat it has learned nothing. It is
+    computed from the batches of the run: those of all ranks, as many as `limit_train_batches` and
+    `limit_val_batches` leave.
 
     Args:
         trivial: whether to compute the trivial predictor; it reads the training and the validation
@@ -32,76 +32,68 @@ class MetricTable(L.Callback):
     def __init__(self, trivial: bool = True) -> None:
         self.trivial = trivial
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
-        metrics = trainer.callback_metrics
-        if not isinstance(pl_module, DensePrediction) or not any("val/" in key for key in metrics):
-            return
-        # The ranks measure it together: all of them come here.
-        trivial = self._trivial(trainer, pl_module.tasks) if self.trivial else {}
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the table. Called when training ends."""
+        trivial: Results = {}
+        if self.trivial and isinstance(pl_module, DensePrediction) and _logged(trainer):
+            # The ranks measure it together: all of them come here.
+            trivial = trivial_results(trainer, pl_module.tasks)
+        self._show(trainer, pl_module, trivial)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Show what there is, without the trivial predictor. Called when a run is interrupted."""
+        if isinstance(exception, KeyboardInterrupt) and _logged(trainer):
+            self._show(trainer, pl_module, {})
+
+    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule, trivial: Results) -> None:
         if not trainer.is_global_zero:
             return
+        values = _logged(trainer)
+        if not values:
+            rank_zero_info(
+                "MetricTable: nothing was logged as `val/<task>/<metric>`, so there is no table."
+                " Give the Trainer validation data, and the module `task_metrics`."
+            )
+            return
+        directions = _directions(trainer, pl_module)
+        columns = ["task", "metric", "trained", *(["trivial"] if trivial else [])]
         table = Table(title="Validation", title_justify="left")
-        for column in ("task", "metric", "trained", "trivial"):
+        for column in columns:
             table.add_column(column, justify="left" if column in ("task", "metric") else "right")
-        for name, task in pl_module.tasks.items():
-            for key in task.metrics().directions:
-                value = metrics.get(f"val/{name}/{key}")
-                if value is not None:
-                    better = "higher" if task.metrics().directions[key] else "lower"
-                    table.add_row(
-                        name,
-                        f"{key} ({better} is better)",
-                        f"{float(value):.4g}",
-                        _formatted(trivial.get(name, {}).get(key)),
-                    )
+        for task, named in values.items():
+            for name, value in named.items():
+                better = BETTER[directions.get(task, {}).get(name)]
+                cells = [task, f"{name}{better}", f"{value:.4g}"]
+                table.add_row(*cells, *([_formatted(trivial, task, name)] if trivial else []))
             table.add_section()
-        if "val/delta_mtl" in metrics:
-            table.add_row("all", "delta_mtl (%)", f"{float(metrics['val/delta_mtl']):+.2f}", "")
+        delta = trainer.callback_metrics.get("val/delta_mtl")
+        if delta is not None:
+            table.add_row("all", "delta_mtl (%)", f"{float(delta):+.2f}")
         get_console().print(table)
 
-    def _trivial(self, trainer: L.Trainer, tasks: dict[str, Task]) -> dict[str, dict[str, Tensor]]:
-        train: Any = trainer.train_dataloader
-        val: Any = trainer.val_dataloaders
-        if not isinstance(train, DataLoader) or not isinstance(val, DataLoader):
-            return {}
-        device = trainer.strategy.root_device
-        means = _means(tasks, islice(train, _limit(trainer.num_training_batches)), device)
-        metrics = {name: task.metrics() for name, task in tasks.items()}
-        for batch in islice(val, _limit(trainer.num_val_batches[0])):
-            for name, mean in means.items():
-                if name in batch:
-                    prediction = tasks[name].constant(mean, batch[name])
-                    metrics[name].update(prediction, tasks[name].metric_target(batch))
-        if world_size() > 1:
-            # Batches were never moved; only what the ranks exchange has to be on their device.
-            metrics = {name: metric.to(device) for name, metric in metrics.items()}
-        return {name: metric.compute() for name, metric in metrics.items()}
+
+def _logged(trainer: L.Trainer) -> dict[str, dict[str, float]]:
+    """The value of each metric of each task that was logged in validation."""
+    values: dict[str, dict[str, float]] = {}
+    for key, value in trainer.callback_metrics.items():
+        stage, _, rest = key.partition("/")
+        task, _, name = rest.partition("/")
+        if stage == "val" and name and task != "loss":
+            values.setdefault(task, {})[name] = float(value)
+    return values
 
 
-def _means(
-    tasks: Mapping[str, Task], batches: Iterable[dict[str, Any]], device: torch.device
-) -> dict[str, Tensor]:
-    """The mean target of every task that any rank has targets for."""
-    sums: dict[str, Tensor] = {
-        name: torch.zeros(2, task.out_channels, dtype=torch.float64) for name, task in tasks.items()
-    }
-    for batch in batches:
-        for name in tasks.keys() & batch.keys():
-            total, count = tasks[name].pixel_sum(batch[name])
-            sums[name] += torch.stack([total, count.expand_as(total)]).to(sums[name])
-    if world_size() > 1:
-        sums = {name: sum_over_ranks(values.to(device)).cpu() for name, values in sums.items()}
-    return {
-        name: (total / count.clamp(min=1)).float()
-        for name, (total, count) in sums.items()
-        if count.any()
-    }
+def _directions(trainer: L.Trainer, module: L.LightningModule) -> dict[str, dict[str, bool | None]]:
+    """Whether higher is better, for the metrics of each task that the module names."""
+    if not isinstance(module, MultiTaskModule):
+        return {}
+    evaluation = EvaluationHooks.of(trainer, module).evaluations.get("val")
+    metrics = evaluation.metrics if evaluation is not None else {}
+    return {task: directions_of(metric) for task, metric in metrics.items()}
 
 
-def _limit(batches: float) -> int | None:
-    """How many batches to read; `None` for all of a loader without a length."""
-    return None if batches == float("inf") else int(batches)
-
-
-def _formatted(value: Tensor | None) -> str:
+def _formatted(results: Results, task: str, name: str) -> str:
+    value = results.get(task, {}).get(name)
     return "" if value is None else f"{float(value):.4g}"

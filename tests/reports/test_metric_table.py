@@ -14,7 +14,7 @@ from lightning_mtl import DensePrediction
 from lightning_mtl.callbacks import MetricTable
 from lightning_mtl.data import SyntheticRooms, collate
 from lightning_mtl.metrics import DepthMetrics, SegmentationMetrics
-from lightning_mtl.reports.metric_table import _means
+from lightning_mtl.reports.trivial_predictor import target_means, trivial_results
 from lightning_mtl.tasks import Attributes, Depth, Edges, Keypoints, Normals, Segmentation
 from tests.support.ddp_rooms import measured
 from tests.support.toy import Toy, quiet_trainer, toy_loader
@@ -29,7 +29,7 @@ def shown(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, 
     rows = {}
     for line in capsys.readouterr().out.splitlines():
         cells = [cell.strip() for cell in re.split("[│┃]", line)][1:-1]
-        if len(cells) == 4:
+        if len(cells) > 2:
             rows[f"{cells[0]} {cells[1].split()[0]}"] = cells[2:]
     return rows
 
@@ -37,10 +37,10 @@ def shown(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, 
 def test_the_trivial_predictor_counts_an_attribute_where_it_is_known():
     target = torch.tensor([[1.0, 255.0], [1.0, 255.0], [0.0, 1.0], [0.0, 0.0]])
     batches = [{"attributes": part} for part in target.split(2)]
-    means = _means({"attributes": Attributes(2)}, batches, torch.device("cpu"))
+    means = target_means({"attributes": Attributes(2)}, batches, torch.device("cpu"))
     assert means["attributes"].tolist() == [0.5, 0.5]
     unknown = [{"attributes": torch.full((2, 2), 255.0)}]
-    assert _means({"attributes": Attributes(2)}, unknown, torch.device("cpu")) == {}
+    assert target_means({"attributes": Attributes(2)}, unknown, torch.device("cpu")) == {}
 
 
 def test_the_trivial_predictor_says_the_training_sets_mean_everywhere(capsys):
@@ -89,7 +89,7 @@ def test_the_trivial_predictor_is_measured_against_what_the_network_is_measured_
     expected = DepthMetrics()
     mean = target[target > 0].mean()
     expected.update(torch.full_like(target, float(mean)), 2 * target)
-    found = MetricTable()._trivial(trainer, module.tasks)["depth"]
+    found = trivial_results(trainer, module.tasks)["depth"]
     torch.testing.assert_close(found, expected.compute())
 
 
@@ -106,20 +106,42 @@ def test_every_task_of_the_rooms_has_a_trivial_predictor():
     trainer = quiet_trainer()
     module = DensePrediction(tasks, network=NETWORK)
     trainer.fit(module, loader, loader)
-    found = MetricTable()._trivial(trainer, module.tasks)
+    found = trivial_results(trainer, module.tasks)
     assert list(found) == names
     assert all(found.values())
 
 
 def test_the_trivial_predictor_may_be_left_out(capsys):
     rows = shown(capsys, trivial=False)
-    assert rows["depth RMSE"][0]
-    assert not rows["depth RMSE"][1]
+    assert len(rows["depth RMSE"]) == 1
 
 
-def test_a_module_without_tasks_has_no_table(capsys):
+def test_without_validation_there_is_no_table_and_a_line_says_why(capsys, caplog):
     quiet_trainer(callbacks=[MetricTable()]).fit(Toy(), toy_loader())
     assert "Validation" not in capsys.readouterr().out
+    assert "so there is no table" in caplog.text
+
+
+def test_what_a_module_of_ones_own_logs_is_in_the_table(capsys):
+    class Logging(Toy):
+        def validation_step(self, batch, batch_idx):
+            self.log_dict({"val/a/mse": 0.25, "val/loss/a": 1.0, "val/total_loss": 1.0})
+
+    trainer = quiet_trainer(callbacks=[MetricTable()])
+    trainer.fit(Logging(), toy_loader(), toy_loader())
+    cells = re.findall(r"│ (\w+) +│ (\w+) +│ +([\d.]+) │", capsys.readouterr().out)
+    assert cells == [("a", "mse", "0.25")]
+
+
+def test_an_interrupted_run_shows_what_there_is(capsys):
+    class Interrupted(MetricTable):
+        def on_train_epoch_end(self, trainer, pl_module):
+            raise KeyboardInterrupt
+
+    module = three_tasks()
+    with pytest.raises(SystemExit):
+        quiet_trainer(callbacks=[Interrupted()]).fit(module, rooms(2), rooms(2))
+    assert "mIoU" in capsys.readouterr().out
 
 
 class Counted(list):
@@ -140,7 +162,7 @@ def test_the_trivial_predictor_reads_what_the_limits_leave_and_every_frame_once(
     module = three_tasks()
     trainer.fit(module, train, val)
     before = train.dataset.reads, val.dataset.reads
-    MetricTable()._trivial(trainer, module.tasks)
+    trivial_results(trainer, module.tasks)
     assert (train.dataset.reads - before[0], val.dataset.reads - before[1]) == (2, 4)
 
 
@@ -151,7 +173,7 @@ def test_two_ranks_measure_network_and_trivial_predictor_as_one_does(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
     found, expected = torch.load(file), measured(1, 4, tmp_path / "one")
-    assert found.keys() == expected.keys() == {"logged", "segmentation", "depth", "normals"}
+    assert found.keys() == expected.keys() == {"logged", "segmentation", "depth", "normals", "own"}
     assert "val/delta_mtl" in found["logged"]
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, rel=1e-5)

@@ -1,0 +1,1 @@
+"""Measuring the tasks of a module in validation and test, by metrics of torchmetrics."""
