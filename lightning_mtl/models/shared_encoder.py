@@ -38,9 +38,12 @@ class SharedEncoder(DenseNetwork):
         in_channels: channels of the image.
         encoder_options: further arguments of the encoder, as `build_encoder` takes them.
         dilation: of a ResNet with `output_stride` 8 or 16, "smp" or "survey", see `build_encoder`.
+        decoder_options: arguments of the decoder's class in segmentation-models-pytorch, such as
+            `{pyramid_channels: 64, segmentation_channels: 64}` for a narrow "fpn".
 
     Raises:
-        ValueError: if the encoder or the decoder is not known, or they do not fit.
+        ValueError: if the encoder or the decoder is not known, they do not fit, or the decoder has
+            no such option.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SharedEncoder(DenseNetwork):
         in_channels: int = 3,
         encoder_options: dict[str, Any] | None = None,
         dilation: Dilation = "smp",
+        decoder_options: dict[str, Any] | None = None,
     ) -> None:
         check_decoder(decoder, output_stride)
         # The deepest stage of a dilated encoder still needs whole pixels of every stage before it.
@@ -67,9 +71,10 @@ class SharedEncoder(DenseNetwork):
             dilation=dilation,
         )
         self.decoders = nn.ModuleDict(
-            {task: build_decoder(decoder, self.encoder) for task in channels}
+            {task: build_decoder(decoder, self.encoder, decoder_options) for task in channels}
         )
-        width, kernel = decoder_channels(decoder, self.encoder), head_kernel(decoder)
+        width = decoder_channels(decoder, self.encoder, decoder_options)
+        kernel = head_kernel(decoder)
         self.heads = nn.ModuleDict(
             {
                 task: nn.Conv2d(width, out, kernel, padding=kernel // 2)

@@ -1,7 +1,8 @@
 """Decoders of segmentation-models-pytorch and the plain one, built by name."""
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,6 +38,14 @@ class LinearDecoder(nn.Module):
         return self.norm(torch.cat([resized(stage, size) for stage in features[2:]], 1))
 
 
+DECODERS: Mapping[Decoder, Callable[..., nn.Module]] = {
+    "unet": UnetDecoder,
+    "fpn": FPNDecoder,
+    "deeplabv3": DeepLabV3Decoder,
+    "linear": LinearDecoder,
+}
+
+
 def check_decoder(kind: Decoder, output_stride: int) -> None:
     """Raise unless there is such a decoder, and it can use an encoder of the output stride.
 
@@ -52,30 +61,71 @@ def check_decoder(kind: Decoder, output_stride: int) -> None:
         )
 
 
-def build_decoder(kind: Decoder, encoder: Encoder) -> nn.Module:
-    """A decoder on all five stages; it returns as many channels as `decoder_channels` says."""
+def build_decoder(
+    kind: Decoder, encoder: Encoder, options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A decoder on all five stages; it returns as many channels as `decoder_channels` says.
+
+    Args:
+        kind: which one.
+        encoder: whose features it is given.
+        options: arguments of the decoder's class in place of the usual ones, such as
+            `{"pyramid_channels": 64, "segmentation_channels": 64}` for a narrow "fpn".
+
+    Raises:
+        ValueError: if the kind is not known, or its class has no such argument.
+    """
     check_choice("build_decoder", "kind", kind, get_args(Decoder))
-    channels = encoder.out_channels
-    if kind == "unet":
-        return UnetDecoder(channels, (256, 128, 64, 32, 16), n_blocks=5)
-    if kind == "fpn":
-        return FPNDecoder(channels, encoder_depth=5, dropout=0.0)
-    if kind == "linear":
-        return LinearDecoder(channels)
-    return DeepLabV3Decoder(
-        in_channels=channels[-1],
-        out_channels=256,
-        atrous_rates=(12, 24, 36),
-        aspp_separable=False,
-        aspp_dropout=0.5,
-    )
+    arguments = _arguments(kind, encoder, options)
+    try:
+        return DECODERS[kind](**arguments)
+    except TypeError as error:
+        known = sorted(inspect.signature(DECODERS[kind]).parameters)
+        raise ValueError(
+            f'The options of the decoder "{kind}" should be arguments of'
+            f" `{DECODERS[kind].__name__}`: {known}. Found {sorted(options or {})}."
+        ) from error
 
 
-def decoder_channels(kind: Decoder, encoder: Encoder) -> int:
+def decoder_channels(
+    kind: Decoder, encoder: Encoder, options: Mapping[str, Any] | None = None
+) -> int:
     """The number of channels that the decoder returns."""
+    arguments = _arguments(kind, encoder, options)
     if kind == "linear":
-        return sum(encoder.out_channels[2:])
-    return {"unet": 16, "fpn": 128, "deeplabv3": 256}[kind]
+        return sum(arguments["channels"][2:])
+    if kind == "unet":
+        return int(arguments["decoder_channels"][-1])
+    return int(arguments["segmentation_channels" if kind == "fpn" else "out_channels"])
+
+
+def _arguments(
+    kind: Decoder, encoder: Encoder, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """All arguments of the decoder's class."""
+    channels = encoder.out_channels
+    usual: dict[Decoder, dict[str, Any]] = {
+        "unet": {
+            "encoder_channels": channels,
+            "decoder_channels": (256, 128, 64, 32, 16),
+            "n_blocks": 5,
+        },
+        "fpn": {
+            "encoder_channels": channels,
+            "encoder_depth": 5,
+            "segmentation_channels": 128,
+            "dropout": 0.0,
+        },
+        "deeplabv3": {
+            "in_channels": channels[-1],
+            "out_channels": 256,
+            "atrous_rates": (12, 24, 36),
+            "aspp_separable": False,
+            "aspp_dropout": 0.5,
+        },
+        "linear": {"channels": channels},
+    }
+    return usual[kind] | dict(options or {})
 
 
 def head_kernel(kind: Decoder) -> int:
