@@ -25,8 +25,15 @@ from lightning_mtl.data.datasets.nyud import NYUDMT, NYUDMTDataModule
 from lightning_mtl.data.datasets.nyuv2 import NYUv2, NYUv2DataModule
 from lightning_mtl.data.datasets.nyuv2_frames import NYUv2Frames
 from lightning_mtl.data.datasets.pascal import PASCALContext, PASCALContextDataModule
+from lightning_mtl.data.folders import FoldersDataModule, LabelledImages
 from lightning_mtl.data.geometry import backproject, normals_from_depth
-from lightning_mtl.data.reading.errors import CorruptFileError, DatasetNotFoundError, LabelError
+from lightning_mtl.data.photos import Photos, collate_photos
+from lightning_mtl.data.reading.errors import (
+    CorruptFileError,
+    DatasetNotFoundError,
+    LabelError,
+    LabelFileError,
+)
 from lightning_mtl.data.rooms.synthetic_rooms import RoomsDataModule, SyntheticRooms
 
 __all__ = [
@@ -44,7 +51,10 @@ __all__ = [
     "Compose",
     "CorruptFileError",
     "DatasetNotFoundError",
+    "FoldersDataModule",
     "LabelError",
+    "LabelFileError",
+    "LabelledImages",
     "MOSDDataModule",
     "MultiMNIST",
     "MultiMNISTDataModule",
@@ -57,6 +67,7 @@ __all__ = [
     "NYUv2Frames",
     "PASCALContext",
     "PASCALContextDataModule",
+    "Photos",
     "RandomHorizontalFlip",
     "RandomRotation",
     "RandomZoom",
@@ -65,5 +76,6 @@ __all__ = [
     "SyntheticRooms",
     "backproject",
     "collate",
+    "collate_photos",
     "normals_from_depth",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -20,7 +20,9 @@ from lightning_mtl.data.augmentation.transforms import (
     Transform,
 )
 from lightning_mtl.data.collate import collate
+from lightning_mtl.data.photos import Photos, collate_photos
 from lightning_mtl.data.reading.splits import Split
+from lightning_mtl.data.resuming import EpochSampler, ResumableLoader, SeededDataset
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -33,8 +35,10 @@ STAGES: dict[str, tuple[Split, ...]] = {
 class MultiTaskDataModule(L.LightningDataModule, ABC):
     """Loads samples that may lack labels; a subclass builds the data set of each split.
 
-    Training shuffles with torch's generator and drops the last, incomplete batch. Prediction runs
-    on the test split.
+    Training shuffles and drops the last, incomplete batch. Order and augmentation of an epoch
+    depend on its number and on the seed of torch's generator alone, so that a resumed run goes on
+    as the uninterrupted one would have, also within an epoch. Prediction runs on a folder of
+    photos (`Photos`), or else on the test split.
 
     Args:
         batch_size: samples per batch and process.
@@ -42,7 +46,10 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
         modalities: what marks each entry as invalid, for samples that lack it; by default
             `MODALITIES`.
+        predict: folder of images, or one image, to predict on; needs no other file.
     """
+
+    predict: str | Path | None = None
 
     def __init__(
         self,
@@ -50,13 +57,17 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         num_workers: int = 0,
         pin_memory: bool | Literal["auto"] = "auto",
         modalities: Mapping[str, Modality] | None = None,
+        *,
+        predict: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.modalities = MODALITIES if modalities is None else modalities
+        self.predict = predict
         self._datasets: dict[Split, Dataset[Sample]] = {}
+        self._photos: Photos | None = None
 
     @abstractmethod
     def dataset(self, split: Split) -> Dataset[Sample]:
@@ -64,12 +75,15 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Build the data sets of a stage that are not built yet; called by the Trainer."""
+        if stage == "predict" and self.predict is not None:
+            self._photos = Photos(self.predict, self._photo_size())
+            return
         for split in STAGES[stage]:
             if split not in self._datasets:
                 self._datasets[split] = self.dataset(split)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled batches of training samples, all of full size.
+        """Batches of training samples in random order, all of full size.
 
         Raises:
             ValueError: if the training set does not fill one batch.
@@ -80,7 +94,11 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
                 f"`batch_size` should be at most {length}, the number of training samples, because"
                 f" training drops an incomplete batch. Found {self.batch_size}. Lower it."
             )
-        return self._loader("train", shuffle=True, drop_last=True)
+        seed = torch.initial_seed()
+        data = SeededDataset(self._built("train"), seed)
+        return ResumableLoader(
+            data, sampler=EpochSampler(data, seed), drop_last=True, **self._options()
+        )
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """All validation samples in order."""
@@ -90,23 +108,30 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         """All test samples in order."""
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
-        """All test samples in order, since there is no split for prediction."""
-        return self._loader("test")
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The photos of `predict` one by one, or else all test samples, in order."""
+        if self._photos is None:
+            return self._loader("test")
+        # Their sizes differ, so that each is a batch.
+        single = {"batch_size": 1, "collate_fn": collate_photos}
+        return DataLoader(self._photos, **(self._options() | single))
 
-    def _loader(
-        self, split: Split, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[Sample]:
-        return DataLoader(
-            self._built(split),
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self._pins_memory(),
-            collate_fn=partial(collate, modalities=self.modalities),
-        )
+    def _loader(self, split: Split) -> DataLoader[Sample]:
+        return DataLoader(self._built(split), **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": self._pins_memory(),
+            "collate_fn": partial(collate, modalities=self.modalities),
+        }
+
+    def _photo_size(self) -> tuple[int, int] | None:
+        """The size of the samples, in the data modules that have one."""
+        size = getattr(self, "size", None)
+        return (size, size) if isinstance(size, int) else size
 
     def _built(self, split: Split) -> Dataset[Sample]:
         if split not in self._datasets:
@@ -138,14 +163,17 @@ class DeclaredDataModule(MultiTaskDataModule):
         batch_size: samples per batch and process.
         num_workers: processes that load; 0 loads in the main one.
         pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        predict: folder of images of any size, or one image, to predict on; needs no other file. By
+            default prediction runs on the test split.
     """
 
     batch_size: int = 8
     num_workers: int = 0
     pin_memory: bool | Literal["auto"] = "auto"
+    predict: str | Path | None = None
 
     def __post_init__(self) -> None:
-        super().__init__(self.batch_size, self.num_workers, self.pin_memory)
+        super().__init__(self.batch_size, self.num_workers, self.pin_memory, predict=self.predict)
 
 
 @dataclass(eq=False)

@@ -14,7 +14,14 @@ from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
-from lightning_mtl.data.reading.files import IGNORE, Source, finishing, read_image, read_mat
+from lightning_mtl.data.reading.files import (
+    IGNORE,
+    UNREADABLE,
+    Source,
+    finishing,
+    read_image,
+    read_mat,
+)
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
@@ -127,10 +134,11 @@ def read_annotators(path: Path, size: tuple[int, int]) -> Float[Tensor, "annotat
     what, expected = "field `groundTruth` of", f"cells with Boundaries {size}"
     try:
         contours = [cell["Boundaries"][0, 0] for cell in cells]
-    except (IndexError, KeyError, ValueError, TypeError) as error:
+        shapes = [contour.shape for contour in contours]
+        numeric = all(contour.dtype.kind in "biu" for contour in contours)
+    except UNREADABLE as error:
         raise CorruptFileError(path, what, expected, repr(error)) from error
-    shapes = [contour.shape for contour in contours]
-    if not contours or any(shape != size for shape in shapes):
+    if not contours or not numeric or any(shape != size for shape in shapes):
         raise CorruptFileError(path, what, expected, f"{shapes}")
     drawn = np.stack(contours).astype(np.float32)
     if wrong := np.unique(drawn[(drawn != 0) & (drawn != 1)]).tolist():

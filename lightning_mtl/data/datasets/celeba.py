@@ -17,7 +17,14 @@ from lightning_mtl.data.augmentation.modalities import MODALITIES, Unplaced
 from lightning_mtl.data.augmentation.transforms import RandomHorizontalFlip, Sample, Transform
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
-from lightning_mtl.data.reading.files import Source, check_tasks, finishing, read_image
+from lightning_mtl.data.reading.files import (
+    Source,
+    check_inside,
+    check_tasks,
+    finishing,
+    read_image,
+    read_text,
+)
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
@@ -134,7 +141,7 @@ def read_attributes(path: Path) -> dict[str, Bool[Tensor, " 40"]]:
     Raises:
         CorruptFileError: if names, rows or values are not those of CelebA.
     """
-    lines = path.read_text().splitlines()
+    lines = read_text(path, "attributes").splitlines()
     names = tuple(lines[1].split()) if len(lines) > 1 else ()
     if names != ATTRIBUTES:
         expected = f"the 40 names from {ATTRIBUTES[0]} to {ATTRIBUTES[-1]} in line 2"
@@ -152,7 +159,7 @@ def read_attributes(path: Path) -> dict[str, Bool[Tensor, " 40"]]:
 
 
 def _split_names(path: Path, split: Split, count: int) -> list[str]:
-    rows = [line.split() for line in path.read_text().splitlines()]
+    rows = [line.split() for line in read_text(path, "partition").splitlines()]
     if len(rows) != count:
         expected = f"{count} rows, as many as faces have attributes"
         raise CorruptFileError(path, "partition", expected, f"{len(rows)} rows")
@@ -160,6 +167,7 @@ def _split_names(path: Path, split: Split, count: int) -> list[str]:
         if len(row) != 2 or row[1] not in PARTITIONS.values():
             expected = f"one of {sorted(PARTITIONS.values())} after each name"
             raise CorruptFileError(path, "partition", expected, " ".join(row))
+        check_inside(row[0], path, "partition")
     names = [row[0] for row in rows if row[1] == PARTITIONS[split]]
     if not names:
         expected = f"rows that end in {PARTITIONS[split]} ({split})"

@@ -19,9 +19,11 @@ from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import (
     IGNORE,
+    UNREADABLE,
     Source,
     check_tasks,
     finishing,
+    is_hidden,
     look_up,
     read_image,
     read_pixels,
@@ -92,7 +94,8 @@ class Cityscapes(Dataset[Sample]):
         self._finish = finishing(size, transform)
         folder = SOURCE.existing(self.root / "leftImg8bit" / self.split)
         pattern = f"*/*_{SUFFIXES['image'][1]}"
-        self.frames = sorted(_frame(path) for path in folder.glob(pattern))
+        files = (path for path in folder.glob(pattern) if not is_hidden(path))
+        self.frames = sorted(_frame(path) for path in files)
         if not self.frames:
             SOURCE.existing(folder / pattern)
         for frame in self.frames:
@@ -171,9 +174,12 @@ def _reciprocal(values: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
 
 def _baseline_focal(path: Path) -> float:
     """The baseline times the focal length, in metres times pixels."""
+    expected = "positive extrinsic.baseline and intrinsic.fx"
     try:
-        camera = json.loads(path.read_text())
-        return float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
-    except (ValueError, KeyError, TypeError) as error:
-        expected = "extrinsic.baseline and intrinsic.fx"
+        camera = json.loads(path.read_text(encoding="utf-8"))
+        factor = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
+    except UNREADABLE as error:
         raise CorruptFileError(path, "calibration", expected, repr(error)) from error
+    if not 0 < factor < float("inf"):
+        raise CorruptFileError(path, "calibration", expected, f"the product {factor}")
+    return factor

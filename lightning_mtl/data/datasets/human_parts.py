@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_mtl.data.reading.errors import CorruptFileError
-from lightning_mtl.data.reading.files import read_mat
+from lightning_mtl.data.reading.files import UNREADABLE, read_mat
 
 PERSON = 15
 PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
@@ -44,13 +44,13 @@ def read_human_parts(path: Path, size: tuple[int, int]) -> Int64[Tensor, "H W"] 
         for person in (o for o in objects if int(o["class_ind"].item()) == PERSON):
             for part in person["parts"].ravel():
                 _paint(labels, str(part["part_name"].item()), part["mask"])
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         expected = f"objects with parts among {sorted(_PART_OF)} and masks {size}"
         raise CorruptFileError(path, "field `anno` of", expected, repr(error)) from error
     return torch.from_numpy(labels) if labels.any() else None
 
 
 def _paint(labels: NDArray[np.int64], name: str, mask: NDArray[Any]) -> None:
-    if mask.shape != labels.shape:
-        raise ValueError(f"mask {mask.shape} of {name}")
+    if mask.shape != labels.shape or mask.dtype.kind not in "biuf":
+        raise ValueError(f"mask {mask.shape} {mask.dtype} of {name}")
     labels[mask.astype(bool)] = _PART_OF[name]

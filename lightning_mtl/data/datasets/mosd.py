@@ -22,7 +22,14 @@ from lightning_mtl.data.augmentation.transforms import (
 from lightning_mtl.data.datamodule import FilesDataModule
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
-from lightning_mtl.data.reading.files import IGNORE, Source, check_tasks, read_image, read_pixels
+from lightning_mtl.data.reading.files import (
+    IGNORE,
+    Source,
+    check_tasks,
+    read_image,
+    read_pixels,
+    read_text,
+)
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 FRAME_SIZE = (480, 640)
@@ -189,11 +196,16 @@ def _path(root: Path, folder: str, name: str) -> Path:
 
 
 def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
-    numbers = path.read_text().split()
+    numbers = read_text(path, "camera matrix").split()
+    expected = "9 numbers of an invertible matrix"
     try:
-        return torch.tensor([float(number) for number in numbers]).reshape(3, 3)
+        matrix = torch.tensor([float(number) for number in numbers]).reshape(3, 3)
+        invertible = bool(torch.linalg.det(matrix).abs() > 0)
     except (ValueError, RuntimeError) as error:
-        raise CorruptFileError(path, "camera matrix", "9 numbers", repr(numbers)) from error
+        raise CorruptFileError(path, "camera matrix", expected, repr(numbers)) from error
+    if not invertible or not matrix.isfinite().all():
+        raise CorruptFileError(path, "camera matrix", expected, repr(numbers))
+    return matrix
 
 
 def _classes(label: Int64[Tensor, "H W"], path: Path) -> Int64[Tensor, "H W"]:

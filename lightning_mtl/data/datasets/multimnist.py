@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-import zlib
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,7 +17,7 @@ from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
 from lightning_mtl.data.datamodule import DeclaredDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
-from lightning_mtl.data.reading.files import Source, check_tasks
+from lightning_mtl.data.reading.files import UNREADABLE, Source, check_tasks
 from lightning_mtl.data.reading.splits import SPLITS, Split
 
 SOURCE = Source(
@@ -33,6 +32,8 @@ Digits = Literal["official", "t10k"]
 CANVAS = 36
 SHIFT = 6
 DIGIT = 28
+LARGEST = 2**26
+"""Bytes that an unpacked file may have; that of the 60000 training digits has 47 million."""
 
 
 class MultiMNIST(Dataset[Sample]):
@@ -167,10 +168,15 @@ def _read_idx(path: Path, shape: tuple[int | None, ...]) -> NDArray[np.uint8]:
     path = path if path.exists() else SOURCE.existing(packed)
     expected = f"an IDX file of bytes with {len(shape)} axes, the last of {shape[1:]}"
     try:
-        data = gzip.decompress(path.read_bytes()) if path == packed else path.read_bytes()
+        with gzip.open(path) if path == packed else path.open("rb") as file:
+            # One more than the values that the largest file has: a small file may unpack to many.
+            data = file.read(LARGEST + 1)
         magic, *sides = struct.unpack_from(f">{1 + len(shape)}I", data)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except UNREADABLE as error:
         raise CorruptFileError(path, "digits", expected, str(error)) from error
+    if len(data) > LARGEST:
+        found = f"more than {LARGEST} bytes"
+        raise CorruptFileError(path, "digits", f"at most {LARGEST} bytes", found)
     values = np.frombuffer(data, np.uint8, offset=4 * (1 + len(shape)))
     fits = all(wanted in (None, side) for wanted, side in zip(shape, sides, strict=True))
     if magic != 0x800 + len(shape) or not fits or values.size != np.prod(sides, dtype=np.int64):

@@ -194,6 +194,8 @@ def _field(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     if name not in file:
         raise CorruptFileError(path, f"field `{name}` of", expected, f"only {sorted(file)}")
     field = file[name]
+    if not isinstance(field, h5py.Dataset):
+        raise CorruptFileError(path, f"field `{name}` of", expected, f"a {type(field).__name__}")
     if field.shape[1:] != shape or field.dtype != dtype:
         found = f"{field.shape[1:]} {field.dtype}"
         raise CorruptFileError(path, f"field `{name}` of", expected, found)
@@ -204,7 +206,9 @@ def _read(file: h5py.File, name: str, frame: int, path: Path) -> Shaped[Tensor, 
     """One frame of a field, with rows and columns exchanged, since MATLAB stores columns."""
     try:
         values: NDArray[np.generic] = _field(file, name, path)[frame]
-    except OSError as error:
+    except CorruptFileError:
+        raise
+    except UNREADABLE as error:
         what = f"field `{name}` of"
         raise CorruptFileError(path, what, f"a readable frame {frame + 1}", str(error)) from error
     if values.dtype == np.uint16:
@@ -225,19 +229,27 @@ def _read_depth(file: h5py.File, name: str, frame: int, path: Path) -> Float[Ten
 def _split(root: Path, split: Split, count: int) -> list[int]:
     field = "trainNdxs" if split == "train" else "testNdxs"
     path = SOURCE.existing(root / "splits.mat")
-    numbers = read_mat(path, field).ravel().astype(int)
-    if not len(numbers) or numbers.min() < 1 or numbers.max() > count:
-        found = f"{len(numbers)} numbers up to {max(numbers, default=0)}"
-        expected = f"numbers of frames from 1 to {count}"
-        raise CorruptFileError(path, f"field `{field}` of", expected, found)
-    return [int(number) - 1 for number in numbers]
+    return [number - 1 for number in _read_numbers(path, field, count)]
 
 
 def _table(path: Path, num_classes: int) -> Int64[Tensor, " 895"]:
     """The class of each label from 0 to 894; label 0 is ignored."""
-    classes = read_mat(path, "mapClass").ravel().astype(int)
-    if len(classes) != 894 or classes.min() < 1 or classes.max() > 40:
-        found = f"{len(classes)} numbers from {classes.min()} to {classes.max()}"
-        raise CorruptFileError(path, "field `mapClass` of", "894 numbers from 1 to 40", found)
-    labelled = classes_of_40(num_classes)[torch.from_numpy(classes) - 1]
+    classes = torch.tensor(_read_numbers(path, "mapClass", 40))
+    if len(classes) != 894:
+        found = f"{len(classes)} numbers"
+        raise CorruptFileError(path, "field `mapClass` of", "894 numbers", found)
+    labelled = classes_of_40(num_classes)[classes - 1]
     return torch.cat([torch.tensor([IGNORE]), labelled])
+
+
+def _read_numbers(path: Path, field: str, largest: int) -> list[int]:
+    """The whole numbers of a field, at least one, from 1 to the largest."""
+    values = read_mat(path, field).ravel()
+    expected = f"whole numbers from 1 to {largest}"
+    if values.dtype.kind not in "iuf" or not len(values):
+        found = f"{len(values)} values of type {values.dtype}"
+        raise CorruptFileError(path, f"field `{field}` of", expected, found)
+    if not ((values >= 1) & (values <= largest) & (values % 1 == 0)).all():
+        found = f"{len(values)} numbers from {values.min()} to {values.max()}"
+        raise CorruptFileError(path, f"field `{field}` of", expected, found)
+    return [int(value) for value in values]

@@ -62,3 +62,21 @@ class LabelError(ValueError):
             f"The labels of `{path}` should be {expected}. Found {found}. Check that the file"
             " belongs to this data set."
         )
+
+
+class LabelFileError(ValueError):
+    """Raised if a file of one's own data is not as its entry should be.
+
+    Args:
+        path: the file.
+        expected: what the file should hold.
+        found: what the file holds.
+        remedy: what to do, a sentence.
+    """
+
+    def __init__(self, path: Path | str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(path, expected, found, remedy)
+
+    def __str__(self) -> str:
+        path, expected, found, remedy = self.args
+        return f"The labels `{path}` should be {expected}. Found {found}. {remedy}"

@@ -1,26 +1,32 @@
 """Files of data sets: where to look for them, and readers that check what they hold."""
 
 import os
+import struct
+import tokenize
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import scipy.io
 import torch
 from jaxtyping import Float, Int, Int64, Shaped
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from lightning_mtl.data.augmentation.transforms import Compose, Resize, Transform
 from lightning_mtl.data.reading.errors import CorruptFileError, DatasetNotFoundError, LabelError
+from lightning_mtl.data.reading.matlab import read_variable
 
 IGNORE = 255
-UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, zlib.error, MatReadError)
+UNREADABLE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError),
+    *(struct.error, tokenize.TokenError, zlib.error, Image.DecompressionBombError),
+)
+"""What readers raise, each in its own way, for a file that is damaged or of another format."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,17 @@ class Source:
         return f"LIGHTNING_MTL_{self.name}"
 
     def root(self, given: str | Path | None) -> Path:
-        """The folder that is given, or else that of the environment variable."""
-        return self.existing(Path(given or os.environ.get(self.variable, f"${self.variable}")))
+        """The folder that is given, or else that of the environment variable.
+
+        Raises:
+            DatasetNotFoundError: if there is none, or it does not exist.
+        """
+        folder = given or os.environ.get(self.variable)
+        if not folder:
+            setting = "The variable is not set. Pass `root` or set the environment variable"
+            remedy = f"{setting} {self.variable}. {self.how_to_get}"
+            raise DatasetNotFoundError(f"${self.variable}", self.layout, remedy)
+        return self.existing(Path(folder))
 
     def existing(self, path: Path) -> Path:
         """The path, after a check that it exists.
@@ -62,23 +77,62 @@ class Source:
 
         Raises:
             DatasetNotFoundError: if the list is missing.
-            CorruptFileError: if it is empty.
+            CorruptFileError: if it is empty or no text, or if a name leads out of the folder.
         """
-        names = self.existing(path).read_text().split()
+        what = "list of a split"
+        names = read_text(self.existing(path), what).split()
         if not names:
-            raise CorruptFileError(path, "list of a split", "one name per line", "no name")
+            raise CorruptFileError(path, what, "one name per line", "no name")
+        for name in names:
+            check_inside(name, path, what)
         return names
 
     def stems(self, folder: Path, suffix: str) -> list[str]:
         """The names of the files in a folder, in the order of their numbers, or of the alphabet.
 
+        Hidden files are none of them.
+
         Raises:
             DatasetNotFoundError: if there is none.
         """
-        names = [path.stem for path in self.existing(folder).glob(f"*{suffix}")]
+        files = self.existing(folder).glob(f"*{suffix}")
+        names = [path.stem for path in files if not is_hidden(path)]
         if not names:
             self.existing(folder / f"*{suffix}")
         return sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether the name begins with a dot, as of the `._1.jpg` that macOS leaves beside `1.jpg`."""
+    return path.name.startswith(".")
+
+
+def check_inside(name: str, path: Path, what: str) -> None:
+    """Raise unless a name that a file lists stays in the folder of the data.
+
+    Args:
+        name: the name.
+        path: the file that lists it, for the error.
+        what: the role of that file, for the error.
+
+    Raises:
+        CorruptFileError: if the name is absolute or leads upwards.
+    """
+    listed = PurePosixPath(name.replace("\\", "/"))
+    if listed.is_absolute() or ".." in listed.parts:
+        raise CorruptFileError(path, what, "names of files in the folder of the data", repr(name))
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file, in UTF-8 on every system.
+
+    Raises:
+        CorruptFileError: if it is none.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UNREADABLE as error:
+        raise CorruptFileError(path, what, "a text in UTF-8", str(error)) from error
 
 
 def check_tasks(tasks: Sequence[str], available: Sequence[str]) -> tuple[str, ...]:
@@ -119,9 +173,13 @@ def read_pixels(
     expected = f"a picture {_shape(shape)} {_names(dtypes)}"
     try:
         with Image.open(path) as image:
-            pixels = np.array(image)
+            # Known from the header: a small file may unpack to more pixels than memory holds.
+            size = (image.height, image.width)
+            pixels = np.array(image) if _fits(size, shape[:2]) else None
     except UNREADABLE as error:
         raise CorruptFileError(path, what, expected, str(error)) from error
+    if pixels is None:
+        raise CorruptFileError(path, what, expected, f"{size}")
     _check(pixels, path, what, shape, dtypes, expected)
     return torch.from_numpy(pixels)
 
@@ -152,7 +210,8 @@ def read_array(
     """
     expected = f"an array {_shape(shape)} of kind {'/'.join(kinds)}"
     try:
-        array = np.load(path, allow_pickle=False)
+        # Mapped rather than read: a header may declare more than the file has, or memory holds.
+        array = np.lib.format.open_memmap(path, mode="r")
     except UNREADABLE as error:
         raise CorruptFileError(path, what, expected, str(error)) from error
     if array.dtype.kind not in kinds:
@@ -173,13 +232,12 @@ def read_mat(path: Path, field: str) -> NDArray[Any]:
     """
     what = f"field `{field}` of"
     try:
-        variables = scipy.io.loadmat(path)
-    except (*UNREADABLE, NotImplementedError) as error:
+        variable = read_variable(path, field)
+    except UNREADABLE as error:
         raise CorruptFileError(path, what, "a variable of a MATLAB file", str(error)) from error
-    if field not in variables:
-        others = sorted(name for name in variables if not name.startswith("__"))
-        raise CorruptFileError(path, what, f"a variable `{field}`", f"{others}")
-    return variables[field]
+    if isinstance(variable, list):
+        raise CorruptFileError(path, what, f"a variable `{field}`", f"{sorted(variable)}")
+    return variable
 
 
 def look_up(
@@ -225,11 +283,16 @@ def _check(
     dtypes: Sequence[type[np.generic]],
     expected: str,
 ) -> None:
-    fits = array.ndim == len(shape) and all(
-        wanted in (None, side) for wanted, side in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.type not in dtypes:
+    if not _fits(array.shape, shape) or array.dtype.type not in dtypes:
         raise CorruptFileError(path, what, expected, f"{array.shape} {array.dtype}")
+
+
+def _fits(sides: Sequence[int], shape: Sequence[int | None]) -> bool:
+    """Whether sides are the expected ones; where any will do, it has to be at least 1."""
+    return len(sides) == len(shape) and all(
+        side > 0 if wanted is None else side == wanted
+        for side, wanted in zip(sides, shape, strict=True)
+    )
 
 
 def _shape(shape: Sequence[int | None]) -> str:

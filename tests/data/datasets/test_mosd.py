@@ -165,7 +165,7 @@ def test_a_truncated_image_is_named(broken_frames, file):
 def test_an_image_of_another_size_or_depth_is_named(broken_frames):
     small = Image.fromarray(np.zeros((48, 64), np.uint8))
     small.save(broken_frames / "label/test0.png")
-    with pytest.raises(CorruptFileError, match=r"label/test0.*Found \(48, 64\) uint8"):
+    with pytest.raises(CorruptFileError, match=r"label/test0.*Found \(48, 64\)"):
         MOSD(broken_frames, "test", cache=False)[0]
     Image.fromarray(np.zeros((480, 640), np.uint8)).save(broken_frames / "depth_mm/test1.png")
     with pytest.raises(CorruptFileError, match=r"depth_mm/test1.*uint16.*Found .* uint8"):

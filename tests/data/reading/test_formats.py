@@ -61,5 +61,7 @@ def test_without_a_root_the_error_says_what_to_do(name, monkeypatch):
     monkeypatch.delenv(form.variable, raising=False)
     with pytest.raises(DatasetNotFoundError) as error:
         form.make(None)
+    assert f"`${form.variable}` should exist" in str(error.value)
+    assert "The variable is not set." in str(error.value)
     assert f"set the environment variable {form.variable}" in str(error.value)
     assert "Expected layout:\nroot/" in str(error.value)
