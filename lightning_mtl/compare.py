@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,15 +16,22 @@ from lightning_mtl.metrics.pooled import PooledMetric
 
 Results = dict[str, float]
 
+LOSS = re.compile(r"(val|test)/(loss/.*|total_loss)$")
+"""Columns of losses, which depend on the weighting and are no metrics."""
+
 
 def read_results(folder: Path) -> Results:
     """The last value of every `val/...` and `test/...` column of a run's `metrics.csv`.
+
+    What `lightning-mtl test` found for a checkpoint of the run counts, too; the last test wins.
 
     Raises:
         FileNotFoundError: if there is no such file below the folder.
         ValueError: if there are several: the folder holds more than one run.
     """
     files = sorted(folder.rglob("metrics.csv"))
+    # Tests of a run lie within its folder.
+    files = [file for file in files if file.parents[1] / file.name not in files]
     if not files:
         raise FileNotFoundError(
             f"`{folder}` should be the folder of a run, with a `metrics.csv` of Lightning's"
@@ -34,13 +42,8 @@ def read_results(folder: Path) -> Results:
             f"`{folder}` should hold one run. Found {len(files)}:"
             f" {', '.join(str(path) for path in files[:4])}. Name the folder of one version."
         )
-    last: Results = {}
-    with files[0].open(newline="") as file:
-        for row in csv.DictReader(file):
-            for key, value in row.items():
-                if key.startswith(("val/", "test/")) and value:
-                    last[key] = float(value)
-    return last
+    tests = sorted(files[0].parent.glob("test*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    return _last_values(files[0]) | (_last_values(tests[-1]) if tests else {})
 
 
 def group_runs(runs: Sequence[str]) -> dict[str, list[Results]]:
@@ -100,9 +103,13 @@ def directions_of(
 
 
 def primary(columns: Iterable[str]) -> list[str]:
-    """One column of each task, and every column of a task whose metrics are not of this package."""
+    """One column of each task, and every column of a task whose metrics are not of this package.
+
+    Losses are left out where there are metrics.
+    """
+    columns = sorted(columns)
     tasks: dict[str, list[str]] = {}
-    for column in sorted(columns):
+    for column in [column for column in columns if not LOSS.match(column)] or columns:
         task, _, name = column.rpartition("/")
         tasks.setdefault(task, []).append(name)
     chosen = []
@@ -158,11 +165,14 @@ def compare(
             f"Every run should have the metrics {missing}. Found in all of them: {sorted(common)}."
         )
     directions = directions_of(baselines or {}, higher_is_better or (), lower_is_better or ())
-    table = Table(title="Runs: mean ± standard deviation over seeds", title_justify="left")
+    several = any(len(group) > 1 for group in groups.values())
+    title = "Runs: mean ± standard deviation over seeds" if several else "Runs"
+    table = Table(title=title, title_justify="left")
     table.add_column("metric", overflow="fold")
     for name in ("better", *groups):
         table.add_column(name, justify="right", overflow="fold")
-    table.add_row("seeds", "", *(str(len(group)) for group in groups.values()))
+    if several:
+        table.add_row("seeds", "", *(str(len(group)) for group in groups.values()))
     names = known_directions()
     for column in shown:
         direction = directions.get(column, names.get(_metric(column)))
@@ -176,6 +186,16 @@ def compare(
         ]
         table.add_row("delta_mtl (%)", "higher", *deltas)
     Console().print(table)
+
+
+def _last_values(file: Path) -> Results:
+    last: Results = {}
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            for key, value in row.items():
+                if key.startswith(("val/", "test/")) and value:
+                    last[key] = float(value)
+    return last
 
 
 def _metric(column: str) -> str:

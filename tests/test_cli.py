@@ -95,9 +95,9 @@ def test_a_misspelt_class_is_answered_with_the_nearest_names(arguments, meant, c
     ["--config={}", "--config {}", "-c {}"],
     ids=["with an equals sign", "with a space", "in short"],
 )
-def test_a_config_that_would_drop_the_weighting_before_it_is_refused(style, capsys):
+def test_a_config_that_would_drop_the_monitor_before_it_is_refused(style, capsys):
     configs = Path(__file__).resolve().parents[1] / "configs"
-    given = [configs / "weightings" / "gradnorm.yaml", configs / "quickstart.yaml"]
+    given = [configs / "noise.yaml", configs / "quickstart.yaml"]
     with pytest.raises(SystemExit) as stop:
         main(["fit", *" ".join(style.format(path) for path in given).split()])
     assert stop.value.code == 2
@@ -162,16 +162,19 @@ def test_predictions_are_written_and_not_kept(config, monkeypatch):
 
     monkeypatch.setattr(Trainer, "predict", predict)
     two = ["--data.init_args.batch_size=1", "--trainer.limit_predict_batches=2"]
-    main(["predict", "--config", "config.yaml", *two])
+    main(["predict", "--config", "config.yaml", "--ckpt_path=null", *two])
     assert kept == [None]
-    found = sorted(path.name for path in Path("predictions").iterdir())
-    assert found == ["000000.npz", "000000_depth.png", "000001.npz", "000001_depth.png"]
+    found = sorted(path.name for path in Path("predictions").glob("*_depth.png"))
+    assert found == ["000000_depth.png", "000001_depth.png"]
 
 
 def test_a_writer_of_the_config_is_the_only_one(config):
-    writer = "--trainer.callbacks={class_path: PredictionWriter, init_args: {pictures: false}}"
-    main(["predict", "--config", "config.yaml", writer, "--trainer.limit_predict_batches=1"])
-    assert {path.suffix for path in Path("predictions").iterdir()} == {".npz"}
+    writer = "--trainer.callbacks={class_path: PredictionWriter, init_args: {panel: false}}"
+    few = ["--trainer.limit_predict_batches=1", "--ckpt_path=null"]
+    main(["predict", "--config", "config.yaml", writer, *few])
+    found = [path.name for path in Path("predictions").iterdir()]
+    assert not [name for name in found if name.endswith("_panel.png")]
+    assert len(found) == 2
 
 
 def test_runs_are_compared_against_baselines_given_as_options(tmp_path, capsys):

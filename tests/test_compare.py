@@ -1,5 +1,6 @@
 """Comparing runs by their logs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_only_runs_of_the_same_name_share_a_column(tmp_path):
     assert {
         name: len(rows) for name, rows in group_runs([f"a={first}", f"a={second}"]).items()
     } == {"a": 2}
+
+
+def test_a_test_within_the_folder_of_a_run_belongs_to_it_and_the_last_one_counts(tmp_path):
+    folder = Path(run(tmp_path / "version_0", "1,0,2.0,0.5\n"))
+    for age, value in ((5, 1.0), (0, 3.0)):
+        test = Path(run(folder / f"test_{age}", f"0,{value}\n", "step,test/depth/RMSE\n"))
+        os.utime(test / "metrics.csv", (100 - age, 100 - age))
+    expected = {"val/depth/RMSE": 2.0, "val/segmentation/mIoU": 0.5, "test/depth/RMSE": 3.0}
+    assert read_results(folder) == read_results(tmp_path) == expected
 
 
 def test_delta_mtl_is_the_mean_signed_improvement_in_percent():
@@ -112,6 +122,24 @@ def test_a_metric_of_ones_own_beside_those_of_a_task_changes_nothing():
 def test_metrics_of_ones_own_are_all_shown_and_delta_mtl_too():
     columns = ["val/mine/b", "val/mine/a", "val/delta_mtl", "val/depth/abs_err", "val/depth/RMSE"]
     assert primary(columns) == ["val/delta_mtl", "val/depth/RMSE", "val/mine/a", "val/mine/b"]
+
+
+def test_losses_are_no_metrics_unless_there_is_nothing_else():
+    losses = ["val/loss/a", "val/loss/b", "val/total_loss", "test/total_loss"]
+    assert primary([*losses, "val/depth/RMSE"]) == ["val/depth/RMSE"]
+    assert set(primary(losses)) == set(losses)
+
+
+def test_seeds_are_counted_and_named_only_where_there_are_several(tmp_path, capsys):
+    first, second = (run(tmp_path / name, f"1,0,{name},0.5\n") for name in ("1", "2"))
+    compare([f"a={first}", f"b={second}"])
+    shown = capsys.readouterr().out
+    assert "seeds" not in shown
+    assert "deviation" not in shown
+    compare([f"a={first}", f"a={second}"])
+    shown = capsys.readouterr().out
+    assert "seeds" in shown
+    assert "mean ± standard deviation over seeds" in shown
 
 
 def test_a_baseline_of_unknown_direction_is_an_error_until_somebody_says_it():

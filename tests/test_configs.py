@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from lightning_mtl.cli import main
-from lightning_mtl.compare import compare
+from lightning_mtl.compare import compare, read_results
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # One of each kind, and what fails in others' code; the slow tests train with all for longer.
@@ -73,10 +73,19 @@ def test_the_quick_start_trains_validates_tests_and_predicts(
     folder = tmp_path / "runs" / "quickstart" / "version_0"
     assert (folder / "pictures" / "epoch_001.png").stat().st_size > 1000
     checkpoint = next((folder / "checkpoints").glob("*.ckpt"))
+    trained = (folder / "metrics.csv").read_text()
+    hparams = yaml.safe_load((folder / "hparams.yaml").read_text())
+    assert hparams == yaml.safe_load((folder / "config.yaml").read_text())
     for command in ("validate", "predict"):
         run(command, config, tiny=tiny, extra=[*ROOMS, f"--ckpt_path={checkpoint}"])
     # The way back from a checkpoint that `DensePrediction` documents.
-    main(["test", f"--config={folder / 'config.yaml'}", f"--ckpt_path={checkpoint}"])
+    for _ in range(2):
+        main(["test", f"--config={folder / 'config.yaml'}", f"--ckpt_path={checkpoint}"])
+    assert (folder / "metrics.csv").read_text() == trained
+    assert [path.name for path in folder.parent.iterdir()] == ["version_0"]
+    for part in ("validate/metrics.csv", "test/metrics.csv", "test_1/config.yaml", "predictions"):
+        assert (folder / part).exists()
+    assert read_results(folder).keys() >= {"val/depth/RMSE", "test/depth/RMSE"}
 
 
 @pytest.mark.peer("L2")

@@ -25,8 +25,9 @@ SMALL = [
 
 
 def named(path: Path) -> str:
-    (callback,) = yaml.safe_load(path.read_text())["trainer"]["callbacks+"]
-    return callback["class_path"]
+    settings = yaml.safe_load(path.read_text())
+    assert list(settings) == ["weighting"]
+    return settings["weighting"]["class_path"]
 
 
 def test_every_weighting_has_one_config() -> None:

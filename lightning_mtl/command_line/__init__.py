@@ -1,0 +1,1 @@
+"""The commands of `lightning-mtl`: their arguments, their messages and the folder of a run."""
