@@ -18,12 +18,14 @@ class Balancer(Protocol):
         learned: what the graphs of the run have shown of its parameters, see `Partition.state`; set
             by the engine, or restored from a checkpoint.
         positive_losses: whether a negative loss is an error.
+        reweights: whether the weighted sum of the losses differs from the plain one.
         follows_graph: whether it asks which parameters are shared.
     """
 
     tasks: tuple[str, ...]
     learned: Mapping[str, Sequence[str]]
     positive_losses: ClassVar[bool]
+    reweights: ClassVar[bool]
 
     @property
     def follows_graph(self) -> bool:
@@ -88,6 +90,7 @@ class PlainSum:
     tasks: tuple[str, ...] = ()
     learned: Mapping[str, Sequence[str]] = MappingProxyType({})
     positive_losses: ClassVar[bool] = False
+    reweights: ClassVar[bool] = False
     follows_graph = False
 
     def begin_window(self) -> None:

@@ -18,7 +18,7 @@ from lightning_mtl.engine.loss_guard import (
     check_finite_buffers,
 )
 from lightning_mtl.engine.micro_batch import MicroBatch
-from lightning_mtl.engine.module_checks import no_gradients, whole_graph
+from lightning_mtl.engine.module_checks import explained, no_gradients, whole_graph
 from lightning_mtl.engine.module_hooks import ModuleHooks
 from lightning_mtl.engine.optimizer_step import OptimizerStep
 from lightning_mtl.engine.shared_parameters import Partition
@@ -116,7 +116,11 @@ class Engine:
 
     def _task_losses(self, batch: Any) -> Any:
         """What the module returns, which must not have run a backward pass."""
-        with no_gradients(type(self.module).__name__, self.module.trainer.optimizers):
+        name = type(self.module).__name__
+        with (
+            no_gradients(name, self.module.trainer.optimizers),
+            explained(name, first=self.partition is None),
+        ):
             return self.module.task_losses(batch)
 
     def backward(self, loss: Tensor) -> None:
@@ -223,8 +227,9 @@ class Engine:
         return micro_batch
 
     def _finish(self, micro_batch: MicroBatch) -> None:
-        self.log.add_window(micro_batch.window, micro_batch.partition.tasks)
-        self.log.add(self.balancer.logs())
+        tasks, balancer = micro_batch.partition.tasks, self.balancer
+        self.log.add_window(micro_batch.window, tasks, balancer.reweights)
+        self.log.add_details(balancer.logs())
         self._window = Window()
 
     def _partition_for(self, losses: dict[str, Tensor]) -> Partition:
@@ -343,7 +348,9 @@ class Engine:
             self._warn_of_uncertain(partition, reached)
         if partition.complete and not was_complete:
             rank_zero_info(partition.describe())
-        if self.balancer.follows_graph and partition.complete and partition.undecided:
+        follows = self.balancer.follows_graph
+        alone = len(partition.tasks) == 1 and not isinstance(self.balancer, PlainSum)
+        if (follows or alone) and partition.complete and partition.undecided:
             self._announce(partition.why_undecided)
 
     def _warn_of_uncertain(self, partition: Partition, reached: Reach) -> None:

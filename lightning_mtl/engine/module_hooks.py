@@ -1,8 +1,11 @@
 """The engine's own callback, so that a module's hooks stay its user's."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
+
+from lightning_mtl.engine.terminal import logs_above_bars
 
 
 class ModuleHooks(L.Callback):
@@ -17,6 +20,7 @@ class ModuleHooks(L.Callback):
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self._terminal = ExitStack()
 
     @classmethod
     def attach(cls, trainer: L.Trainer, engine: Any) -> bool:
@@ -33,13 +37,16 @@ class ModuleHooks(L.Callback):
             return False
         # Asked of the Trainer, as one of `pytorch_lightning` has a class of its own for them.
         savers = [callbacks.index(saver) for saver in trainer.checkpoint_callbacks]
-        callbacks.insert(min(savers, default=len(callbacks)), cls(engine))
+        attached = cls(engine)
+        callbacks.insert(min(savers, default=len(callbacks)), attached)
+        attached._begin_logging(trainer)
         return True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Forget the run before: these hooks may be left of it."""
         if pl_module is self.engine.module:
             self.engine.begin_run()
+            self._begin_logging(trainer)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Catch up with a backward pass that the strategy has run on its own."""
@@ -72,5 +79,14 @@ class ModuleHooks(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Forget the run, which Lightning does not end in the ordinary way."""
+        self._terminal.close()
         if pl_module is self.engine.module:
             self.engine.begin_run()
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let log lines go where they went before. The bar has been stopped by now."""
+        self._terminal.close()
+
+    def _begin_logging(self, trainer: L.Trainer) -> None:
+        self._terminal.close()
+        self._terminal.enter_context(logs_above_bars(trainer))

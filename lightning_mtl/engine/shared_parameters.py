@@ -15,6 +15,9 @@ from lightning_mtl.engine.usage import Usage
 CACHED = 256
 """How many graphs are recognised by the identities of their leaves."""
 
+NAMED = 4
+"""How many shared parts are named, before the rest is counted."""
+
 Signature = tuple[tuple[int, ...], ...]
 """The tasks of a graph, and the identities of the parameters that they reach."""
 
@@ -184,8 +187,8 @@ class Partition:
         """One line for people: why there is nothing to balance."""
         if len(self.tasks) == 1:
             return (
-                f"There is one task only, `{self.tasks[0]}`: it trains by its own gradient, as"
-                " without a weighting."
+                f"There is one task only, `{self.tasks[0]}`, and nothing to balance: a weighting is"
+                " not needed. If the first batch lacked some tasks, name them all in `task_names`."
             )
         return (
             "Nothing that the tasks share is trained now, as it is frozen: every task trains by its"
@@ -244,16 +247,26 @@ class Partition:
         return [f"{self.names[parameter]} {tuple(parameter.shape)}" for parameter in parameters]
 
     def describe(self) -> str:
-        """One line for people: how many parameters are shared, in which part, and each head's."""
-        names = [self.names[parameter].split(".")[:-1] for parameter in self.shared]
-        common = [words[0] for words in zip(*names, strict=False) if len(set(words)) == 1]
-        parts = [".".join(common)] if common else dict.fromkeys(name[0] for name in names if name)
-        place = f" in {', '.join(parts)}" if parts else ""
+        """One line for people: how many parameters are shared, in which parts, and each head's."""
+        parts = self._shared_parts()
+        more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
+        place = f" in {', '.join(parts[:NAMED])}{more}" if parts else ""
         heads = ", ".join(
             f"{task} {_size(parameters)}"
             for task, parameters in zip(self.tasks, self.task_specific, strict=True)
         )
         return f"shared: {_size(self.shared)}{place}; heads: {heads}"
+
+    def _shared_parts(self) -> list[str]:
+        """The largest modules all of whose trainable parameters are shared.
+
+        A shared parameter whose own module has others is named itself.
+        """
+        shared = dict.fromkeys(self.names[parameter] for parameter in self.shared)
+        others = [self.names[p] for p in self.parameters if self.names[p] not in shared]
+        mixed = {prefix for name in others for prefix in _prefixes(name)}
+        whole = (next(part for part in _prefixes(name) if part not in mixed) for name in shared)
+        return list(dict.fromkeys(whole))
 
     def _read_parameters(self) -> None:
         """Take over what the module has: layers may have been added, frozen or thawed."""
@@ -334,6 +347,12 @@ def _limit(cache: dict[Signature, Any]) -> None:
     """Drop the oldest entry of a cache: tasks may come in very many combinations."""
     if len(cache) > CACHED:
         del cache[next(iter(cache))]
+
+
+def _prefixes(name: str) -> list[str]:
+    """The modules around a parameter, from the outside, and the parameter itself."""
+    words = name.split(".")
+    return [".".join(words[:count]) for count in range(1, len(words) + 1)]
 
 
 def _size(parameters: Sequence[Parameter]) -> str:

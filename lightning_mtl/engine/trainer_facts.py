@@ -1,12 +1,14 @@
 """What the engine asks of Lightning's Trainer where there is no public way to ask.
 
-All uses of Lightning's private attributes are in this file.
+All uses of Lightning's private attributes are in this file, and those of its progress bar.
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
+from rich.progress import Progress
 
 
 def steps_after_this_batch(trainer: L.Trainer) -> bool:
@@ -26,6 +28,22 @@ def skips_backward(trainer: L.Trainer) -> bool:
     neither the backward pass nor the optimizer.
     """
     return trainer.fit_loop._skip_backward
+
+
+def live_bar(trainer: L.Trainer) -> Progress | None:
+    """The progress bar of rich, live or finished; `None` if there is another one or none."""
+    progress = getattr(trainer.progress_bar_callback, "progress", None)
+    return progress if isinstance(progress, Progress) else None
+
+
+def pause_of_bar(trainer: L.Trainer) -> AbstractContextManager[Any]:
+    """Within it, the thread that draws the bar of rich again and again waits.
+
+    Its height changes with its numbers. If the thread drew it while something is printed above it,
+    one of the two would move the cursor by the other's height and wipe out lines.
+    """
+    progress = live_bar(trainer)
+    return nullcontext() if progress is None else progress.live._lock
 
 
 def forget_logged(trainer: L.Trainer, names: Iterable[str]) -> None:

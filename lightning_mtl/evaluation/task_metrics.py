@@ -30,7 +30,9 @@ class TaskMetrics(WrapperMetric):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.own = task.metrics()
-        extra: dict[str, Any] = {name: deepcopy(metric) for name, metric in task.extra_metrics.items()}
+        extra: dict[str, Any] = {
+            name: deepcopy(metric) for name, metric in task.extra_metrics.items()
+        }
         self.extra = MetricCollection(extra, compute_groups=False) if extra else None
         self.primary = (task.primary_metric,)
         self.directions = directions_of(self.own) | {task.primary_metric: task.higher_is_better}

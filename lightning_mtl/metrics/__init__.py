@@ -26,6 +26,7 @@ from lightning_mtl.metrics.keypoints import KeypointMetrics
 from lightning_mtl.metrics.mean_loss import MeanLoss
 from lightning_mtl.metrics.normals import NormalMetrics
 from lightning_mtl.metrics.performance import multi_task_performance
+from lightning_mtl.metrics.pooled import PooledMetric
 from lightning_mtl.metrics.protocols import depth_metrics, normal_metrics, segmentation_metrics
 from lightning_mtl.metrics.regression import RegressionMetrics
 from lightning_mtl.metrics.saliency import SaliencyMetrics
@@ -40,6 +41,7 @@ __all__ = [
     "KeypointMetrics",
     "MeanLoss",
     "NormalMetrics",
+    "PooledMetric",
     "RegressionMetrics",
     "SaliencyMetrics",
     "SegmentationMetrics",

@@ -1,18 +1,24 @@
 """Figures of balancing: how tasks agree, and how they fared over a run."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 FEW = 10
 """The most tasks that have numbers in their cells, and colours that are easy to tell apart."""
 
 COLUMNS = 5
 """The number of columns of a legend."""
+
+SPAN = 30
+"""How many times the smallest weight the largest one may be on a linear axis."""
 
 STYLES = ("-", "--", "-.", ":")
 """Line styles, in turn: where curves coincide, those on top leave gaps."""
@@ -44,7 +50,8 @@ def cosine_figure(cosines: Sequence[Sequence[float]], tasks: Sequence[str]) -> F
 def history_figure(steps: Sequence[float], ratios: History, weights: History) -> Figure:
     """Gradient-to-noise ratio and weight of every task over the steps of a run.
 
-    Ratios are on a log scale, with a gap where the estimate is 0: no signal above the noise.
+    Ratios are on a log scale, with a gap where the estimate is 0: no signal above the noise. So are
+    weights where they span decades.
     """
     rows = -(-len(weights) // COLUMNS)
     figure = Figure(figsize=(7, 5.3 + 0.2 * rows), layout="constrained")
@@ -54,9 +61,9 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
     for label, (axes, curves) in names.items():
         for index, task in enumerate(weights):
             values = curves.get(task, [])
-            color = colormaps["turbo"](index / (len(weights) - 1)) if many else f"C{index}"
+            color = _color(index, len(weights)) if many else f"C{index}"
             # Each is narrower than the one beneath it, which stays visible.
-            width = 0.6 if many else 4 - 2.8 * index / max(1, len(weights) - 1)
+            width = 0.9 if many else 4 - 2.8 * index / max(1, len(weights) - 1)
             axes.plot(
                 steps[: len(values)],
                 values,
@@ -68,8 +75,8 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    if any(value > 0 for values in ratios.values() for value in values):
-        upper.set_yscale("log", nonpositive="mask")
+    _scale_ratios(upper, [value for values in ratios.values() for value in values])
+    _scale_weights(lower, [value for values in weights.values() for value in values])
     handles, labels = lower.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -81,6 +88,42 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
     )
     lower.set_xlabel("optimizer step")
     return figure
+
+
+def _color(index: int, count: int) -> tuple[float, ...]:
+    """One of many colours that differ, none too bright for thin lines on white."""
+    red, green, blue, _ = colormaps["turbo"](index / (count - 1))
+    return 0.85 * red, 0.85 * green, 0.85 * blue
+
+
+def _scale_ratios(axes: Axes, ratios: Sequence[float]) -> None:
+    """A log axis with gaps at zeros, unless there is nothing else."""
+    sizes = [ratio for ratio in ratios if ratio > 0 and isfinite(ratio)]
+    if sizes:
+        axes.set_yscale("log", nonpositive="mask")
+        _label_numbers(axes, max(sizes) / min(sizes))
+
+
+def _scale_weights(axes: Axes, weights: Sequence[float]) -> None:
+    """A log axis for weights that span decades, around 0 a linear one if some are 0 or negative."""
+    finite = [weight for weight in weights if isfinite(weight)]
+    sizes = [abs(weight) for weight in finite if weight]
+    if not sizes or max(sizes) <= SPAN * min(sizes):
+        return
+    if min(finite) > 0:
+        axes.set_yscale("log")
+        _label_numbers(axes, max(sizes) / min(sizes))
+    else:
+        axes.set_yscale("symlog", linthresh=max(min(sizes), max(sizes) / 1000))
+        axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _label_numbers(axes: Axes, span: float) -> None:
+    """Label a log axis by numbers such as 0.2 rather than by powers: few, but at least two."""
+    steps = (1.0,) if span > 1000 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def pixels(figure: Figure) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":

@@ -57,7 +57,7 @@ class GradientNoiseMonitor(L.Callback):
 
     In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that
     measured something and `pictures/noise.png`, GNR and weights over the run, when training ends.
-    Both go to TensorBoard too.
+    Both are drawn too where it is interrupted or fails, and both go to TensorBoard.
 
     Where groups of tasks take turns, each group's pass is a step of its own, and only the tasks of
     the last group are compared.
@@ -87,6 +87,7 @@ class GradientNoiseMonitor(L.Callback):
         self._shared: list[int] = []
         self._previous: dict[tuple[int, ...], list[Gradients]] = {}
         self._cosines: tuple[list[str], list[list[float]]] | None = None
+        self._folder: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start observing the module's steps. Called as each stage begins."""
@@ -104,6 +105,11 @@ class GradientNoiseMonitor(L.Callback):
         """Stop observing the module's steps. Called at the end of each stage."""
         if isinstance(pl_module, MultiTaskModule) and self in pl_module._multi_task.observers:
             pl_module._multi_task.observers.remove(self)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Ask for the folder of the pictures. Called when training starts."""
+        # The Trainer asks the other ranks. All of them are here; where one fails, they are not.
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -219,12 +225,27 @@ class GradientNoiseMonitor(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the cosines of the last measurement. Called at the end of each training epoch."""
+        self._draw_cosines(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw GNR and weights over the run. Called when training ends."""
+        self._draw_history(trainer)
+        self._folder = None
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Draw what has been measured. Called where training is interrupted or fails."""
+        self._draw_cosines(trainer)
+        self._draw_history(trainer)
+        self._folder = None
+
+    def _draw_cosines(self, trainer: L.Trainer) -> None:
         if self._cosines is not None:
             tasks, matrix = self._cosines
             self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw GNR and weights over the run. Called when training ends."""
+    def _draw_history(self, trainer: L.Trainer) -> None:
         steps = self.history.get("step", [])
         if len(steps) > 1:
             curves: dict[str, dict[str, list[float]]] = {"gnr": {}, "weight": {}}
@@ -245,11 +266,9 @@ class GradientNoiseMonitor(L.Callback):
         self.history = dict(state_dict["history"])
 
     def _draw(self, trainer: L.Trainer, name: str, figure: Any) -> None:
-        # The Trainer asks the other ranks for the folder, so all of them come here.
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
-        if not trainer.is_global_zero:
+        if self._folder is None or not trainer.is_global_zero:
             return
-        save(figure, folder / f"{name}.png")
+        save(figure, self._folder / f"{name}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 picture = pixels(figure)

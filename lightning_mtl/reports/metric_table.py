@@ -2,10 +2,10 @@
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
-from rich import get_console
 from rich.table import Table
 
 from lightning_mtl.dense_prediction import DensePrediction
+from lightning_mtl.engine.terminal import show_last
 from lightning_mtl.evaluation.hooks import EvaluationHooks
 from lightning_mtl.evaluation.results import directions_of
 from lightning_mtl.module import MultiTaskModule
@@ -71,7 +71,7 @@ class MetricTable(L.Callback):
         delta = trainer.callback_metrics.get("val/delta_mtl")
         if delta is not None:
             table.add_row("all", "delta_mtl (%)", f"{float(delta):+.2f}")
-        get_console().print(table)
+        show_last(trainer, table)
 
 
 def _logged(trainer: L.Trainer) -> dict[str, dict[str, float]]:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import lightning as L
-from rich import get_console
 from rich.table import Table
 from torch import Tensor
 
 from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.engine.strategies import shards
+from lightning_mtl.engine.terminal import show
 from lightning_mtl.models.cost import Cost, NetworkCost, network_cost
 
 __all__ = ["NetworkTable"]
@@ -34,7 +34,7 @@ class NetworkTable(L.Callback):
             with trainer.precision_plugin.forward_context():
                 cost = network_cost(pl_module.network, inputs[:1])
             size = "x".join(map(str, inputs.shape[1:]))
-            get_console().print(_table(cost, f"Network, for one input of {size}"))
+            show(trainer, _table(cost, f"Network, for one input of {size}"))
 
 
 def _table(cost: NetworkCost, title: str) -> Table:

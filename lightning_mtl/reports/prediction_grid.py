@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,7 +36,7 @@ class PredictionGrid(L.Callback):
 
     Args:
         every_n_epochs: how often, at least 1; the end of training is always drawn, whatever ended
-            it.
+            it, an interruption or an error too.
         frames: how many frames of the first validation batch, at least 1.
 
     Raises:
@@ -51,9 +52,10 @@ class PredictionGrid(L.Callback):
         self._batch: dict[str, Any] = {}
         self._epoch = 0
         self._drawn_step = -1
+        self._folder: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Raise unless the module knows how to draw.
+        """Raise unless the module knows how to draw, and ask for the folder.
 
         Raises:
             TypeError: if it is no `DensePrediction`.
@@ -63,6 +65,9 @@ class PredictionGrid(L.Callback):
                 "`PredictionGrid` needs a `DensePrediction`, whose tasks know how to draw. Found"
                 f" `{type(pl_module).__name__}`."
             )
+        # The Trainer asks the other ranks. All of them are here; where one fails, they are not.
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
+        self._epoch = 0
 
     def on_train_epoch_start(  # noqa: D102
         self, trainer: L.Trainer, pl_module: L.LightningModule
@@ -93,15 +98,26 @@ class PredictionGrid(L.Callback):
             self._save(trainer, pl_module, self._epoch)
         self._batch = {}
 
+    def on_exception(  # noqa: D102
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if not self._epoch:
+            return
+        try:
+            self.on_train_end(trainer, pl_module)
+        except Exception as error:  # noqa: BLE001
+            # What ended the run may have broken the network: it is the error to be reported, and
+            # the other callbacks have work to do after this one.
+            rank_zero_warn(f"`PredictionGrid` could not draw the end of the run: {error}")
+
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
-        # The Trainer asks the other ranks for the folder: all of them come here.
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pictures"
         self._drawn_step = trainer.global_step
         if not trainer.is_global_zero or not isinstance(pl_module, DensePrediction):
             return
+        assert self._folder is not None
         picture = draw(pl_module, self._batch)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_image(picture, folder / f"epoch_{epoch:03d}.png")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        save_image(picture, self._folder / f"epoch_{epoch:03d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/predictions", picture, trainer.global_step)

@@ -18,6 +18,7 @@ from torchvision.utils import save_image
 from lightning_mtl.data.photos import Photos
 from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.engine.terminal import logs_above_bars
 from lightning_mtl.reports.prediction_panel import prediction_panel
 
 __all__ = ["PredictionWriter"]
@@ -116,9 +117,11 @@ class PredictionWriter(BasePredictionWriter):
         samples, files = sum_over_ranks(
             torch.tensor(counts, device=trainer.strategy.root_device)
         ).tolist()
-        rank_zero_info(
-            f"PredictionWriter: wrote {files} files for {samples} samples to `{self._root}`"
-        )
+        # The bar of the prediction is still there.
+        with logs_above_bars(trainer):
+            rank_zero_info(
+                f"PredictionWriter: wrote {files} files for {samples} samples to `{self._root}`"
+            )
 
     def _short(self, loader: int, name: str) -> str:
         """The name of an image without its suffix, unless another image has that one."""

@@ -1,5 +1,7 @@
 """Equal weighting, which minimises the sum of the losses."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +23,8 @@ class EqualWeighting(LossWeighting):
         >>> EqualWeighting().weights(torch.tensor([1.0, 4.0]))
         tensor([1., 1.])
     """
+
+    reweights: ClassVar[bool] = False
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """A weight of 1 for each task present."""

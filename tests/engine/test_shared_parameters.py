@@ -148,7 +148,72 @@ def test_numbers_of_parameters_are_scaled(count, shown):
     partition = Partition(net, "ab")
     roots = [root_edge(loss) for loss in (net.weight.sum(), net.weight.mean())]
     partition.learn(reach(roots), [0, 1], torch.device("cpu"))
-    assert partition.describe() == f"shared: {shown}; heads: a 0, b 0"
+    assert partition.describe() == f"shared: {shown} in weight; heads: a 0, b 0"
+
+
+class Named(nn.Module):
+    """Has a module `net`, and parameters of `a` and `b` that start with these names."""
+
+    def __init__(self, net: nn.Module, *own: str) -> None:
+        super().__init__()
+        self.net = net
+        self.scale = nn.Parameter(torch.ones(2))
+        self.head = nn.Linear(2, 1)
+        self.own = own
+
+    def partition(self) -> Partition:
+        named = dict(self.named_parameters())
+        alone = [[p for name, p in named.items() if name.startswith(own)] for own in self.own]
+        private = {parameter for group in alone for parameter in group}
+        shared = sum(p.sum() for p in named.values() if p not in private)
+        losses = [shared * 2 + sum(p.sum() for p in group) for group in alone]
+        partition = Partition(self, "ab")
+        partition.learn(reach([root_edge(loss) for loss in losses]), [0, 1], torch.device("cpu"))
+        return partition
+
+
+def linears(names: str) -> nn.ModuleDict:
+    return nn.ModuleDict({name * 2: nn.Sequential(nn.Linear(2, 2)) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("build", "own", "place"),
+    [
+        (lambda: linears("abcd"), ("head", "net.dd"), "scale, net.aa, net.bb, net.cc"),
+        (lambda: linears("abc"), ("scale", "head"), "net"),
+        (lambda: nn.Sequential(*linears("abc").values()), ("net.1", "net.2"), "scale, net.0, head"),
+        (
+            lambda: nn.ModuleDict({"in": linears("ab"), "out": linears("ab")}),
+            ("net.out.aa", "net.out.bb"),
+            "scale, net.in, head",
+        ),
+        (lambda: nn.Linear(2, 2), ("net.bias", "scale"), "net.weight, head"),
+        (
+            lambda: nn.Sequential(*linears("abcdefg").values()),
+            ("head", "scale"),
+            "net",
+        ),
+    ],
+    ids=[
+        "dict",
+        "whole dict",
+        "sequence",
+        "nested",
+        "parameter of a mixed module",
+        "whole sequence",
+    ],
+)
+def test_the_description_names_modules_that_exist(build, own, place) -> None:
+    module = Named(build(), *own)
+    partition = module.partition()
+    assert f" in {place};" in partition.describe()
+    modules, parameters = dict(module.named_modules()), dict(module.named_parameters())
+    assert all(part in modules or part in parameters for part in partition._shared_parts())
+
+
+def test_many_shared_parts_are_counted() -> None:
+    module = Named(nn.Sequential(*linears("abcdefgh").values()), "net.0", "net.1")
+    assert " in scale, net.2, net.3, net.4 and 4 more;" in module.partition().describe()
 
 
 def test_unused_parameters_are_those_of_absent_tasks():

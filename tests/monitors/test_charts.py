@@ -58,11 +58,29 @@ def test_curves_that_coincide_are_all_seen() -> None:
 
 
 def test_ratios_are_on_a_log_scale_with_a_gap_where_there_is_no_signal() -> None:
-    curves = {"depth": [float("nan"), 0.01, 0.0, 10.0]}
-    upper, lower = history_figure([0, 1, 2, 3], curves, curves).axes
+    ratios = {"depth": [float("nan"), 0.01, 0.0, 10.0]}
+    upper = history_figure([0, 1, 2, 3], ratios, {"depth": [1.0] * 4}).axes[0]
     assert upper.get_yscale() == "log"
     assert upper.get_ylim()[0] > 1e-3
-    assert lower.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("weights", "scale"),
+    [
+        ([0.5, 1.0, 10.0], "linear"),
+        ([0.01, 1.0, float("nan")], "log"),
+        ([0.0, 0.01, 1.0], "symlog"),
+        ([-0.01, 0.01, 1.0], "symlog"),
+        ([0.0, 0.0, 1.0], "linear"),
+        ([float("nan")] * 3, "linear"),
+    ],
+    ids=["near", "decades", "with zero", "with negative", "on and off", "unknown"],
+)
+def test_weights_that_span_decades_are_on_a_log_scale(weights: list[float], scale: str) -> None:
+    lower = history_figure([0, 1, 2], {}, {"depth": weights}).axes[1]
+    assert lower.get_yscale() == scale
+    low, high = lower.get_ylim()
+    assert all(low <= weight <= high for weight in weights if math.isfinite(weight))
 
 
 def test_ratios_without_any_signal_are_drawn_too() -> None:

@@ -274,6 +274,26 @@ def test_pictures_are_written_and_sent_to_tensorboard(tmp_path: Path) -> None:
     assert sent == {f"train/{name}": (height, width, 3) for name, (width, height) in sizes.items()}
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "error"])
+def test_a_run_that_breaks_off_is_drawn_too(
+    tmp_path: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Toy):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 9:
+                # Not every rank may be here, and the Trainer would ask all of them for the folder.
+                monkeypatch.setattr(L.Trainer, "log_dir", property(lambda _: pytest.fail("asked")))
+                raise error
+
+    monitor = GradientNoiseMonitor(every_n_steps=2)
+    trainer = quiet_trainer(callbacks=[monitor], default_root_dir=tmp_path)
+    with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
+        trainer.fit(Broken(), toy_loader())
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["cosines.png", "noise.png"]
+    assert monitor.history["step"] == [0, 2, 4, 6, 8]
+
+
 def test_nothing_is_drawn_where_nothing_was_measured(tmp_path: Path) -> None:
     class Alone(Toy):
         task_names = ("one",)

@@ -72,6 +72,37 @@ def test_the_end_is_drawn_once_whatever_ended_the_run(tmp_path, settings, last):
     assert names == ["epoch_002.png", f"epoch_{last:03d}.png"]
 
 
+class FailAt(L.Callback):
+    """Ends the run by an error."""
+
+    def __init__(self, step: int, error: type[BaseException]) -> None:
+        self.step, self.error = step, error
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == self.step:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "error"])
+def test_a_run_that_breaks_off_is_drawn_too(tmp_path, error):
+    with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
+        drawn(tmp_path, callbacks=[FailAt(5, error)], limit_train_batches=2)
+    names = sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir())
+    assert names == ["epoch_002.png", "epoch_003.png"]
+
+
+def test_a_network_that_cannot_be_drawn_leaves_its_error_to_be_seen(tmp_path, monkeypatch):
+    def broken(*_: object) -> Tensor:
+        raise RuntimeError("no device")
+
+    warned: list[str] = []
+    monkeypatch.setattr("lightning_mtl.reports.prediction_grid.draw", broken)
+    monkeypatch.setattr("lightning_mtl.reports.prediction_grid.rank_zero_warn", warned.append)
+    with pytest.raises(ZeroDivisionError):
+        drawn(tmp_path, callbacks=[FailAt(1, ZeroDivisionError)])
+    assert warned == ["`PredictionGrid` could not draw the end of the run: no device"]
+
+
 def test_the_last_picture_is_that_of_the_trained_network(tmp_path):
     module = three_tasks()
     trainer = quiet_trainer(

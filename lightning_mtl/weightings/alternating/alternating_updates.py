@@ -71,6 +71,7 @@ class AlternatingUpdates(Weighting):
     """
 
     price: ClassVar[str] = "n (F + B) + H for n groups, and n optimizer states of the trunk"
+    reweights: ClassVar[bool] = False
 
     def __init__(
         self,

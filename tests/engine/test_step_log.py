@@ -1,0 +1,98 @@
+"""What is logged of a step, and what of it the progress bar shows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_mtl.callbacks import (
+    AlternatingUpdates,
+    EqualWeighting,
+    GradientNoiseMonitor,
+    GradNorm,
+    MaxGNR,
+)
+from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
+
+TOTALS = {"train/total_loss", "train/weighted_loss"}
+DETAILS = {f"train/{kind}/{task}" for kind in ("loss", "weight") for task in TASKS}
+
+
+def fitted(
+    folder: Path, log_tasks: bool, prog_bar: bool, callbacks: Sequence[L.Callback] = ()
+) -> tuple[Toy, L.Trainer]:
+    module = Toy()
+    module.log_tasks, module.prog_bar = log_tasks, prog_bar
+    trainer = quiet_trainer(
+        callbacks=list(callbacks),
+        max_steps=3,
+        logger=CSVLogger(folder),
+        log_every_n_steps=1,
+    )
+    trainer.fit(module, toy_loader())
+    return module, trainer
+
+
+def keys(values: dict[str, Any]) -> set[str]:
+    return set(values) - {"epoch", "step"}
+
+
+@pytest.mark.parametrize(
+    ("log_tasks", "prog_bar", "expected"),
+    [
+        (True, True, TOTALS | DETAILS),
+        (True, False, TOTALS | DETAILS),
+        (False, True, TOTALS),
+        (False, False, set()),
+    ],
+    ids=["all", "no bar", "no tasks", "neither"],
+)
+def test_the_module_chooses_what_is_logged(
+    tmp_path: Path, log_tasks: bool, prog_bar: bool, expected: set[str]
+) -> None:
+    module, trainer = fitted(tmp_path, log_tasks, prog_bar)
+    assert keys(trainer.logged_metrics) == expected
+    assert keys(trainer.progress_bar_metrics) == ({"total"} if prog_bar else set())
+    assert set(module.task_weights) == set(TASKS)
+    if not expected:
+        assert not trainer.callback_metrics
+
+
+@pytest.mark.parametrize(
+    ("build", "shown"),
+    [
+        (GradNorm, {"total", "weighted"}),
+        (EqualWeighting, {"total"}),
+        (AlternatingUpdates, {"total"}),
+    ],
+    ids=["weights", "equal weights", "turns"],
+)
+def test_the_bar_shows_the_weighted_sum_where_it_differs(
+    tmp_path: Path, build: Callable[[], L.Callback], shown: set[str]
+) -> None:
+    trainer = fitted(tmp_path, True, True, [build()])[1]
+    bar = trainer.progress_bar_metrics
+    assert keys(bar) == shown
+    logged = {"total": "train/total_loss", "weighted": "train/weighted_loss"}
+    assert all(
+        bar[name] == pytest.approx(float(trainer.logged_metrics[logged[name]])) for name in bar
+    )
+
+
+def test_what_a_weighting_says_of_the_tasks_is_logged_with_them(tmp_path: Path) -> None:
+    def said(log_tasks: bool) -> bool:
+        trainer = fitted(tmp_path, log_tasks, True, [MaxGNR(warmup_steps=0)])[1]
+        return any("gnr" in key for key in trainer.logged_metrics)
+
+    assert said(True)
+    assert not said(False)
+
+
+def test_a_monitor_is_logged_in_any_case(tmp_path: Path) -> None:
+    trainer = fitted(tmp_path, False, False, [GradientNoiseMonitor(every_n_steps=1)])[1]
+    found = keys(trainer.logged_metrics)
+    assert {f"train/noise/gradient_norm/{task}" for task in TASKS} <= found
+    assert all(key.startswith("train/noise/") for key in found)

@@ -1,0 +1,3 @@
+"""What newcomers write is run by the tests, and not imported."""
+
+collect_ignore = ["table.py"]
