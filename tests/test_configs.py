@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_mtl import data
 from lightning_mtl.cli import main
 from lightning_mtl.compare import compare, read_results
 
@@ -157,3 +158,14 @@ def test_the_seed_of_the_config_is_the_one_of_the_run_and_is_saved(
     run("fit", CONFIGS / "quickstart.yaml", tiny=tiny, extra=[*ROOMS, *LIGHT, *untrained])
     saved = yaml.safe_load((tmp_path / "runs/quickstart/version_0/config.yaml").read_text())
     assert saved["seed_everything"] == torch.initial_seed() == 7
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mosd"])
+def test_names_of_classes_are_those_of_the_data(name: str) -> None:
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    (names,) = (
+        task["init_args"]["class_names"]
+        for task in config["model"]["init_args"]["tasks"]
+        if task["class_path"] == "Segmentation"
+    )
+    assert tuple(names) == getattr(data, config["data"]["class_path"]).CLASSES

@@ -1,11 +1,16 @@
 """The ready-made module: tasks that come and go, metrics over an epoch, and what it logs."""
 
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LearningRateFinder
+from lightning.pytorch.tuner.lr_finder import _LRFinder
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from lightning_mtl import DensePrediction
 from lightning_mtl.data import SyntheticRooms, collate
@@ -333,3 +338,57 @@ def test_the_shape_of_a_target_is_checked_on_a_device_too():
         ValueError, match=r"target of `Depth depth` should be of shape \(N, 1, H, W"
     ):
         module.task_losses(batch | {"depth": batch["depth"][:, 0]})
+
+
+def test_extra_metrics_see_valid_elements_and_stand_beside_a_tasks_own():
+    errors = {"MAE": MeanAbsoluteError(), "wrong": R2Score()}
+    module = DensePrediction([Depth(activation="softplus", extra_metrics=errors)], network=NETWORK)
+    loader = rooms(4)
+    for frame in loader.dataset[:2]:
+        frame["depth"][:] = 0
+    (logged,) = quiet_trainer().validate(module, loader, verbose=False)
+    assert logged["val/depth/MAE"] == pytest.approx(logged["val/depth/abs_err"], rel=1e-5)
+    assert "val/depth/wrong" in logged
+    # The given ones are copied: they have seen nothing.
+    assert not errors["MAE"].update_called
+
+
+class Measured(Depth):
+    """A task that is measured by a plain collection of torchmetrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.primary_metric, self.higher_is_better = "MAE", False
+
+    def metrics(self) -> MetricCollection:
+        return MetricCollection({"MAE": MeanAbsoluteError(), "MSE": MeanSquaredError()})
+
+
+def test_a_task_may_be_measured_by_any_collection_of_torchmetrics():
+    module = DensePrediction([Measured()], network=NETWORK, baselines={"depth": 10.0})
+    (logged,) = quiet_trainer().validate(module, rooms(2), verbose=False)
+    assert {"val/depth/MAE", "val/depth/MSE", "val/delta_mtl"} <= logged.keys()
+    assert logged["val/delta_mtl"] == pytest.approx(10 * (10 - logged["val/depth/MAE"]), rel=1e-4)
+
+
+def test_a_learning_rate_finder_finds_its_attribute_and_the_optimizer_takes_it():
+    module = three_tasks(lr=0.25)
+    assert {group["lr"] for group in module.configure_optimizers().param_groups} == {0.25}
+    finder = LearningRateFinder(num_training_steps=2, early_stop_threshold=None)
+    trainer = quiet_trainer(callbacks=[finder], enable_checkpointing=True)
+    with patch.object(_LRFinder, "suggestion", return_value=0.125):
+        trainer.fit(module, rooms(8), rooms(2))
+    assert module.lr == 0.125
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.125
+
+
+def test_metres_above_zero_are_what_loss_metrics_and_files_see():
+    module = DensePrediction([Depth(activation="softplus")], network=NETWORK).eval()
+    batch = next(iter(rooms(2)))
+    with torch.no_grad():
+        raw = module.network(batch["image"])["depth"]
+        prediction = module(batch["image"])["depth"]
+        (loss, _) = module.task_losses(batch)["depth"]
+    assert (raw < 0).any()
+    torch.testing.assert_close(prediction, torch.nn.functional.softplus(raw))
+    torch.testing.assert_close(loss, module.tasks["depth"].loss(prediction, batch["depth"]))

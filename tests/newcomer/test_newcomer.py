@@ -86,4 +86,5 @@ def test_folders_of_images_are_trained_on_and_photos_predicted(tmp_path, monkeyp
         size = SIZES[index % len(SIZES)]
         for task in ("segmentation", "depth"):
             file = f"lightning_logs/version_0/predictions/holiday {index}_{task}.png"
-            assert Image.open(file).size == size
+            with Image.open(file) as picture:
+                assert picture.size == size
