@@ -38,7 +38,11 @@ def test_a_malformed_config_is_an_error_that_says_file_and_key(tmp_path, capsys,
     assert message in shown
 
 
-@pytest.mark.parametrize("style", ["--config={}", "--config {}", "-c {}"])
+@pytest.mark.parametrize(
+    "style",
+    ["--config={}", "--config {}", "-c {}"],
+    ids=["with an equals sign", "with a space", "in short"],
+)
 def test_configs_are_found_in_every_style(tmp_path, style):
     path = tmp_path / "a.yaml"
     path.write_text("data: RoomsDataModule")
