@@ -371,11 +371,11 @@ def test_a_task_may_be_measured_by_any_collection_of_torchmetrics():
     assert logged["val/delta_mtl"] == pytest.approx(10 * (10 - logged["val/depth/MAE"]), rel=1e-4)
 
 
-def test_a_learning_rate_finder_finds_its_attribute_and_the_optimizer_takes_it():
+def test_a_learning_rate_finder_finds_its_attribute_and_the_optimizer_takes_it(tmp_path):
     module = three_tasks(lr=0.25)
     assert {group["lr"] for group in module.configure_optimizers().param_groups} == {0.25}
     finder = LearningRateFinder(num_training_steps=2, early_stop_threshold=None)
-    trainer = quiet_trainer(callbacks=[finder], enable_checkpointing=True)
+    trainer = quiet_trainer(callbacks=[finder], default_root_dir=tmp_path)
     with patch.object(_LRFinder, "suggestion", return_value=0.125):
         trainer.fit(module, rooms(8), rooms(2))
     assert module.lr == 0.125
