@@ -1,8 +1,6 @@
 """The table at the end of a run, and the trivial predictor in it."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ from lightning_mtl.metrics import DepthMetrics, SegmentationMetrics
 from lightning_mtl.reports.trivial_predictor import target_means, trivial_results
 from lightning_mtl.tasks import Attributes, Depth, Edges, Keypoints, Normals, Segmentation
 from tests.support.ddp_rooms import measured
+from tests.support.ranks import outputs_of
 from tests.support.toy import Toy, quiet_trainer, toy_loader
 from tests.test_dense_prediction import NETWORK, SIZE, rooms, three_tasks
 
@@ -169,13 +168,12 @@ def test_the_trivial_predictor_reads_what_the_limits_leave_and_every_frame_once(
 def test_two_ranks_measure_network_and_trivial_predictor_as_one_does(tmp_path):
     """Of four frames, two with depth, the second rank has those two without."""
     file = tmp_path / "measured.pt"
-    command = [sys.executable, "-m", "tests.support.ddp_rooms", str(file)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert run.returncode == 0, run.stderr[-4000:]
+    codes, printed = outputs_of("ddp_rooms", str(file))
+    assert codes == [0, 0], printed[-4000:]
     found, expected = torch.load(file), measured(1, 4, tmp_path / "one")
     assert found.keys() == expected.keys() == {"logged", "segmentation", "depth", "normals", "own"}
     assert "val/delta_mtl" in found["logged"]
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, rel=1e-5)
-    assert run.stdout.count("Validation") == 1
+    assert len(re.findall(r"^Validation", printed, re.MULTILINE)) == 1
     assert (tmp_path / "two/pictures/epoch_001.png").stat().st_size > 1000

@@ -175,6 +175,7 @@ def test_a_pixel_is_right_if_any_annotator_has_it_and_target_pixels_add_up():
     assert metric.totals[:, 0].tolist() == [30, 60, 30, 30]
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_does_not_change_a_digit():
     probability, targets = example(3, annotators=2)
     alone, shared = survey(), survey(workers=2)

@@ -98,7 +98,9 @@ def test_the_path_need_not_be_tracked() -> None:
     assert "path_length" not in free.logs()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [TASKS[0], *(pytest.param(task, marks=pytest.mark.slow) for task in TASKS[1:])]
+)
 def test_the_size_of_a_loss_does_not_matter_to_adam_per_group(task: str) -> None:
     def trained(factor: float, state: str, eps: float) -> Tensor:
         module = built_by(lambda p: torch.optim.Adam(p, lr=0.01, eps=eps))
