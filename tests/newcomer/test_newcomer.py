@@ -1,17 +1,20 @@
 """Somebody's first run on data of their own, as short as it should be."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from lightning_mtl.cli import main
 from lightning_mtl.data import SyntheticRooms
 
 HERE = Path(__file__).parent
+TEXT = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
 SIZES = ((96, 64), (80, 60), (60, 90), (128, 72), (64, 64))
 ARGUMENTS = ["--config", str(HERE / "photos.yaml"), "--trainer.enable_progress_bar", "false"]
 
@@ -23,6 +26,12 @@ def lines(*files: str) -> int:
 def test_they_write_few_lines():
     assert lines("table.py") <= 40
     assert lines("photos.yaml") <= 50
+
+
+def test_the_readme_shows_their_config():
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    config = yaml.safe_load((HERE / "photos.yaml").read_text())
+    assert {"seed_everything": 0, **yaml.safe_load(block)} == config
 
 
 def write_table() -> None:
@@ -80,11 +89,13 @@ def test_folders_of_images_are_trained_on_and_photos_predicted(tmp_path, monkeyp
         millimetres.resize(size, Image.Resampling.NEAREST).save(f"root/depth/{index}.png")
     main(["fit", *ARGUMENTS])
     assert "log_RMSE" in capsys.readouterr().out
-    (checkpoint,) = Path("lightning_logs/version_0/checkpoints").glob("*.ckpt")
-    main(["predict", *ARGUMENTS, "--ckpt_path", str(checkpoint), "--data.predict", "photos"])
+    run = "lightning_logs/version_0"
+    (checkpoint,) = Path(run, "checkpoints").glob("*.ckpt")
+    (command,) = re.findall(r"^lightning-mtl (predict .*)", TEXT, re.MULTILINE)
+    main(command.replace("<run>", run).replace("<file>", checkpoint.name).split())
     for index in range(10, 20):
         size = SIZES[index % len(SIZES)]
         for task in ("segmentation", "depth"):
-            file = f"lightning_logs/version_0/predictions/holiday {index}_{task}.png"
+            file = f"{run}/predictions/holiday {index}_{task}.png"
             with Image.open(file) as picture:
                 assert picture.size == size
