@@ -40,6 +40,7 @@ class Evaluation:
         self.baselines = None if baselines is None else dict(baselines)
         self._owner = owner
         self._updated: list[str] = []
+        self._devices: dict[str, torch.device] = {}
         if self.baselines is not None:
             self._check_baselines(self.baselines)
 
@@ -75,11 +76,8 @@ class Evaluation:
                     f"`{self._owner}.task_predictions` should return `(prediction, target)` for"
                     f" each task. Found {type(given).__name__} for the task `{task}`."
                 )
-            metric = self.metrics[task]
-            tensors = [value for value in given if isinstance(value, Tensor)]
-            if tensors:
-                metric.to(tensors[0].device)
-            metric.update(*given)
+            self._follow_device(task, given)
+            self.metrics[task].update(*given)
             if task not in self._updated:
                 self._updated.append(task)
 
@@ -108,6 +106,13 @@ class Evaluation:
             return None
         directions = {task: self._direction(task) for task in found}
         return multi_task_performance(found, self.baselines, directions)
+
+    def _follow_device(self, task: str, arguments: Sequence[Any]) -> None:
+        """Move the metric of a task to where its arguments are, unless it is there."""
+        device = next((each.device for each in arguments if isinstance(each, Tensor)), None)
+        if device is not None and self._devices.get(task) != device:
+            self.metrics[task].to(device)
+            self._devices[task] = device
 
     def _direction(self, task: str) -> bool:
         """Whether higher is better for the value of a task that has a baseline."""
