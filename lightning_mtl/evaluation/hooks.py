@@ -23,15 +23,22 @@ class EvaluationHooks(L.Callback):
         self.evaluations: dict[str, Evaluation] = {}
 
     @classmethod
+    def find(cls, trainer: L.Trainer, module: Any) -> "EvaluationHooks | None":
+        """Those of a module among the Trainer's callbacks; `None` before its first evaluation."""
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        hooks = (callback for callback in callbacks if isinstance(callback, cls))
+        return next((each for each in hooks if each.module is module), None)
+
+    @classmethod
     def of(cls, trainer: L.Trainer, module: Any) -> "EvaluationHooks":
         """Those of a module, which join the Trainer's callbacks if they are not among them.
 
         They stand before those that write checkpoints, which look at what has been logged.
         """
+        found = cls.find(trainer, module)
+        if found is not None:
+            return found
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks:
-            if isinstance(callback, cls) and callback.module is module:
-                return callback
         # Asked of the Trainer, as one of `pytorch_lightning` has a class of its own for them.
         savers = [callbacks.index(saver) for saver in trainer.checkpoint_callbacks]
         hooks = cls(module)

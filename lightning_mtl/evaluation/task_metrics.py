@@ -68,7 +68,7 @@ class TaskMetrics(WrapperMetric):
         return values
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Forget all batches, called before each pass over a data set."""
         self.own.reset()
         if self.extra is not None:
             self.extra.reset()

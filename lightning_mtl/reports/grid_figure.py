@@ -1,6 +1,6 @@
 """A grid of pictures as a figure: titles above, words on the pictures, legends below."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from textwrap import fill
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_mtl.tasks.colors import Color
 
@@ -25,6 +26,9 @@ SMALLEST = 128
 
 GAP = 2
 """Pixels between the pictures and around the grid."""
+
+TASKS = 6
+"""Tasks beside each other, at most; more stand below."""
 
 COLUMNS = 12
 """Entries in a line of a legend, at most."""
@@ -77,6 +81,18 @@ def grid_figure(columns: Sequence[Column], size: tuple[int, int]) -> Figure:
             _add_legend(cells[-1], column.palette, 2 * width)
     _make_room(figure, inner)
     return figure
+
+
+def rgb(image: Float[Tensor, "N I H W"]) -> Float[Tensor, "N 3 H W"]:
+    """The first three channels of images, or the first one as grey."""
+    return image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
+
+
+def stacked(figures: Iterable[Figure]) -> Float[Tensor, "3 height width"]:
+    """Figures below each other as one picture, RGB from 0 to 1; narrower ones have a white rest."""
+    rows = [rendered(figure) for figure in figures]
+    width = max(row.shape[-1] for row in rows)
+    return torch.cat([F.pad(row, (0, width - row.shape[-1]), value=1.0) for row in rows], dim=1)
 
 
 def rendered(figure: Figure) -> Float[Tensor, "3 height width"]:

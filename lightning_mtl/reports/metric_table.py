@@ -8,7 +8,6 @@ from lightning_mtl.dense_prediction import DensePrediction
 from lightning_mtl.engine.terminal import show_last
 from lightning_mtl.evaluation.hooks import EvaluationHooks
 from lightning_mtl.evaluation.results import directions_of
-from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.reports.trivial_predictor import Results, trivial_results
 
 BETTER = {True: " (higher is better)", False: " (lower is better)", None: ""}
@@ -87,10 +86,10 @@ def _logged(trainer: L.Trainer) -> dict[str, dict[str, float]]:
 
 def _directions(trainer: L.Trainer, module: L.LightningModule) -> dict[str, dict[str, bool | None]]:
     """Whether higher is better, for the metrics of each task that the module names."""
-    if not isinstance(module, MultiTaskModule):
+    hooks = EvaluationHooks.find(trainer, module)
+    if hooks is None or "val" not in hooks.evaluations:
         return {}
-    evaluation = EvaluationHooks.of(trainer, module).evaluations.get("val")
-    metrics = evaluation.metrics if evaluation is not None else {}
+    metrics = hooks.evaluations["val"].metrics
     return {task: directions_of(metric) for task, metric in metrics.items()}
 
 

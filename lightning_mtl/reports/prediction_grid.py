@@ -11,16 +11,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.utils import save_image
 
 from lightning_mtl.checks import check_number
 from lightning_mtl.dense_prediction import DensePrediction
-from lightning_mtl.reports.grid_figure import Column, grid_figure, rendered
+from lightning_mtl.reports.grid_figure import TASKS, Column, grid_figure, rgb, stacked
 from lightning_mtl.tasks import Task
-
-TASKS = 6
-"""Tasks beside each other, at most; more stand below."""
 
 TITLE = 30
 """Characters in a line of a title, which is two columns wide."""
@@ -128,11 +124,7 @@ def draw(module: DensePrediction, batch: dict[str, Any]) -> Float[Tensor, "3 hei
 
     The module draws in evaluation mode and is left in the mode that it was in.
     """
-    pictures = [rendered(figure) for figure in figures(module, batch)]
-    width = max(picture.shape[-1] for picture in pictures)
-    return torch.cat(
-        [F.pad(picture, (0, width - picture.shape[-1]), value=1.0) for picture in pictures], dim=1
-    )
+    return stacked(figures(module, batch))
 
 
 def _rgb(image: Tensor) -> Float[Tensor, "N 3 H W"]:
@@ -146,7 +138,7 @@ def _rgb(image: Tensor) -> Float[Tensor, "N 3 H W"]:
             "`PredictionGrid` should be given images, of shape (N, channels, H, W). Found an input"
             f" of shape {tuple(image.shape)}. Leave the callback out for other inputs."
         )
-    return image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
+    return rgb(image)
 
 
 def figures(module: DensePrediction, batch: dict[str, Any]) -> list[Figure]:

@@ -3,18 +3,14 @@
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_mtl.reports.grid_figure import Column, grid_figure, rendered
+from lightning_mtl.reports.grid_figure import TASKS, Column, grid_figure, rgb, stacked
 from lightning_mtl.tasks import Task
 
 __all__ = ["prediction_panel"]
-
-TASKS = 6
-"""Tasks beside each other, at most; more stand below."""
 
 TITLE = 16
 """Characters in a line of a title."""
@@ -35,17 +31,12 @@ def prediction_panel(
         tasks: those to draw.
         predictions: of each task, by its name, at the size of the image.
     """
-    picture = image[None, :3] if len(image) >= 3 else image[None, :1].expand(-1, 3, -1, -1)
-    first = Column("image", _shrunk(picture.float()), [""])
+    first = Column("image", _shrunk(rgb(image[None]).float()), [""])
     size = (first.pictures.shape[-2], first.pictures.shape[-1])
-    rows = [
-        rendered(
-            grid_figure([first, *(_column(task, predictions[task.name]) for task in row)], size)
-        )
+    return stacked(
+        grid_figure([first, *(_column(task, predictions[task.name]) for task in row)], size)
         for row in _rows(tasks)
-    ]
-    width = max(row.shape[-1] for row in rows)
-    return torch.cat([F.pad(row, (0, width - row.shape[-1]), value=1.0) for row in rows], dim=1)
+    )
 
 
 def _rows(tasks: Sequence[Task]) -> list[list[Task]]:
