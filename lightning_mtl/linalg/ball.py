@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
+from lightning_mtl.linalg import on_device
+from lightning_mtl.linalg.cosines import cosines_and_norms
+from lightning_mtl.linalg.host import few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
+from lightning_mtl.linalg.rounding import resolution
 
 QUICK = 8
 """Rounds in which the level and the rows that matter change together; three or four are usual."""
@@ -29,13 +32,21 @@ def max_min_in_ball(
     the answer.
 
     Args:
-        gramian: without zero rows.
+        gramian: symmetric, positive semi-definite, finite.
         center: weights of the centre.
         radius: of the ball, in the units of the gradients.
 
     Returns:
-        v, in float64.
+        v, in float64; 0 for a zero row, which counts as removed.
     """
+    if few_elsewhere(gramian):
+        return on_device.max_min_in_ball(gramian, center, radius)
+    kept = gramian.diagonal() > 0
+    if not bool(kept.all()):
+        added = torch.zeros_like(kept, dtype=torch.float64)
+        if bool(kept.any()):
+            added[kept] = max_min_in_ball(gramian[kept][:, kept], center[kept], radius)
+        return added
     cosines, norms = cosines_and_norms(gramian)
     if not float(radius):
         return torch.zeros_like(norms)

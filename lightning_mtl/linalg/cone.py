@@ -3,8 +3,11 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
+from lightning_mtl.linalg import on_device
+from lightning_mtl.linalg.cosines import cosines_and_norms
+from lightning_mtl.linalg.host import few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
+from lightning_mtl.linalg.rounding import resolution
 
 
 def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
@@ -16,6 +19,8 @@ def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> F
     Returns:
         v, in the Gramian's dtype.
     """
+    if few_elsewhere(gramian):
+        return on_device.dual_cone(gramian, targets)
     cosines, norms = cosines_and_norms(gramian)
     scaled = targets.double() * norms
     added = nonnegative_qp(cosines, -scaled @ cosines, resolution(gramian))

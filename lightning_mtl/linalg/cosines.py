@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-DEPENDENT = 1e-10
-"""The eigenvalue of a Gramian of unit rows below which these are dependent but for the rounding of
-float32 gradients: a network's are right to 1e-6 or so, and 1e-5 is the angle that belongs to it."""
+from lightning_mtl.linalg import on_device
+from lightning_mtl.linalg.host import on_host
+from lightning_mtl.linalg.rounding import dependence
 
 
 def cosines_and_norms(
@@ -19,6 +19,8 @@ def cosines_and_norms(
     Both are float64. A zero row has norm 1 and a zero row of C, its diagonal included, so that
     dividing by n is safe and the row stays zero.
     """
+    if not on_host(gramian):
+        return on_device.cosines_and_norms(gramian)
     matrix = gramian.double()
     norms = matrix.diagonal().clamp(min=0).sqrt()
     zero = None if float(norms.min()) > 0 else norms == 0
@@ -31,19 +33,6 @@ def cosines_and_norms(
     return cosines, norms
 
 
-def resolution(gramian: Float[Tensor, "K K"]) -> float:
-    """What the dtype cannot tell from zero in a Gramian of unit rows: 16 K roundings, but 1e-3."""
-    return min(16 * len(gramian) * torch.finfo(gramian.dtype).eps, 1e-3)
-
-
-def dependence(gramian: Float[Tensor, "K K"]) -> float:
-    """The eigenvalue of C up to which unit rows count as dependent: `resolution`, but `DEPENDENT`.
-
-    For rules that choose a rank: G may be summed in float64, but not so its rows.
-    """
-    return max(resolution(gramian), DEPENDENT)
-
-
 def solve_units(
     gramian: Float[Tensor, "K K"], right: Float[Tensor, " K"]
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
@@ -51,6 +40,8 @@ def solve_units(
 
     float64 both.
     """
+    if not on_host(gramian):
+        return on_device.solve_units(gramian, right)
     cosines, norms = cosines_and_norms(gramian)
     values, vectors = torch.linalg.eigh(cosines)
     inverse = torch.where(values > dependence(gramian), 1 / values, torch.zeros_like(values))

@@ -3,26 +3,29 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
+from lightning_mtl.linalg import on_device
+from lightning_mtl.linalg.cosines import cosines_and_norms
+from lightning_mtl.linalg.host import on_host
+from lightning_mtl.linalg.rounding import RIDGE_OF_OPPOSED, resolution
 
 STEPS = 100
 """More than ever needed: about 5, and 20 for large α and unequal norms."""
-
-RIDGE = 1e-8
-"""What the smallest eigenvalue of C is lifted to: the rounding of float32 gradients."""
 
 FURTHEST = 8.0
 """How many powers of e a weight may fall in one step."""
 
 
 class FairWeights(NamedTuple):
-    """The weights, in the Gramian's dtype, and whether the problem had to be changed for them."""
+    """The weights, in the Gramian's dtype, and whether the problem had to be changed for them.
+
+    That is a tensor where the Gramian is on a device.
+    """
 
     weights: Float[Tensor, " K"]
-    lifted: bool
+    lifted: bool | Bool[Tensor, ""]
 
 
 def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeights:
@@ -33,19 +36,23 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeigh
     two diagonal ones, which Cholesky's method does not mind, over any range of norms n.
 
     Opposed gradients have no finite solution: where the smallest eigenvalue of the Gramian C of
-    unit rows is below `RIDGE`, it is lifted to it, which bounds u by 1e4 or so. Other problems are
-    solved as they are.
+    unit rows is below `RIDGE_OF_OPPOSED`, it is lifted to it, which bounds u by 1e4 or so. Other
+    problems are solved as they are.
 
     Returns:
         The weights, and whether an eigenvalue was lifted. A zero row, whose weight would be
         infinite, has 1.
     """
+    if not on_host(gramian):
+        return FairWeights(*on_device.fair_weights(gramian, alpha))
     kept = gramian.diagonal() > 0
     if not bool(kept.all()):
-        weights, lifted = torch.ones_like(gramian.diagonal()), False
+        every = FairWeights(torch.ones_like(gramian.diagonal()), False)
         if bool(kept.any()):
-            weights[kept], lifted = fair_weights(gramian[kept][:, kept], alpha)
-        return FairWeights(weights, lifted)
+            inside = fair_weights(gramian[kept][:, kept], alpha)
+            every.weights[kept] = inside.weights
+            every = every._replace(lifted=inside.lifted)
+        return every
     cosines, norms = cosines_and_norms(gramian)
     power = 1 / alpha
     # The common factor of the norms changes w by a power only; taken out, it cannot overflow.
@@ -54,7 +61,7 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeigh
     # As large as the force itself where p < 1, else its p-th root: no power leaves the range.
     pull = relative.pow(power - 1 if power < 1 else 1 - 1 / power)
     start = relative.pow((power - 1) / (1 + power))
-    floor = max(RIDGE, resolution(gramian))
+    floor = max(RIDGE_OF_OPPOSED, resolution(gramian))
     identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
     lifted = bool(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info)
     if lifted:

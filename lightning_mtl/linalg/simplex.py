@@ -4,8 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.cosines import cosines_and_norms, resolution
+from lightning_mtl.linalg import on_device
+from lightning_mtl.linalg.cosines import cosines_and_norms
+from lightning_mtl.linalg.host import few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
+from lightning_mtl.linalg.rounding import resolution
 
 PROXIMAL_STEPS = 3
 """Each multiplies what a ridge ε has changed by ε / (λ + ε), for an eigenvalue λ that is not 0."""
@@ -32,6 +35,8 @@ def simplex_min_norm(
         The weights, in the Gramian's dtype. Where rows are zero, they share the weight equally:
         zero is then in the hull.
     """
+    if few_elsewhere(gramian):
+        return on_device.simplex_min_norm(gramian, divisors)
     zero = gramian.diagonal() <= 0
     if bool(zero.any()):
         return zero.to(gramian) / zero.sum()
@@ -51,6 +56,23 @@ def simplex_min_norm(
             break
     weights = u[0] / norms
     return (weights / weights.sum()).to(gramian)
+
+
+def nonzero_min_norm(
+    gramian: Float[Tensor, "K K"], divisors: Float[Tensor, " K"] | None = None
+) -> Float[Tensor, " K"]:
+    """The same over the rows that are not zero, whose weights are; 1/K where all are zero."""
+    if few_elsewhere(gramian):
+        return on_device.nonzero_min_norm(gramian, divisors)
+    kept = gramian.diagonal() > 0
+    if bool(kept.all()):
+        return simplex_min_norm(gramian, divisors)
+    if not bool(kept.any()):
+        return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+    weights = torch.zeros_like(gramian.diagonal())
+    inside = None if divisors is None else divisors[kept]
+    weights[kept] = simplex_min_norm(gramian[kept][:, kept], inside)
+    return weights
 
 
 def project_to_simplex(

@@ -1,13 +1,12 @@
 """The weighting Aligned-MTL, by independent component alignment."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice
-from lightning_mtl.linalg import cosines_and_norms, dependence
+from lightning_mtl.linalg import equal_singular_values
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
@@ -35,9 +34,12 @@ class AlignedMTL(GramianWeighting):
         measurement: where and how often gradients are measured, see `GramianWeighting`.
 
     Example:
+        >>> import torch
         >>> AlignedMTL().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
         tensor([0.5000, 0.2500])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -52,18 +54,4 @@ class AlignedMTL(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The weights of the aligned gradients, √λ V Λ^{-1/2} Vᵀ 1/K."""
-        cosines, norms = cosines_and_norms(gramian)
-        mean = torch.full_like(norms, 1 / len(norms))
-        values, vectors = torch.linalg.eigh(cosines)
-        kept = values > dependence(gramian)
-        if not bool(kept.any()):
-            return mean.to(gramian)
-        # G = A Aᵀ. The singular values of A keep the digits that the eigenvalues of G would lose
-        # where norms are very unequal.
-        root = norms[:, None] * vectors[:, kept] * values[kept].sqrt()
-        directions, singular, _ = torch.linalg.svd(root, full_matrices=False)
-        # Norms over more decades than the dtype has digits.
-        directions, singular = directions[:, singular > 0], singular[singular > 0]
-        squares = singular.square()
-        level = {"min": squares[-1], "median": squares.median(), "rmse": squares.mean()}[self.scale]
-        return (directions @ (level.sqrt() / singular * (mean @ directions))).to(gramian)
+        return equal_singular_values(gramian, self.scale)

@@ -1,6 +1,6 @@
 """The weighting CAGrad, conflict-averse gradient descent."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,8 @@ class CAGrad(GramianWeighting):
         tensor([0.7000, 0.5000])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def __init__(
         self,
         c: float = 0.4,
@@ -62,13 +64,11 @@ class CAGrad(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The weights of d, 1/K + c ||g_0|| / ||g_w|| w, divided as `rescale` says."""
-        kept = gramian.diagonal() > 0
-        if not bool(kept.any()):
-            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
-        inside = gramian if bool(kept.all()) else gramian[kept][:, kept]
-        mean = torch.full_like(inside.diagonal(), 1 / len(inside), dtype=torch.float64)
-        radius = self.c * (mean @ inside.double() @ mean).clamp(min=0).sqrt()
+        kept = (gramian.diagonal() > 0).double()
+        count = kept.sum()
+        share = 1 / torch.where(count > 0, count, len(gramian))
+        mean = kept * share
+        radius = self.c * (mean @ gramian.double() @ mean).clamp(min=0).sqrt()
         divisor = {"none": 1.0, "quadratic": 1 + self.c**2, "linear": 1 + self.c}[self.rescale]
-        weights = torch.full_like(gramian.diagonal(), 1 / len(inside), dtype=torch.float64)
-        weights[kept] = mean + max_min_in_ball(inside, mean, radius)
+        weights = share + max_min_in_ball(gramian, mean, radius)
         return (weights / divisor).to(gramian)

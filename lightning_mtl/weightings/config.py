@@ -1,5 +1,7 @@
 """The weighting ConFIG, by conflict-free inverse gradients."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -29,6 +31,8 @@ class ConFIG(GramianWeighting):
         >>> ConFIG().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
         tensor([1.5000, 0.7500])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]

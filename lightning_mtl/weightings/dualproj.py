@@ -1,5 +1,7 @@
 """The weighting DualProj, by projection onto the dual cone."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -29,6 +31,8 @@ class DualProj(GramianWeighting):
         >>> DualProj().weights(torch.ones(2), conflict)
         tensor([1.5000, 0.5000])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]

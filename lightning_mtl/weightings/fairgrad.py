@@ -1,5 +1,7 @@
 """The weighting FairGrad, by α-fair resource allocation."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -34,6 +36,8 @@ class FairGrad(GramianWeighting):
         >>> FairGrad(alpha=1.0).weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
         tensor([1.0000, 0.5000])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def __init__(
         self,

@@ -1,10 +1,12 @@
 """The weighting GradVac, the gradient vaccine."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg import cosines_and_norms
+from lightning_mtl.linalg import cosines_and_norms, integers_beside
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 from lightning_mtl.weightings.memory.random_stream import RandomStream
@@ -50,6 +52,8 @@ class GradVac(GramianWeighting):
         tensor([1.4364, 1.4364])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def __init__(
         self,
         beta: float = 0.5,
@@ -75,7 +79,7 @@ class GradVac(GramianWeighting):
         identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
-        orders = draws.argsort(1).to(cosines.device)
+        orders = integers_beside(draws.argsort(1), cosines)
         # Every pair meets once a step, so targets can be read at once. A zero gradient meets none.
         targets = self._targets.read(cosines)
         nonzero = cosines.diagonal() > 0

@@ -1,5 +1,7 @@
 """The weighting IMTL, impartial learning by losses and gradients."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,6 +40,8 @@ class IMTL(GramianWeighting):
         >>> rule.weights(torch.tensor([1.0, 4.0]), unequal)  # the larger loss is scaled down
         tensor([0.6611, 0.3305])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def __init__(
         self,

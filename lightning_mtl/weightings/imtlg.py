@@ -1,5 +1,7 @@
 """The weighting IMTL-G, impartial learning by gradients."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,6 +33,8 @@ class IMTLG(GramianWeighting):
         >>> IMTLG().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
         tensor([0.6667, 0.3333])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]

@@ -1,13 +1,13 @@
 """The weighting MGDA, the multiple-gradient descent algorithm."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice
-from lightning_mtl.linalg import simplex_min_norm
+from lightning_mtl.linalg import nonzero_min_norm
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
@@ -41,6 +41,8 @@ class MGDA(GramianWeighting):
         tensor([0.8000, 0.2000])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def __init__(
         self,
         normalize: Normalisation = "none",
@@ -54,22 +56,10 @@ class MGDA(GramianWeighting):
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The minimiser of wᵀ G w over the simplex; 0 for a task without a gradient."""
-        kept = gramian.diagonal() > 0
-        if bool(kept.all()):
-            return self._nearest(losses, gramian)
-        if not bool(kept.any()):
-            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
-        weights = torch.zeros_like(gramian.diagonal())
-        weights[kept] = self._nearest(losses[kept], gramian[kept][:, kept])
-        return weights
-
-    def _nearest(
-        self, losses: Float[Tensor, " k"], gramian: Float[Tensor, "k k"]
-    ) -> Float[Tensor, " k"]:
         if self.normalize == "none":
-            return simplex_min_norm(gramian)
+            return nonzero_min_norm(gramian)
         norms, losses = gramian.diagonal().double().sqrt(), losses.to(gramian.device).double()
         scale = {"l2": norms, "loss": losses, "loss+": losses * norms}[self.normalize]
         # A loss of zero, or less, leaves its gradient as it is.
         scale = torch.where(scale > 0, scale, 1.0)
-        return simplex_min_norm(gramian, scale)
+        return nonzero_min_norm(gramian, scale)

@@ -1,5 +1,7 @@
 """The weighting MoDo, multi-objective gradient with double sampling."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,6 +38,8 @@ class MoDo(CrossGramianWeighting):
         >>> MoDo(gamma=0.1, rho=0.0).weights(torch.ones(2), products)
         tensor([0.5750, 0.4250])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def __init__(
         self,

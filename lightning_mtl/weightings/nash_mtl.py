@@ -1,5 +1,7 @@
 """The weighting Nash-MTL, by the Nash bargaining solution."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,6 +37,8 @@ class NashMTL(GramianWeighting):
         >>> NashMTL().weights(torch.ones(2), torch.diag(torch.tensor([1.0, 4.0])))
         tensor([0.7071, 0.3536])
     """
+
+    most_on_device: ClassVar[int] = 8
 
     def __init__(
         self,

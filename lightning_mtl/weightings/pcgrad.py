@@ -1,10 +1,12 @@
 """The weighting PCGrad, by projection of conflicting gradients."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg import cosines_and_norms
+from lightning_mtl.linalg import cosines_and_norms, integers_beside
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 from lightning_mtl.weightings.memory.random_stream import RandomStream
@@ -36,6 +38,8 @@ class PCGrad(GramianWeighting):
         tensor([2.0000, 1.5000])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def __init__(
         self,
         seed: int | None = None,
@@ -53,7 +57,7 @@ class PCGrad(GramianWeighting):
         identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
         with self._stream.drawing() as generator:
             draws = torch.rand(len(norms), len(norms), generator=generator)
-        orders = draws.argsort(1).to(cosines.device)
+        orders = integers_beside(draws.argsort(1), cosines)
         other = (1 - identity).gather(1, orders)
         # Row i is g_i^PC / ||g_i||; its products with the unit gradients; all rows step at once.
         products, cuts = cosines.clone(), []

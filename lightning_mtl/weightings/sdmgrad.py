@@ -1,12 +1,17 @@
 """The weighting SDMGrad, stochastic direction-oriented descent."""
 
+from typing import ClassVar
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.linalg import project_to_simplex
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
+
+BARRED = 1e100
+"""A gradient that keeps a removed task out of the simplex."""
 
 
 class SDMGrad(CrossGramianWeighting):
@@ -46,6 +51,8 @@ class SDMGrad(CrossGramianWeighting):
         tensor([0.7998, 0.2002])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def __init__(
         self,
         lambda_: float = 0.3,
@@ -79,27 +86,32 @@ class SDMGrad(CrossGramianWeighting):
         matrix = gramian.double()
         # A zero gradient has no products: the task counts as removed, and its w stays.
         kept = (matrix != 0).any(1)
-        if not bool(kept.any()):
-            return torch.full_like(gramian.diagonal(), 1 / len(gramian))
+        count = kept.to(matrix).sum()
         before = self._simplex.read(matrix.diagonal())
-        inside = before if bool(kept.all()) else before[kept]
-        preferred = torch.full_like(inside, self.lambda_ / len(inside))
-        w = self._descend(matrix[kept][:, kept], project_to_simplex(inside), preferred)
-        after, weights = before.clone(), torch.zeros_like(before)
-        after[kept], weights[kept] = w, (w + preferred) / (1 + self.lambda_)
-        self._simplex.write(after)
-        return weights.to(gramian)
+        preferred = kept * (self.lambda_ / count.clamp(min=1))
+        w = self._descend(matrix, before, preferred, kept, count)
+        self._simplex.write(torch.where(kept, w, before))
+        weights = torch.where(kept, (w + preferred) / (1 + self.lambda_), 0.0)
+        return torch.where(count > 0, weights, 1 / len(gramian)).to(gramian)
 
     def _descend(
-        self, matrix: Float[Tensor, "k k"], w: Float[Tensor, " k"], preferred: Float[Tensor, " k"]
-    ) -> Float[Tensor, " k"]:
-        """The w after `steps` steps, by the products of gradients that are not zero."""
-        scale = matrix.diagonal().clamp(min=0).sqrt().mean().square()
+        self,
+        matrix: Float[Tensor, "K K"],
+        w: Float[Tensor, " K"],
+        preferred: Float[Tensor, " K"],
+        kept: Bool[Tensor, " K"],
+        count: Float[Tensor, ""],
+    ) -> Float[Tensor, " K"]:
+        """The w after `steps` steps, over the gradients that are not zero."""
+        scale = (matrix.diagonal().clamp(min=0).sqrt().sum() / count).square()
         # Of different sub-batches the diagonal may be next to nothing beside the rest.
         scale = torch.maximum(scale, 1e-6 * matrix.abs().max())
         matrix = matrix / scale
         # As Σ w = 1, the pull to the preferred weights may be part of the matrix.
         matrix = matrix + (matrix @ preferred).unsqueeze(1)
+        # Far below, the w of a removed task is zero, and moves no other.
+        w = project_to_simplex(torch.where(kept, w, -BARRED))
+        matrix = torch.where(kept.unsqueeze(1), matrix, BARRED)
         velocity, reciprocals = torch.zeros_like(w), 1 / torch.ones_like(w).cumsum(0)
         for _ in range(self.steps):
             velocity = torch.addmv(velocity, matrix, w, beta=self.momentum)

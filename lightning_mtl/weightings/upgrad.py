@@ -1,5 +1,7 @@
 """The weighting UPGrad, by projection of each task gradient."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,8 +33,11 @@ class UPGrad(GramianWeighting):
         tensor([1.0000, 0.7500])
     """
 
+    most_on_device: ClassVar[int] = 8
+
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
     ) -> Float[Tensor, " K"]:
         """The weights of the averaged projections, the mean of the v_i."""
-        return dual_cone(gramian, torch.eye(len(gramian)).to(gramian)).mean(0)
+        identity = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device)
+        return dual_cone(gramian, identity).mean(0)

@@ -1,0 +1,20 @@
+"""Whether a number can be read without waiting."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+HOST = "cpu"
+"""The kind of device where reading a number costs nothing."""
+
+MOST = 10
+"""Tasks whose supports are few enough to be tried at once: 2^10 systems of 10 x 10."""
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether a solver may look at the numbers; elsewhere it takes its twin in `on_device`."""
+    return tensor.device.type == HOST
+
+
+def few_elsewhere(gramian: Float[Tensor, "K K"]) -> bool:
+    """Whether a solver takes a twin that tries all supports; for more tasks it rather waits."""
+    return not on_host(gramian) and len(gramian) <= MOST
