@@ -1,5 +1,6 @@
 """The weighting FAMO, fast adaptive multitask optimisation."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import lightning as L
@@ -8,12 +9,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
+from lightning_mtl.engine.coming import Coming
+from lightning_mtl.engine.replay import RandomState, replay
 from lightning_mtl.engine.task_totals import or_one
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
-from lightning_mtl.weightings.replay import RandomState, replay
 
 
 class FAMO(LossWeighting):
@@ -108,13 +110,14 @@ class FAMO(LossWeighting):
         """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
         self.forget_step()
 
-    def prepare(self, device: torch.device) -> None:
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
         """Save the state of the random generators. Called before a batch's losses are computed.
 
         As in `update`, the first of several evaluations of a batch counts.
         """
         if self._start is None:
-            self._start = RandomState.now(device)
+            self._start = RandomState.now(coming.device)
+        return ()
 
     def on_train_batch_end(
         self,

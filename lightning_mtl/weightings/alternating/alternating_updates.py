@@ -15,11 +15,11 @@ from lightning_mtl.checks import check_choice
 from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.replay import uncounted
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
 from lightning_mtl.weightings.bases.weighting import Weighting
-from lightning_mtl.weightings.replay import uncounted
 
 OptimizerState = Literal["per_group", "shared"]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_mtl.engine.task_output import TaskOutput, read_output
-from lightning_mtl.module import MultiTaskModule
 
 BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
 """Attributes of a `torchmetrics.Metric` that `update` and `forward` change beside its state."""
@@ -52,9 +51,7 @@ class RandomState(NamedTuple):
         np.random.set_state(self.numpy)
 
 
-def replay(
-    trainer: L.Trainer, module: MultiTaskModule, batch: Any, start: RandomState
-) -> TaskOutput:
+def replay(trainer: L.Trainer, module: Any, batch: Any, start: RandomState) -> TaskOutput:
     """The task losses of `batch` at the present parameters, without graph, and their counts.
 
     The same random numbers are drawn as from `start` on, so that dropout drops the same units.
@@ -62,10 +59,21 @@ def replay(
 
     Args:
         trainer: gives the precision.
-        module: in training mode.
+        module: a `MultiTaskModule` in training mode.
         batch: on the device.
         start: the generators before the batch's first evaluation.
     """
+    with without_trace(trainer, module, start):
+        output = read_output(type(module).__name__, module.task_losses(batch))
+    losses = {task: loss.detach() for task, loss in output.losses.items()}
+    return TaskOutput(losses, output.counts)
+
+
+@contextmanager
+def without_trace(
+    trainer: L.Trainer, module: L.LightningModule, start: RandomState
+) -> Iterator[None]:
+    """A context in which losses may be computed once more, see `replay`."""
     before = RandomState.now(module.device)
     start.restore(module.device)
     try:
@@ -76,11 +84,9 @@ def replay(
             uncounted(module),
             trainer.precision_plugin.train_step_context(),
         ):
-            output = read_output(type(module).__name__, module.task_losses(batch))
+            yield
     finally:
         before.restore(module.device)
-    losses = {task: loss.detach() for task, loss in output.losses.items()}
-    return TaskOutput(losses, output.counts)
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from lightning_mtl.weightings.replay import RandomState, replay
+from lightning_mtl.engine.replay import RandomState, replay
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
 
 

@@ -1,0 +1,1 @@
+"""The Gramian of the task gradients, estimated from losses at randomly moved parameters."""

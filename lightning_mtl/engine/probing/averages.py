@@ -1,0 +1,47 @@
+"""The average of z zᵀ over steps, an estimate of the Gramian of the task gradients."""
+
+from jaxtyping import Float
+from torch import Tensor, where
+
+DECAY = 0.99
+"""Of the average, which then has the variance of 199 probes."""
+
+
+def updated(
+    moment: Float[Tensor, "K K"],
+    weight: Float[Tensor, "K K"],
+    slopes: Float[Tensor, " K"],
+    decay: float = DECAY,
+) -> tuple[Float[Tensor, "K K"], Float[Tensor, "K K"]]:
+    """The moment and its weight after one more probe; both start at zero, for every pair of tasks.
+
+    A pair whose product is NaN or infinite stays as it is.
+
+    Args:
+        moment: the decayed sum of z zᵀ.
+        weight: the decayed sum of ones, 1 - βⁿ after n probes that had both tasks of a pair.
+        slopes: z, see `lightning_mtl.engine.probing.probe.slopes`.
+        decay: β.
+    """
+    product = slopes.to(moment).outer(slopes.to(moment))
+    finite = product.isfinite()
+    after = decay * moment + (1 - decay) * product
+    return where(finite, after, moment), where(finite, decay * weight + (1 - decay), weight)
+
+
+def gramian(moment: Float[Tensor, "K K"], weight: Float[Tensor, "K K"]) -> Float[Tensor, "K K"]:
+    """The estimate of G, without bias; zero for a pair of tasks that was never probed together.
+
+    It is positive semidefinite while all pairs have the same weight. Where some tasks are absent
+    from some probes the pairs differ in their probes, and the least eigenvalues may be negative.
+    """
+    return moment / where(weight > 0, weight, 1.0)
+
+
+def effective_probes(weight: Float[Tensor, "K K"], decay: float = DECAY) -> Float[Tensor, "K K"]:
+    """How many equally weighted probes have the variance of each entry of `gramian`.
+
+    The cosine of two gradients then has a standard deviation of (1 - cosine²) / √n, and a squared
+    norm one of √(2 / n), relative to itself.
+    """
+    return (1 + decay) / (1 - decay) * weight / (2 - weight)
