@@ -1,0 +1,1 @@
+"""The sketch: projected weight gradients, whose inner products estimate those of the gradients."""
