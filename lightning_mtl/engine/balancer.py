@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.micro_batch import MicroBatch
 
 
@@ -47,8 +48,12 @@ class Balancer(Protocol):
     def forget_step(self) -> None:
         """Called after a step that a loss scaler has skipped, when the memory was restored."""
 
-    def prepare(self, device: torch.device) -> None:
-        """Called just before the losses of a micro-batch are computed."""
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """Called just before the losses of a micro-batch are computed.
+
+        Returns:
+            Leaves that their graph will hold beside the parameters; they count as shared ones.
+        """
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains. Called for each micro-batch."""
@@ -76,6 +81,9 @@ class Balancer(Protocol):
 
 class Observer(Protocol):
     """Something that looks at the gradients of a step and changes nothing."""
+
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """As `Balancer.prepare`."""
 
     def observe(self, micro_batch: MicroBatch) -> None:
         """Look at a micro-batch before its backward pass."""
@@ -105,8 +113,9 @@ class PlainSum:
     def forget_step(self) -> None:
         """No-op: nothing is learned from a step."""
 
-    def prepare(self, device: torch.device) -> None:
-        """No-op: no random numbers are drawn."""
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """No leaves: nothing is measured."""
+        return ()
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """The names of all tasks: every task is trained."""
@@ -122,7 +131,7 @@ class PlainSum:
             return micro_batch.total()
         weights = torch.ones_like(micro_batch.losses)
         micro_batch.record_weights(micro_batch.present, weights)
-        return micro_batch.total(weights)
+        return micro_batch.total(None if micro_batch.is_whole else weights)
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Run one plain backward pass, as Lightning does, unless losses count by their labels."""

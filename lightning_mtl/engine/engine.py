@@ -9,13 +9,15 @@ from torch import Tensor, stack, tensor
 
 from lightning_mtl.distributed import max_over_ranks, union_over_ranks, world_size
 from lightning_mtl.engine.balancer import Balancer, Observer, PlainSum
-from lightning_mtl.engine.graph import Reach, reach, root_edge
+from lightning_mtl.engine.coming import Coming
+from lightning_mtl.engine.graph import Reach, root_edge
 from lightning_mtl.engine.hooks import count_handles
+from lightning_mtl.engine.known_graphs import KnownGraphs
 from lightning_mtl.engine.loss_guard import (
-    LossGuard,
     check_automatic,
     check_finite,
     check_finite_buffers,
+    check_losses,
 )
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.module_checks import explained, no_gradients, whole_graph
@@ -26,6 +28,7 @@ from lightning_mtl.engine.step_log import StepLog
 from lightning_mtl.engine.strategies import Reduction, reduction_of
 from lightning_mtl.engine.task_output import TaskOutput, read_output
 from lightning_mtl.engine.trainer_facts import steps_after_this_batch
+from lightning_mtl.engine.transfers import LateChecks
 from lightning_mtl.engine.window import Window
 
 
@@ -63,7 +66,8 @@ class Engine:
     def begin_run(self) -> None:
         """Forget what belongs to the run before. Called when a run starts, ends or breaks off."""
         self.partition: Partition | None = None
-        self._guard = LossGuard()
+        self._checks = LateChecks()
+        self._graphs = KnownGraphs()
         self._micro_batch: MicroBatch | None = None
         self._reduction = Reduction()
         self._may_repeat = True
@@ -87,7 +91,7 @@ class Engine:
             self._begin_evaluation(self._step)
         if self._window.length == 0:
             self.balancer.begin_window()
-        self.balancer.prepare(module.device)
+        leaves = self._prepare(batch)
         handles = count_handles()
         output = read_output(type(module).__name__, self._task_losses(batch))
         losses = output.losses
@@ -95,11 +99,12 @@ class Engine:
         present = [task for task in partition.tasks if task in losses]
         step = module.trainer.global_step
         positive_for = type(self.balancer).__name__ if self.balancer.positive_losses else None
-        values = stack([losses[task].detach() for task in present])
-        self._guard.watch(present, values, step, positive_for)
+        stacked = stack([losses[task] for task in present])
+        self._checks.add(stacked, partial(check_losses, present, step, positive_for))
         reached = self._follow_graph(partition, output)
         active = self.balancer.active(partition.tasks)
         trained = {task: losses[task] for task in present if task in active}
+        every = len(trained) == len(present)
         self._micro_batch = MicroBatch(
             trained,
             partition,
@@ -109,10 +114,24 @@ class Engine:
             features=self._features,
             counts=output.counts,
             reduction=self._reduction,
-            reached=reached if len(trained) == len(present) else None,
+            reached=reached if every else None,
             handles=handles,
+            checks=self._checks,
+            graphs=self._graphs,
+            stacked=stacked if every else None,
+            leaves=leaves,
         )
         return self.balancer.total(self._micro_batch)
+
+    def _prepare(self, batch: Any) -> list[Tensor]:
+        """Let weighting and observers get ready; the leaves that they will add to the graph."""
+        begins = self._window.length == 0
+        alone = begins and steps_after_this_batch(self.module.trainer)
+        coming = Coming(self.module, batch, self.partition, alone, begins)
+        leaves = list(self.balancer.prepare(coming))
+        for observer in self.observers:
+            leaves += observer.prepare(coming)
+        return leaves
 
     def _task_losses(self, batch: Any) -> Any:
         """What the module returns, which must not have run a backward pass."""
@@ -147,6 +166,7 @@ class Engine:
                     observer.observe(earlier)
                 self.balancer.backward(earlier, total)
         self._deferred = []
+        self._graphs.release()
         if micro_batch.last:
             reports = [observer.conclude(micro_batch) for observer in self.observers]
             self._finish(micro_batch)
@@ -165,6 +185,7 @@ class Engine:
     def conclude_backward(self) -> None:
         """Catch up where a strategy, such as DeepSpeed's, ran `backward` without calling ours."""
         micro_batch = self._take_micro_batch()
+        self._graphs.release()
         if micro_batch is not None:
             self.balancer.catch_up(micro_batch)
             if micro_batch.last:
@@ -176,13 +197,13 @@ class Engine:
         Raises:
             ValueError: if one of them has been NaN or infinite.
         """
-        self._guard.check()
+        self._checks.run()
         check_finite(self.module.named_parameters())
         check_finite_buffers(self.module)
 
     def end_run(self) -> None:
         """Look at the last losses, and forget the run."""
-        self._guard.check()
+        self._checks.run()
         self.begin_run()
 
     def _step_once(self, optimizer: Any, step: Callable[[], Any]) -> None:
@@ -279,7 +300,8 @@ class Engine:
             return None
         losses = output.losses
         present = [index for index, task in enumerate(partition.tasks) if task in losses]
-        reached = reach([root_edge(losses[partition.tasks[index]]) for index in present])
+        roots = [root_edge(losses[partition.tasks[index]]) for index in present]
+        reached = self._graphs.reach(roots)
         if learns or (follows and self._any_rank_has_news(partition, reached, present)):
             self._learn(partition, reached, present, counted)
         return reached

@@ -33,8 +33,8 @@ class NonFiniteGradientError(ValueError):
     def __init__(self, tasks: Sequence[str], step: int) -> None:
         super().__init__(
             f"The task gradients of step {step} should be finite. Found NaN or infinity in those of"
-            f" {', '.join(f'`{task}`' for task in tasks) or 'several tasks'}. No parameter has been"
-            " changed by this step. `Trainer(detect_anomaly=True)` names the operation."
+            f" {', '.join(f'`{task}`' for task in tasks) or 'several tasks'}. On a CPU no parameter"
+            " has been changed by this step. `Trainer(detect_anomaly=True)` names the operation."
         )
 
 

@@ -28,7 +28,7 @@ def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
     """
     like = rows[0][0]
     on_host = like.device.type == "cpu"
-    dtype = torch.float32 if like.device.type == "mps" else torch.float64
+    dtype = wide_dtype(like.device)
     size = max(1, (CACHE if on_host else BUCKET) // len(rows))
     total = torch.zeros(len(rows), len(rows), dtype=dtype, device=like.device)
     for pieces in zip(*(_pieces(row, size) for row in rows), strict=True):
@@ -57,11 +57,10 @@ def combine(rows: Sequence[Gradients], weights: Sequence[float] | Float[Tensor, 
     if not first:
         return []
     # Not in place: autograd may hand out one tensor for two parameters, or an expanded one.
-    total = list(torch._foreach_mul(first, weights[0]))
+    total = scaled_by(first, weights[0])
     for row, weight in zip(others, weights[1:], strict=True):
         if isinstance(weight, Tensor):
-            for part, gradient in zip(total, row, strict=True):
-                part.addcmul_(gradient, weight.to(gradient))
+            torch._foreach_add_(total, scaled_by(row, weight))
         else:
             torch._foreach_add_(total, row, alpha=weight)
     return total
@@ -83,9 +82,16 @@ def add(total: Gradients | None, gradients: Gradients) -> Gradients:
     return list(torch._foreach_add(total, gradients)) if total else gradients
 
 
-def scaled_by(gradients: Gradients, scale: Tensor) -> Gradients:
+def scaled_by(gradients: Sequence[Tensor], scale: Tensor | float) -> Gradients:
     """Gradients times one number, which stays where it is."""
-    return list(torch._foreach_mul(gradients, scale))
+    if not isinstance(scale, Tensor):
+        return list(torch._foreach_mul(list(gradients), scale))
+    # One kernel for many gradients, where the number has their dtype; a number of bfloat16 would
+    # not be the one that is logged.
+    scale = scale.to(accumulation_dtype(real(gradients[0])))
+    scaled = torch._foreach_mul(list(gradients), scale)
+    # A gradient without axes may have taken on the dtype of the scale.
+    return [new.to(old.dtype) for new, old in zip(scaled, gradients, strict=True)]
 
 
 def merge(
@@ -145,6 +151,11 @@ def _pieces(row: Sequence[Tensor], size: int) -> Iterator[Float[Tensor, " n"]]:
         # A part larger than a bucket comes alone: there is nothing to join, and no copy to make.
         joined = flats[0] if len(flats) == 1 else torch.cat(flats)
         yield from joined.split(size)
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:

@@ -1,93 +1,57 @@
-"""Refusing bad losses without making the host wait for the device."""
+"""Refusing losses, gradients, parameters and buffers that are not finite."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import lightning as L
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_mtl.engine.errors import (
     NegativeLossError,
     NonFiniteBufferError,
+    NonFiniteGradientError,
     NonFiniteLossError,
     NonFiniteParameterError,
 )
 
 
-class Watched(NamedTuple):
-    """The losses of one micro-batch, until they have been checked.
+def check_losses(
+    tasks: Sequence[str], step: int, positive_for: str | None, losses: Float[Tensor, " K"]
+) -> None:
+    """Refuse losses that the module should not be trained by.
 
-    Attributes:
+    They have to be finite, and under some weightings positive; zero is the loss of a batch without
+    a valid label.
+
+    Args:
         tasks: their names.
-        losses: on the host, or on their way there.
         step: the number of the optimizer step.
         positive_for: name of the weighting that needs them to be positive, if one does.
+        losses: on the host.
     """
-
-    tasks: tuple[str, ...]
-    losses: Float[Tensor, " K"]
-    step: int
-    positive_for: str | None
-
-    def check(self) -> None:
-        """Raise if the module should not be trained by these losses."""
-        if not bool(torch.isfinite(self.losses).all()):
-            raise NonFiniteLossError(self._where(~torch.isfinite(self.losses)), self.step)
-        if self.positive_for is not None and bool((self.losses < 0).any()):
-            raise NegativeLossError(self.positive_for, self._where(self.losses < 0), self.step)
-
-    def _where(self, bad: Bool[Tensor, " K"]) -> dict[str, float]:
-        losses = zip(self.tasks, self.losses.tolist(), bad.tolist(), strict=True)
-        return {task: loss for task, loss, is_bad in losses if is_bad}
+    found = dict(zip(tasks, losses.tolist(), strict=True))
+    bad = {task: loss for task, loss in found.items() if not math.isfinite(loss)}
+    if bad:
+        raise NonFiniteLossError(bad, step)
+    negative = {task: loss for task, loss in found.items() if loss < 0}
+    if positive_for is not None and negative:
+        raise NegativeLossError(positive_for, negative, step)
 
 
-class LossGuard:
-    """Raises for a step with a bad loss, as soon as the host knows it.
+def check_gradients(tasks: Sequence[str], step: int, sizes: Float[Tensor, " k"]) -> None:
+    """Refuse task gradients that are not finite.
 
-    Losses have to be finite, and under some weightings positive; zero is the loss of a batch
-    without a valid label.
-
-    On the CPU the host knows them at once, before the backward pass. On an accelerator they are
-    copied to the host behind the step and checked when they have arrived, at the latest before a
-    checkpoint is written: none is ever saved after a bad step.
+    Args:
+        tasks: their names.
+        step: the number of the optimizer step.
+        sizes: one number for each task, on the host; NaN or infinite if its gradient is.
     """
-
-    def __init__(self) -> None:
-        self._pending: list[tuple[Watched, torch.Event]] = []
-
-    def watch(
-        self,
-        tasks: Sequence[str],
-        losses: Float[Tensor, " K"],
-        step: int,
-        positive_for: str | None = None,
-    ) -> None:
-        """Check these losses, now or when they arrive; see `Watched`."""
-        self.check(wait=False)
-        losses = losses.detach()
-        if losses.device.type == "cpu":
-            Watched(tuple(tasks), losses, step, positive_for).check()
-            return
-        # Blocking neither side: a pinned buffer to copy into, an event to ask whether it is full.
-        host = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=True)
-        host.copy_(losses, non_blocking=True)
-        arrived = torch.Event(losses.device)
-        arrived.record()
-        self._pending.append((Watched(tuple(tasks), host, step, positive_for), arrived))
-
-    def check(self, wait: bool = True) -> None:
-        """Look at all losses that have arrived; with `wait`, at all there are."""
-        while self._pending:
-            watched, arrived = self._pending[0]
-            if wait:
-                arrived.synchronize()
-            elif not arrived.query():
-                return
-            self._pending.pop(0)
-            watched.check()
+    found = zip(tasks, sizes.tolist(), strict=True)
+    bad = [task for task, size in found if not math.isfinite(size)]
+    if bad:
+        raise NonFiniteGradientError(bad, step)
 
 
 def check_finite(parameters: Iterable[tuple[str, Tensor]]) -> None:

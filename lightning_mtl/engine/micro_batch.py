@@ -23,6 +23,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.anchor import anchor
@@ -32,16 +33,20 @@ from lightning_mtl.engine.gradients import (
     add,
     combine,
     real,
+    wide_dtype,
 )
-from lightning_mtl.engine.graph import Reach, reach, root_edge
+from lightning_mtl.engine.graph import Reach, root_edge
 from lightning_mtl.engine.hooks import count_handles
+from lightning_mtl.engine.known_graphs import KnownGraphs
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.strategies import Reduction
 from lightning_mtl.engine.task_backward import TaskBackward, task_backward
-from lightning_mtl.engine.task_totals import TaskTotals, exchange, or_one
+from lightning_mtl.engine.task_totals import TaskTotals, exchange, of_one_rank, or_one
+from lightning_mtl.engine.transfers import LateChecks
 from lightning_mtl.engine.usage import Usage
 from lightning_mtl.engine.window import Window, select
 from lightning_mtl.engine.writing import write_heads, write_used, write_zeros
+from lightning_mtl.linalg.host import on_host
 
 
 class MicroBatch:
@@ -58,9 +63,13 @@ class MicroBatch:
         reduction: how gradients are reduced over ranks.
         reached: which parameters these losses reach, if the graph has been walked already.
         handles: how many hooks were registered before the forward pass, see `count_handles`.
+        checks: of numbers that the host does not know yet.
+        graphs: those that earlier steps have walked.
+        leaves: of their graph, beside the parameters; they count as shared ones.
+        stacked: the losses as one tensor, with their graph, if they have been stacked already.
 
     Attributes:
-        partition, window, last, global_step, features: as given.
+        partition, window, last, global_step, features, checks: as given.
         present: indices of the tasks that some rank has in this micro-batch.
         local: indices of those that this rank has.
         alone: whether the window is this micro-batch only.
@@ -78,6 +87,10 @@ class MicroBatch:
         reduction: Reduction | None = None,
         reached: Reach | None = None,
         handles: int | None = None,
+        checks: LateChecks | None = None,
+        graphs: KnownGraphs | None = None,
+        stacked: Float[Tensor, " l"] | None = None,
+        leaves: Sequence[Tensor] = (),
     ) -> None:
         tasks = partition.tasks
         self.partition = partition
@@ -86,9 +99,14 @@ class MicroBatch:
         self.global_step = global_step
         self.local = [index for index, task in enumerate(tasks) if task in losses]
         self.features = features
+        self.checks = checks or LateChecks()
+        self._graphs = graphs or KnownGraphs()
+        self._leaves = leaves
         self._losses = [losses[tasks[index]] for index in self.local]
         edges = map(root_edge, self._losses) if reached is None else reached.roots
         self._roots = list(edges)
+        if self._losses:
+            self._stacked = torch.stack(self._losses) if stacked is None else stacked
         self._labels = {k: counts[tasks[k]] for k in self.local if counts and tasks[k] in counts}
         self._reduction = reduction or Reduction()
         self._handles = count_handles() if handles is None else handles
@@ -105,10 +123,21 @@ class MicroBatch:
         return select(self._totals.means, self.present)
 
     @property
+    def wide(self) -> Float[Tensor, ""]:
+        """A number of the device and the dtype of weights."""
+        losses = self._totals.losses
+        return losses.new_empty((), dtype=wide_dtype(losses.device))
+
+    @property
+    def roots(self) -> Sequence[GradientEdge]:
+        """Where the losses of this rank's tasks start in their graph."""
+        return self._roots
+
+    @property
     def reach(self) -> Reach:
         """Which parameters each of this rank's losses reaches; the graph is walked once."""
         if self._reach is None:
-            self._reach = reach(self._roots)
+            self._reach = self._graphs.reach(self._roots)
         return self._reach
 
     @cached_property
@@ -120,6 +149,11 @@ class MicroBatch:
     def local_counts(self) -> Float[Tensor, " l"]:
         """How much the gradients of this rank's tasks count here; 1 where no labels are counted."""
         return torch.stack(self._shares)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is one rank only, which has all tasks, and nobody counts labels."""
+        return self._totals.alone
 
     @property
     def waits_for_counts(self) -> bool:
@@ -143,10 +177,9 @@ class MicroBatch:
             # Nothing to train here, but other ranks may be waiting for this one.
             self._plain = torch.zeros_like(self._totals.losses[0], requires_grad=True)
         elif weights is None:
-            self._plain = torch.as_tensor(sum(self._losses))
+            self._plain = self._stacked.sum()
         else:
-            scaled = zip(self._losses, self._local_scaled(weights, self._shares), strict=True)
-            return torch.as_tensor(sum(loss * weight for loss, weight in scaled))
+            return (self._stacked * self._local_scaled(weights, self._shares)).sum()
         # DDP looks for what this sum does not reach, and would not expect gradients of it.
         return anchor(self._plain, self.partition.parameters) if anchored else self._plain
 
@@ -215,8 +248,9 @@ class MicroBatch:
             weight_heads: whether the heads' gradients are weighted too.
         """
         # The gradients contain the shares of the labels already.
-        scaled = self._local_scaled(weights)
-        heads = scaled if weight_heads else self._local_scaled(torch.ones_like(weights))
+        scaled = self._local_scaled(weights).unbind()
+        ones = torch.ones_like(weights)
+        heads = scaled if weight_heads else self._local_scaled(ones).unbind()
         gradients = dict(zip(self.local, backward.heads, strict=True))
         write_heads(self.partition, gradients, heads, self.usage.used)
         self._zero_fill_unused()
@@ -253,38 +287,20 @@ class MicroBatch:
                 full[task, other] = block[row, column]
         return full
 
-    def write_window(self, weights: Float[Tensor, " k"]) -> None:
-        """Write the window's gradients with weights of the losses, heads included.
+    def write_window(self, weights: Float[Tensor, " k"], weight_heads: bool = True) -> None:
+        """Write the window's gradients, w @ J for the trunk and those of the heads, and record w.
 
         Args:
             weights: of the window's tasks, on the device, which is not waited for.
-        """
-        rows, counts = self.window.reduced_rows(), self.window.counts
-        self.write_weighted(rows, weights, counts, weight_heads=True)
-        self.record_weights(self.window.present, weights)
-
-    def write_weighted(
-        self,
-        rows: list[Gradients],
-        weights: Float[Tensor, " k"],
-        counts: Float[Tensor, " k"],
-        weight_heads: bool,
-    ) -> None:
-        """Write the window's gradients: w @ J for the trunk, and those of the heads.
-
-        Args:
-            rows: of `Window.reduced_rows`.
-            weights: of the window's tasks.
-            counts: of the window, on the device of the weights.
             weight_heads: whether the heads' gradients are weighted too.
         """
         # n / N_k turns a summed row into the gradient that Lightning expects, see above.
-        shares = self.window.length / counts
+        shares = self.window.length / self.window.counts
         scaled = weights * shares
         heads = scaled if weight_heads else shares
-        on_host = scaled.device.type == "cpu"
-        trunk = combine(rows, scaled.tolist() if on_host else scaled)
-        self.write_combined(trunk, list(heads))
+        trunk = combine(self.window.reduced_rows(), scaled.tolist() if on_host(scaled) else scaled)
+        self.write_combined(trunk, heads.unbind())
+        self.record_weights(self.window.present, weights)
 
     def write_combined(self, trunk: Gradients, head_scales: Sequence[Tensor]) -> None:
         """Write the window's gradients, given those of the shared parameters.
@@ -309,7 +325,7 @@ class MicroBatch:
 
     def record_weights(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
         """Remember the weights that were applied, for the logs."""
-        self.window.applied.update(zip(present, weights.detach(), strict=True))
+        self.window.applied.update(zip(present, weights.detach().unbind(), strict=True))
 
     def _differentiate(
         self,
@@ -317,9 +333,12 @@ class MicroBatch:
         cotangents: Sequence[Tensor],
         keep_graph: bool,
     ) -> TaskBackward:
+        shared: Sequence[Tensor] = self.partition.shared
+        if self._leaves:
+            shared = [*shared, *self._leaves]
         return task_backward(
             self._roots,
-            self.reach.owners,
+            self._graphs.cut(self.reach, shared),
             self.partition.shared,
             task_specific,
             cotangents,
@@ -346,6 +365,8 @@ class MicroBatch:
         like = parameter.new_empty((), dtype=accumulation_dtype(parameter))
         message = self.usage.on_device(like) if world_size() > 1 else None
         tasks = len(self.partition.tasks)
+        if message is None and not self._labels and len(self.local) == tasks:
+            return of_one_rank(self._stacked, like)
         totals, usage = exchange(losses, self._labels, tasks, like, self.window.reference, message)
         if usage is not None:
             self.window.used_here |= self.usage.used
@@ -360,7 +381,7 @@ class MicroBatch:
 
     def _local_scaled(
         self, weights: Float[Tensor, " k"], shares: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
+    ) -> Float[Tensor, " l"]:
         """Weights of this rank's tasks, times R over the sum of the counts that the ranks have.
 
         DDP's mean over all ranks then is a mean over the ranks that have the task, by their labels.
@@ -375,7 +396,7 @@ class MicroBatch:
             counts = or_one(select(self._totals.counts, self.local))
             own = torch.ones_like(counts) if shares is None else torch.stack(list(shares))
             scaled = scaled * (own / counts * world_size())
-        return list(scaled)
+        return scaled
 
     def _zero_fill_unused(self) -> None:
         """Give DDP a gradient for the parameters that this rank's losses do not reach."""

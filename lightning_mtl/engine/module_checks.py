@@ -10,7 +10,7 @@ import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
 
-WATCHED = 16
+WATCHED = 6
 """How many parameters are looked at, about."""
 
 SHAPES = (

@@ -1,6 +1,5 @@
 """Which parameters the tasks share, and which belong to one task alone."""
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,8 +73,8 @@ class Partition:
         # Parameters of other modules, which the losses reach and nobody asked to train.
         self._external: set[Parameter] = set()
         self._learned: dict[Signature, None] = {}
-        # Weakly, as a graph must not outlive its batch.
-        self._latest: tuple[weakref.ref[Reach], Signature] | None = None
+        # Known by the list of its shared leaves, which graphs of one shape have in common.
+        self._latest: tuple[list[Tensor], Signature] | None = None
         self._read_parameters()
         if learned:
             self._restore(learned)
@@ -300,12 +299,12 @@ class Partition:
 
     def _signature(self, reached: Reach, present: Sequence[int]) -> Signature:
         """The tasks and the identities of the parameters that each of them reaches."""
-        if self._latest is None or self._latest[0]() is not reached:
-            groups = (reached.shared, *reached.task_specific)
+        groups = (reached.shared, *reached.task_specific)
+        if self._latest is None or self._latest[0] is not reached.shared:
             # Inputs that require gradients are leaves too, and new ones in every batch.
             leaves = (tuple(id(p) for p in group if isinstance(p, Parameter)) for group in groups)
-            self._latest = weakref.ref(reached), (tuple(present), *leaves)
-        return self._latest[1]
+            self._latest = reached.shared, tuple(leaves)
+        return (tuple(present), *self._latest[1])
 
     def _mark(self, row: int, leaves: Sequence[Tensor]) -> None:
         for leaf in leaves:

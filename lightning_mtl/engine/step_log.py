@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mtl.engine.trainer_facts import forget_logged
-from lightning_mtl.engine.window import Window
+from lightning_mtl.engine.trainer_facts import forget_logged, renew_logged
+from lightning_mtl.engine.transfers import Arrival
+from lightning_mtl.engine.window import Window, select
+from lightning_mtl.linalg.host import on_host
 
 BAR = {"total": "train/total_loss", "weighted": "train/weighted_loss"}
 """What the progress bar shows, under names that leave it on one line, and what is logged as it."""
@@ -16,18 +18,22 @@ BAR = {"total": "train/total_loss", "weighted": "train/weighted_loss"}
 class StepLog:
     """Collects the values of one optimizer step; several groups of tasks may take part in it.
 
+    Lightning brings what the progress bar shows to the host after each batch. On a device these
+    numbers are copied there without waiting for them, and shown as soon as they have arrived: one
+    or two steps late.
+
     Attributes:
         weights: those that were applied last, by the names of the tasks.
     """
 
     def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}
-        self._totals: dict[str, Tensor] = {}
         self._details: dict[str, Tensor] = {}
         self._measured: dict[str, Tensor] = {}
         self._shown: tuple[str, ...] = ()
-        self._losses: dict[tuple[str, int], Tensor] = {}
+        self._sums: dict[tuple[int, ...], dict[str, Tensor]] = {}
         self._logged: set[str] = set()
+        self._arrivals: dict[str, Arrival] = {}
 
     def add_window(self, window: Window, tasks: tuple[str, ...], reweights: bool) -> None:
         """Add losses and weights of a window whose gradients have been written.
@@ -35,23 +41,24 @@ class StepLog:
         Args:
             window: of micro-batches.
             tasks: the names of all tasks.
-            reweights: whether the progress bar shows the weighted sum beside the plain one.
+            reweights: whether some weights differ from 1, so that the bar shows the weighted sum.
         """
         self._shown = ("total", "weighted") if reweights else ("total",)
-        losses = dict(zip(window.present, window.losses, strict=True))
-        applied = {tasks[k]: weight for k, weight in sorted(window.applied.items())}
+        present, losses, applied = window.present, window.losses, window.applied
+        weights = {tasks[k]: weight for k, weight in sorted(applied.items())}
         # Groups of tasks that take turns add up; of tasks evaluated again, the last time counts.
-        self.weights = self.weights | applied if self._losses else applied
-        for k, loss in losses.items():
-            self._losses["total", k] = loss
+        self.weights = self.weights | weights if self._sums else weights
+        for k, loss in zip(present, losses.unbind(), strict=True):
             self._details[f"train/loss/{tasks[k]}"] = loss
-        for k, weight in window.applied.items():
-            self._losses["weighted", k] = losses[k] * weight.to(losses[k])
-            self._details[f"train/weight/{tasks[k]}"] = weight
-        for kind in ("total", "weighted"):
-            parts = [loss for (key, _), loss in self._losses.items() if key == kind]
-            if parts:
-                self._totals[f"train/{kind}_loss"] = torch.stack(parts).sum()
+        for task, weight in weights.items():
+            self._details[f"train/weight/{task}"] = weight
+        sums = {"total": losses.sum()}
+        if applied and not reweights and len(applied) == len(present):
+            sums["weighted"] = sums["total"]
+        elif applied:
+            trained = select(losses, [present.index(k) for k in sorted(applied)])
+            sums["weighted"] = (trained * torch.stack(list(weights.values()))).sum()
+        self._sums[tuple(present)] = sums
 
     def add_details(self, values: Mapping[str, Tensor]) -> None:
         """Add values of the weighting, by their names under `train/`."""
@@ -63,7 +70,7 @@ class StepLog:
 
     def clear(self) -> None:
         """Forget the values of a step that was interrupted; the weights stay."""
-        self._totals, self._details, self._measured, self._losses = {}, {}, {}, {}
+        self._details, self._measured, self._sums = {}, {}, {}
 
     def write(self, module: Any) -> None:
         """Log what the last optimizer step has added. Called after each batch.
@@ -73,7 +80,7 @@ class StepLog:
         Args:
             module: the `MultiTaskModule`, whose `log_tasks` and `prog_bar` choose.
         """
-        if not self._losses and not self._measured:
+        if not self._sums and not self._measured:
             return
         values, bar = self._chosen(module)
         self.clear()
@@ -81,15 +88,34 @@ class StepLog:
             return
         forget_logged(module.trainer, self._logged - values.keys() - bar.keys())
         self._logged = {*values, *bar}
-        module.log_dict(values, on_step=True, on_epoch=False, batch_size=1)
-        module.log_dict(
-            bar, prog_bar=True, logger=False, on_step=True, on_epoch=False, batch_size=1
-        )
+        renew_logged(module, values)
+        renew_logged(module, self._arrived(bar), prog_bar=True, logger=False)
 
     def _chosen(self, module: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What to log, and what to show in the progress bar."""
         details = self._details if module.log_tasks else {}
-        totals = self._totals if module.log_tasks or module.prog_bar else {}
+        totals = self._totals() if module.log_tasks or module.prog_bar else {}
         shown = self._shown if module.prog_bar else ()
-        bar = {name: self._totals[BAR[name]] for name in shown if BAR[name] in self._totals}
+        bar = {name: totals[BAR[name]] for name in shown if BAR[name] in totals}
         return details | totals | self._measured, bar
+
+    def _totals(self) -> dict[str, Tensor]:
+        """The sums over all tasks, of whichever group."""
+        totals: dict[str, Tensor] = {}
+        for kind in ("total", "weighted"):
+            parts = [sums[kind] for sums in self._sums.values() if kind in sums]
+            if parts:
+                totals[f"train/{kind}_loss"] = sum(parts[1:], start=parts[0])
+        return totals
+
+    def _arrived(self, bar: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is there to be shown: of a device, the last numbers that have reached the host."""
+        shown = {}
+        for name, value in bar.items():
+            if on_host(value):
+                shown[name] = value
+            elif name not in self._arrivals or self._arrivals[name].is_here:
+                if name in self._arrivals:
+                    shown[name] = self._arrivals[name].wait()
+                self._arrivals[name] = Arrival(value)
+        return shown

@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge
 from lightning_mtl.engine.entries.nodes import metadata_of
 from lightning_mtl.engine.errors import CompiledBackwardError, SparseGradientError
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, zeros_for_none
-from lightning_mtl.engine.graph import Cut, Owners, cut
+from lightning_mtl.engine.graph import Cut
 from lightning_mtl.engine.hooks import held_back
 
 Cotangent = Float[Tensor, ""]
@@ -26,7 +26,7 @@ Partial = tuple[Tensor | None, ...]
 
 def task_backward(
     roots: Sequence[GradientEdge],
-    owners: Owners,
+    parted: Cut | None,
     shared: Sequence[Tensor],
     task_specific: Sequence[Sequence[Tensor]],
     cotangents: Sequence[Cotangent],
@@ -38,7 +38,7 @@ def task_backward(
 
     Args:
         roots: where the task losses start.
-        owners: of the nodes of their graph, see `find_owners`.
+        parted: where they enter the trunk, see `lightning_mtl.engine.graph.cut`.
         shared: the parameters of the trunk.
         task_specific: for each task, the parameters that only this task uses.
         cotangents: what each task's pass starts with: the loss scale over the number of
@@ -48,7 +48,6 @@ def task_backward(
             of a tensor at the cut would do so twice, as it arrives there and enters the trunk.
         names: of the parameters, for messages.
     """
-    parted = cut(roots, shared, owners)
     if parted is None or (hooked and _is_changed(parted)):
         return RootBackward(roots, parted, task_specific, shared, cotangents, names)
     return CutBackward(roots, parted, task_specific, cotangents, keep_graph, names)

@@ -23,17 +23,30 @@ class TaskTotals:
         counts: Σ_r c_r / reference; without counts, how many ranks have the task.
         ranks: how many ranks have the task.
         reference: what counts are divided by.
+        alone: whether one rank has all tasks, and counts each of them as 1.
     """
 
     losses: Float[Tensor, " K"]
     counts: Float[Tensor, " K"]
     ranks: Float[Tensor, " K"]
     reference: Float[Tensor, " K"]
+    alone: bool = False
 
     @property
     def means(self) -> Float[Tensor, " K"]:
         """The mean loss of each task over the ranks that have it; 0 for an absent one."""
-        return self.losses / or_one(self.counts)
+        return self.losses if self.alone else self.losses / or_one(self.counts)
+
+
+def of_one_rank(losses: Float[Tensor, " K"], like: Tensor) -> TaskTotals:
+    """The sums of one rank that has all tasks, where nobody counts labels.
+
+    Args:
+        losses: of all tasks.
+        like: as for `exchange`.
+    """
+    ones = like.new_ones(len(losses))
+    return TaskTotals(losses.detach().to(like), ones, ones, ones, alone=True)
 
 
 def exchange(

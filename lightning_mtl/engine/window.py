@@ -19,13 +19,19 @@ Groups = tuple[list[Parameter], list[list[Parameter]]]
 
 
 class Statistics(NamedTuple):
-    """What the Gramian rules receive: float64 on the host, of the tasks present in the window."""
+    """What is known of the tasks present in a window: float64 on the host, or on the device.
 
-    losses: Float[Tensor, " k"]
+    Attributes:
+        gramian: the inner products of their gradients.
+        losses: means over micro-batches and ranks.
+        presence: how often each task was there, over micro-batches and ranks.
+        others: other numbers that were asked for.
+    """
+
     gramian: Float[Tensor, "k k"]
-    counts: Float[Tensor, " k"]
-    scale: Float[Tensor, " k"]
+    losses: Float[Tensor, " k"]
     presence: Float[Tensor, " k"]
+    others: Float[Tensor, " n"]
 
 
 class Window:
@@ -54,6 +60,7 @@ class Window:
         self._counts: Tensor | None = None
         self._ranks: Tensor | None = None
         self.reference: Float[Tensor, " K"] | None = None
+        self._alone = True
         self.used_here: set[Tensor] = set()
         self._usage: Tensor | None = None
         self._reduced: list[Gradients] | None = None
@@ -67,6 +74,7 @@ class Window:
         """
         self.length += 1
         self.reference = totals.reference
+        self._alone = self._alone and totals.alone
         self._loss_sums = _plus(self._loss_sums, totals.losses)
         self._counts = _plus(self._counts, totals.counts)
         self._ranks = _plus(self._ranks, totals.ranks)
@@ -117,6 +125,8 @@ class Window:
     def losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over micro-batches and ranks, detached."""
         assert self._loss_sums is not None and self._counts is not None
+        if self._alone:
+            return self._loss_sums if self.length == 1 else self._loss_sums / self.length
         return select(self._loss_sums / or_one(self._counts), self.present)
 
     @property
@@ -127,7 +137,12 @@ class Window:
         task whose losses have no label at all counts as 1, to be divided by.
         """
         assert self._counts is not None
-        return or_one(select(self._counts, self.present))
+        return self._counts if self._alone else or_one(select(self._counts, self.present))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every task of `present` is in all micro-batches of this rank."""
+        return all(count == self.length for count in self.batches.values())
 
     @property
     def presence(self) -> Float[Tensor, " k"]:
@@ -135,20 +150,24 @@ class Window:
         assert self._ranks is not None
         return select(self._ranks, self.present)
 
-    def host_statistics(self, gramian: Float[Tensor, "k k"]) -> Statistics:
-        """Bring (k, k) numbers to the host in float64: the one host sync of a gradient-level step.
+    def statistics(
+        self, gramian: Float[Tensor, "k k"], others: Float[Tensor, " n"], stay: bool
+    ) -> Statistics:
+        """The numbers that a rule turns into weights.
 
         Args:
-            gramian: of the rows that `reduced_rows` and its like return, on the device.
+            gramian: of the rows that `reduced_rows` and its like return.
+            others: numbers to be brought along.
+            stay: whether they stay on the device. Otherwise they come to the host in one copy: the
+                one host sync of a step that solves there.
         """
-        k = len(gramian)
-        sums = [self.normalisers(), self.losses, self.counts, self.presence]
-        parts = [part.to(gramian.dtype) for part in (gramian.flatten(), *sums)]
-        matrix, scale, losses, counts, presence = (
-            torch.cat(parts).cpu().double().split([k * k, *[k] * len(sums)])
-        )
-        gramian = matrix.view(k, k) / torch.outer(scale, scale)
-        return Statistics(losses, gramian, counts, scale, presence)
+        scale = self.normalisers().to(gramian)
+        parts = [gramian / torch.outer(scale, scale), self.losses, self.presence, others]
+        if not stay:
+            flat = torch.cat([part.flatten().to(gramian.dtype) for part in parts]).cpu()
+            parts = list(flat.split([part.numel() for part in parts]))
+            parts[0] = parts[0].view_as(gramian)
+        return Statistics(*(part.double() for part in parts))
 
     def reduced_rows(self) -> list[Gradients]:
         """The trunk's rows of the tasks in `present`, summed over ranks once, still times f N_k."""

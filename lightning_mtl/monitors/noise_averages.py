@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import Gradients, gramian
 from lightning_mtl.linalg.gradient_noise import (
     conflict_rate,
     itgn_ratio,
@@ -48,16 +47,21 @@ def noise_between_sub_batches(
 
 
 def noise_between_steps(
-    current: list[Gradients], previous: list[Gradients], samples: float
+    mean: Float[Tensor, "k k"],
+    across: Float[Tensor, "k k"],
+    before: Float[Tensor, "k k"],
+    samples: float,
 ) -> Noise:
-    """Signal and noise from the gradients of two steps, each of one batch of `samples` samples."""
-    # The Gramian of all their rows has both steps and the products between them.
-    both = gramian([*current, *previous]).cpu().double()
-    count = len(current)
-    across = (both[:count, count:] + both[count:, :count]) / 2
-    within = (both[:count, :count] + both[count:, count:]) / 2
-    trace = noise_trace((within + across) / 2, within, 2, samples)
-    return Noise(across, within - across, trace)
+    """Signal and noise from the gradients of two steps, each of one batch of `samples` samples.
+
+    Args:
+        mean: the Gramian of this step.
+        across: the products of the gradients of this step and of the one before.
+        before: the Gramian of that one.
+        samples: in each batch.
+    """
+    signal, within = (across + across.T) / 2, (mean + before) / 2
+    return Noise(signal, within - signal, noise_trace((within + signal) / 2, within, 2, samples))
 
 
 def agreement(

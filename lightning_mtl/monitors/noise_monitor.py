@@ -1,5 +1,6 @@
 """`GradientNoiseMonitor`: how strong, how noisy and how much at odds the tasks' gradients are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, add, gramian
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import check_whole_parameters
-from lightning_mtl.engine.window import select_block
+from lightning_mtl.engine.window import Window, select_block
 from lightning_mtl.linalg.gradient_noise import (
     cosines,
     gradient_to_noise,
@@ -22,13 +24,8 @@ from lightning_mtl.linalg.gradient_noise import (
 )
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
-from lightning_mtl.monitors.noise_averages import (
-    Noise,
-    NoiseAverages,
-    agreement,
-    noise_between_steps,
-    noise_between_sub_batches,
-)
+from lightning_mtl.monitors.measured import Measured, cross_products
+from lightning_mtl.monitors.noise_averages import Noise, NoiseAverages, agreement
 
 
 class GradientNoiseMonitor(L.Callback):
@@ -123,6 +120,10 @@ class GradientNoiseMonitor(L.Callback):
         """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
         self._forget()
 
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """Called before the losses of a micro-batch are computed; adds no leaves to them."""
+        return ()
+
     def observe(self, micro_batch: MicroBatch) -> None:
         """Differentiate one micro-batch's tasks on the side. Called before its backward pass."""
         shared = micro_batch.partition.shared
@@ -149,49 +150,62 @@ class GradientNoiseMonitor(L.Callback):
     def conclude(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Turn what was measured of the window into numbers to log. Called at its end."""
         window, tasks = micro_batch.window, micro_batch.partition.tasks
-        if self._products is None or self._measured != window.length:
+        if self._products is None or self._measured != window.length or not window.present:
             self._forget()
             return {}
         count = window.length * world_size()
-        # A task that some sub-batch lacks says nothing about the noise between sub-batches.
-        pairs = zip(window.present, window.presence.tolist(), strict=True)
-        everywhere = [task for task, batches in pairs if batches == count]
-        sums = [sum_gradients_over_ranks(self._rows[task]) for task in everywhere]
-        within = sum_over_ranks(self._products).cpu().double() / count
+        measured = self._bring(window, self._sums(micro_batch), count)
         self._forget()
+        # A task that some sub-batch lacks says nothing about the noise between sub-batches.
+        everywhere = [k for k, batches in enumerate(measured.presence) if batches == count]
         if not everywhere:
             return {}
-        within = select_block(within, everywhere)
-        mean = gramian(sums).cpu().double() / count**2
-        noise = self._compare(everywhere, sums, mean, within, count)
+        measured = measured.of(everywhere)
+        indices = [window.present[k] for k in everywhere]
+        noise = measured.noise(count, self._samples)
         if noise is not None:
-            self.averages.learn(len(tasks), everywhere, noise)
-        names = [tasks[task] for task in everywhere]
-        weights = torch.stack([window.applied[task].cpu().double() for task in everywhere])
-        average = self.averages.read(everywhere)
-        return self._report(names, mean, weights, average, micro_batch.global_step)
+            self.averages.learn(len(tasks), indices, noise)
+        average = self.averages.read(indices)
+        names = [tasks[task] for task in indices]
+        return self._report(
+            names, measured.mean, measured.weights, average, micro_batch.global_step
+        )
 
     def _forget(self) -> None:
         self._rows, self._products, self._measured = {}, None, 0
 
-    def _compare(
-        self,
-        tasks: list[int],
-        sums: list[Gradients],
-        mean: Tensor,
-        within: Tensor,
-        count: int,
-    ) -> Noise | None:
-        """Signal and noise of one step; with one sub-batch, against the previous measured step."""
-        if count > 1:
-            return noise_between_sub_batches(mean, within, count, self._samples)
-        previous = self._previous.get(tuple(tasks))
-        # Groups of tasks that take turns are kept side by side; never two gradients of one task.
-        self._previous = {
-            key: rows for key, rows in self._previous.items() if not set(key) & set(tasks)
-        }
-        self._previous[tuple(tasks)] = sums
-        return None if previous is None else noise_between_steps(sums, previous, self._samples)
+    def _sums(self, micro_batch: MicroBatch) -> list[Gradients]:
+        """The gradients of the window's tasks, summed over ranks; zeros of those absent here."""
+        present, shared = micro_batch.window.present, micro_batch.partition.shared
+        lacks = any(task not in self._rows for task in present)
+        absent = [torch.zeros_like(parameter) for parameter in shared] if lacks else []
+        return [sum_gradients_over_ranks(self._rows.get(task, absent)) for task in present]
+
+    def _bring(self, window: Window, sums: list[Gradients], count: int) -> Measured:
+        """All numbers of a measurement, brought to the host in one copy.
+
+        Args:
+            window: that was measured.
+            sums: of the gradients of its tasks.
+            count: how many sub-batches there are; one is compared with the previous measured step.
+        """
+        assert self._products is not None
+        present, own = tuple(window.present), gramian(sums)
+        within = select_block(sum_over_ranks(self._products), present)
+        weights = torch.stack([window.applied[task] for task in present])
+        previous = self._previous.get(present) if count == 1 else None
+        across = own if previous is None else cross_products(sums, previous)
+        before = own if previous is None else gramian(previous)
+        if count == 1:
+            # Groups of tasks that take turns are kept side by side; never two gradients of a task.
+            others = (key for key in self._previous if not set(key) & set(present))
+            self._previous = {key: self._previous[key] for key in others} | {present: sums}
+        parts = [own / count**2, within / count, across, before, weights, window.presence]
+        flat = torch.cat([part.flatten().to(own.dtype) for part in parts]).cpu().double()
+        matrices = flat[: 4 * own.numel()].view(4, *own.shape)
+        applied, presence = flat[4 * own.numel() :].view(2, len(present))
+        earlier = None if previous is None else matrices[2:]
+        return Measured(matrices[0], matrices[1], earlier, applied, presence.tolist())
 
     def _report(
         self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int

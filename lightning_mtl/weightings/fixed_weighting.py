@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
+from lightning_mtl.weightings.memory.constants import Constants
 
 
 class FixedWeighting(LossWeighting):
@@ -30,6 +31,7 @@ class FixedWeighting(LossWeighting):
     def __init__(self, weights: dict[str, float]) -> None:
         super().__init__()
         self.given = dict(weights)
+        self._constants = Constants()
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The given weights of the tasks present, in the order of the module's tasks."""
@@ -40,4 +42,4 @@ class FixedWeighting(LossWeighting):
                 f" {sorted(self.given)}. Give each task one weight."
             )
         present = self.memory.present(len(losses))
-        return losses.new_tensor([self.given[tasks[index]] for index in present])
+        return self._constants.like([self.given[tasks[index]] for index in present], losses)

@@ -12,6 +12,7 @@ from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.weightings.bases.weighting import Weighting
 from lightning_mtl.weightings.memory.adam import Adam
+from lightning_mtl.weightings.memory.constants import Constants
 
 SMALLEST = 1e-3
 """Weights are kept at least this large; smaller than one Adam step, larger than rounding."""
@@ -77,6 +78,7 @@ class GradNorm(Weighting):
         self._weights = self.memory.per_task("weights", initial=1.0)
         self._first = self.memory.per_task("initial", initial=math.nan)
         self._adam = Adam(self.memory)
+        self._constants = Constants()
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The weights w(t), rescaled to sum to the number of tasks present."""
@@ -154,7 +156,8 @@ class GradNorm(Weighting):
                     "`GradNorm(theoretical_losses=)` should give a positive number for each of"
                     f" {sorted(tasks)}. Found {given}. Use log(C) for C classes."
                 )
-            return losses.new_tensor([given[tasks[k]] for k in self.memory.present(len(losses))])
+            present = self.memory.present(len(losses))
+            return self._constants.like([given[tasks[k]] for k in present], losses)
         initial = self._first.read(losses)
         # A loss of zero, of a batch without a valid label, is nothing to compare with.
         initial = torch.where(torch.isnan(initial) & (losses > 0), losses, initial)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_number
-from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, real
+from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, real, scaled_by
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.places.channel_sums import ChannelSums
 from lightning_mtl.engine.places.place import Place, RowPlace
@@ -47,8 +47,7 @@ class MaxGNR(GramianWeighting):
     Scale: Σ w = K.
     Heads: their own gradients, unweighted.
     Memory: K averaged gradients, of the size of what is measured. They are saved in checkpoints,
-    and reset with S and the warm-up if gradients are measured at other parameters than before. Each
-    step that solves makes a second copy of (K, K) numbers to the host.
+    and reset with S and the warm-up if gradients are measured at other parameters than before.
     Deviations: unknown, because the paper's formulas were not available. The weights are 1 during a
     warm-up, in which the averages have too few terms.
 
@@ -67,7 +66,7 @@ class MaxGNR(GramianWeighting):
         >>> rule = MaxGNR(warmup_steps=1)
         >>> for noise in (1.0, -1.0, 1.0, -1.0):  # of the second gradient, along the first one
         ...     gradients = torch.tensor([[1.0, 0.0], [noise, 1.0]])
-        ...     rule.observe([[row] for row in gradients], scale=torch.ones(2))
+        ...     rule.brought = rule.observe([[row] for row in gradients], scale=torch.ones(2))
         ...     weights = rule.weights(torch.ones(2), gradients @ gradients.T)
         >>> weights
         tensor([1.5634, 0.4366])
@@ -119,25 +118,31 @@ class MaxGNR(GramianWeighting):
         price = super().price_of(accumulate)
         return f"{price}, and K {self.place.size} numbers of averaged gradients"
 
-    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
+    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> Float[Tensor, " n"]:
         """Average the gradients of the tasks present. Called before `weights` at steps that solve.
 
         Args:
             rows: the gradients times `scale`.
-            scale: what to divide them by, on the host.
+            scale: what to divide them by.
+
+        Returns:
+            The K² inner products of the averages.
         """
         parts = [[real(gradient) for gradient in row] for row in rows]
         first = parts[0]
         sizes = [gradient.numel() for gradient in first]
         like = first[0].new_empty((), dtype=accumulation_dtype(first[0]))
         means = self._mean.rows(len(rows), sum(sizes), like)
-        for mean, row, divisor in zip(means, parts, scale.tolist(), strict=True):
+        shares = ((1 - self.beta1) / scale).to(like)
+        for mean, row, share in zip(means, parts, shares.unbind(), strict=True):
             # In place and piece by piece: this is as large as the trunk, for every task.
             pieces = list(mean.split(sizes))
             new = [gradient.flatten().to(mean.dtype) for gradient in row]
             torch._foreach_mul_(pieces, self.beta1)
-            torch._foreach_add_(pieces, new, alpha=(1 - self.beta1) / divisor)
-        self._mean_steps.write(self._mean_steps.read(torch.zeros_like(scale)) + 1)
+            torch._foreach_add_(pieces, scaled_by(new, share))
+        steps = torch.zeros(len(rows), dtype=torch.float64)
+        self._mean_steps.write(self._mean_steps.read(steps) + 1)
+        return gramian_of([[mean] for mean in means]).flatten()
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]
@@ -167,10 +172,8 @@ class MaxGNR(GramianWeighting):
         steps = self._mean_steps.read(second_moment.diagonal())
         # Bias-corrected: an average that started at zero holds 1 - beta^t of the weight.
         correction = 1 - self.beta1**steps
-        assert self._mean.values is not None
-        count = self._mean.values.shape[1]
-        rows = [[row] for row in self._mean.rows(tasks, count, self._mean.values)]
-        average = gramian_of(rows).to("cpu").double() / torch.outer(correction, correction)
+        average = self.brought.view(tasks, tasks).to(correction)
+        average = average / torch.outer(correction, correction)
         overlap = average_overlap(self.beta1, torch.minimum(steps[:, None], steps))
         # After one step the average is that step, and nothing can be told apart yet.
         overlap = torch.as_tensor(overlap).clamp(max=1 - 1e-3)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
+from lightning_mtl.weightings.memory.constants import Constants
 
 
 class UncertaintyWeighting(LossWeighting):
@@ -46,6 +47,7 @@ class UncertaintyWeighting(LossWeighting):
         self.classification = tuple(classification)
         self._log_variance = self.memory.per_task("log_variance")
         self._adam = Adam(self.memory)
+        self._constants = Constants()
         self._regulariser = torch.zeros(())
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -71,4 +73,5 @@ class UncertaintyWeighting(LossWeighting):
                 f" Found {sorted(unknown)}. Correct the names, or those of the tasks."
             )
         names = self.memory.names(len(losses))
-        return losses.new_tensor([1.0 if name in self.classification else 0.5 for name in names])
+        scale = [1.0 if name in self.classification else 0.5 for name in names]
+        return self._constants.like(scale, losses)

@@ -21,7 +21,7 @@ from lightning_mtl.callbacks import (
     JacobianWeighting,
     UncertaintyWeighting,
 )
-from lightning_mtl.engine.loss_guard import LossGuard
+from lightning_mtl.engine.transfers import LateChecks
 from tests.support.networks import (
     AllShared,
     Checkpointed,
@@ -251,6 +251,7 @@ class Watched(Toy):
         DWA,
         GradNorm,
         lambda: GradNorm(initial_loss="theoretical", theoretical_losses=dict.fromkeys(TASKS, 1.0)),
+        Rows,
     ],
     ids=[
         "EqualWeighting",
@@ -259,6 +260,7 @@ class Watched(Toy):
         "DWA",
         "GradNorm",
         "GradNorm(theoretical)",
+        "Rows",
     ],
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -268,12 +270,6 @@ def test_nothing_in_a_step_waits_for_the_device(weighting, accumulate):
     assert short == long
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_rows_and_their_combination_are_looked_at_once_an_optimizer_step(accumulate):
-    short, long = (syncs(Rows, accumulate, batches) for batches in (4, 8))
-    assert long - short == 2 * (4 // accumulate)
-
-
 def syncs(weighting, accumulate: int, batches: int) -> int:
     module = Watched()
     trainer = quiet_trainer(
@@ -281,6 +277,6 @@ def syncs(weighting, accumulate: int, batches: int) -> int:
         accumulate_grad_batches=accumulate,
         limit_train_batches=batches,
     )
-    with patch.object(LossGuard, "watch"):
+    with patch.object(LateChecks, "add"):
         trainer.fit(module, toy_loader())
     return module.syncs.count

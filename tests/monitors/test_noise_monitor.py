@@ -22,6 +22,7 @@ from lightning_mtl.callbacks import (
     MaxGNR,
     Weighting,
 )
+from lightning_mtl.engine.window import Window
 from tests.support.alternating_toy import TwoTrunks
 from tests.support.ddp_noise import monitored, two_ranks
 from tests.support.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
@@ -231,15 +232,18 @@ def test_numbers_of_other_tasks_are_not_logged_in_their_place() -> None:
     rows = {task: [torch.randn(5)] for task in range(3)}
 
     def measure(tasks: list[int]) -> dict[str, Tensor]:
-        sums = [rows[task] for task in tasks]
-        gramian = torch.stack([row[0] for row in sums])
-        gramian = (gramian @ gramian.T).double()
-        noise = monitor._compare(tasks, sums, gramian, gramian, 1)
+        window = Window()
+        window.batches.update(tasks)
+        window.applied = {task: torch.ones(()) for task in tasks}
+        window._ranks = torch.ones(3)
+        monitor._products = torch.zeros(3, 3, dtype=torch.float64)
+        measured = monitor._bring(window, [rows[task] for task in tasks], 1)
+        noise = measured.noise(1, samples=1.0)
         if noise is not None:
             monitor.averages.learn(3, tasks, noise)
         names = [TASKS[task] for task in tasks]
-        weights = torch.ones(2, dtype=torch.float64)
-        return monitor._report(names, gramian, weights, monitor.averages.read(tasks), 0)
+        weights, average = measured.weights, monitor.averages.read(tasks)
+        return monitor._report(names, measured.mean, weights, average, 0)
 
     assert not any("gnr" in key for key in measure([0, 2]))
     assert any("gnr/three" in key for key in measure([0, 2]))

@@ -28,7 +28,7 @@ def stream(steps: int, seed: int = 0, noise: float = 1.0) -> tuple[Tensor, Tenso
 def weigh(rule: MaxGNR, jacobian: Tensor) -> Tensor:
     """One step, as the engine takes it."""
     tasks = len(jacobian)
-    rule.observe([[row] for row in jacobian], torch.ones(tasks, dtype=torch.float64))
+    rule.brought = rule.observe([[row] for row in jacobian], torch.ones(tasks, dtype=torch.float64))
     return rule.weights(torch.ones(tasks, dtype=torch.float64), jacobian @ jacobian.T)
 
 

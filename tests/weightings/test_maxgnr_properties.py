@@ -17,7 +17,7 @@ EVERY_OBJECTIVE = pytest.mark.parametrize("objective", ["product", "min"])
 def step(rule: MaxGNR, rows: Tensor) -> Tensor:
     """One step, as the engine takes it."""
     ones = torch.ones(len(rows), dtype=torch.float64)
-    rule.observe([[row] for row in rows], ones)
+    rule.brought = rule.observe([[row] for row in rows], ones)
     return rule.weights(ones, rows @ rows.T)
 
 

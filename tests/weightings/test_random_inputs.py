@@ -269,7 +269,7 @@ def check_gramian_rule(name: str, case: Case) -> None:
     gramian = case.exact @ case.exact.T
     for step in range(5 if rule.needs_rows else 2):
         if rule.needs_rows:
-            rule.observe([[row] for row in case.rows], torch.ones_like(case.losses))
+            rule.brought = rule.observe([[row] for row in case.rows], torch.ones_like(case.losses))
         weights = rule.weights(case.losses, gramian)
         assert weights.shape == case.losses.shape
         assert torch.isfinite(weights).all(), f"step {step}: {weights.tolist()}"

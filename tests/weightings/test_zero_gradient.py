@@ -53,7 +53,7 @@ def direction(rule: Rule, rows: Tensor, losses: Tensor) -> Tensor:
     if isinstance(rule, JacobianWeighting):
         return rule.combine(losses, rows.clone())
     if rule.needs_rows:
-        rule.observe([[row] for row in rows], torch.ones_like(losses))
+        rule.brought = rule.observe([[row] for row in rows], torch.ones_like(losses))
     return rule.weights(losses, rows @ rows.T) @ rows
 
 

@@ -42,7 +42,7 @@ class Dependence:
 
 def follow(root: GradientEdge) -> Dependence:
     """What the loss at `root` depends on."""
-    if not _selects(root.node):
+    if not chooses_entries(root.node):
         return Dependence({}, [root.node], [])
     found = Dependence({}, [], [])
     stack: list[tuple[Edge, Entries]] = [((root.node, root.output_nr), {})]
@@ -87,7 +87,7 @@ def apart(tasks: Sequence[Sequence[Entries]]) -> bool:
     )
 
 
-def _selects(root: Node) -> bool:
+def chooses_entries(root: Node) -> bool:
     """Whether there is a choice of entries above the operations that mix them.
 
     Most graphs have none, and need no more than this look at the few nodes of the loss itself.

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -20,24 +21,30 @@ def check_weights(name: str, weights: Any, num_tasks: int) -> None:
 def check_finite_weights(name: str, weights: Tensor) -> None:
     """Refuse NaN, infinity, and what float32 can't hold, in which gradients are combined.
 
-    For weights on the host, where looking costs nothing.
+    Args:
+        name: of the method that returned them.
+        weights: on the host.
     """
     if not bool(torch.isfinite(weights.float()).all()):
         raise ValueError(
             f"`{name}` should return finite weights. Found {weights.tolist()}, from finite losses"
-            " and gradients. No parameter has been changed by this step. Look for a division by"
-            " zero: the gradient of a task may vanish."
+            " and gradients. On a CPU no parameter has been changed by this step. Look for a"
+            " division by zero: the gradient of a task may vanish."
         )
 
 
-def check_finite_direction(name: str, direction: Tensor) -> None:
-    """Refuse NaN and infinity in a combined gradient; waits for the device."""
-    # A norm takes no copy of what is as large as the trunk.
-    if not bool(torch.linalg.vector_norm(direction, torch.inf).isfinite()):
+def check_finite_direction(name: str, largest: Float[Tensor, ""]) -> None:
+    """Refuse NaN and infinity in a combined gradient.
+
+    Args:
+        name: of the method that returned it.
+        largest: its largest absolute value, on the host.
+    """
+    if not bool(largest.isfinite()):
         raise ValueError(
             f"`{name}` should return a finite direction. Found NaN or infinity, from finite losses"
-            " and gradients. No parameter has been changed by this step. Look for a division by"
-            " zero, and for squares of very large gradients."
+            " and gradients. On a CPU no parameter has been changed by this step. Look for a"
+            " division by zero, and for squares of very large gradients."
         )
 
 

@@ -1,13 +1,15 @@
 """The base of the weightings that need the gradients of the tasks."""
 
+from functools import partial
 from typing import Any
 
 import lightning as L
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.errors import NonFiniteGradientError
+from lightning_mtl.engine.loss_guard import check_gradients
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.weighting import Weighting
 
 
@@ -32,26 +34,22 @@ class GradientWeighting(Weighting):
         """Σ L_k; the weights are not known yet."""
         return micro_batch.total()
 
-    def _finite(
-        self, micro_batch: MicroBatch, sizes: Float[Tensor, " k"], others: bool = True
-    ) -> bool:
+    def _may_see(self, micro_batch: MicroBatch, sizes: Float[Tensor, " k"]) -> bool:
         """Whether the rule may see these gradients; not if a loss scale has overflown.
 
-        The loss scaler then skips the step, whatever is written.
+        The loss scaler then skips the step, whatever is written. On a device it is not waited for:
+        gradients that are not finite pass here, and are refused as soon as the host knows of them,
+        at the latest before a checkpoint is written.
 
         Args:
             micro_batch: the last of its window.
-            sizes: one number for each task, on the host; NaN or infinite if its gradient is.
-            others: whether everything else that the rule sees is finite.
+            sizes: one number for each task; NaN or infinite if its gradient is.
 
         Raises:
             NonFiniteGradientError: if there is no loss scaler to blame.
         """
-        finite = sizes.isfinite()
-        if others and bool(finite.all()):
-            return True
         if self.loss_is_scaled:
-            return False
-        present = micro_batch.window.present
-        bad = [self.tasks[present[k]] for k in (~finite).nonzero().flatten().tolist()]
-        raise NonFiniteGradientError(bad, micro_batch.global_step)
+            return not on_host(sizes) or bool(sizes.isfinite().all())
+        present = [self.tasks[k] for k in micro_batch.window.present]
+        micro_batch.checks.add(sizes, partial(check_gradients, present, micro_batch.global_step))
+        return True

@@ -1,7 +1,9 @@
 """The base of the weightings that need no more of the task gradients than their inner products."""
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,17 +19,12 @@ from lightning_mtl.engine.places.features import Features
 from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.engine.task_backward import TaskBackward
-from lightning_mtl.engine.window import Window
+from lightning_mtl.engine.transfers import to_device
+from lightning_mtl.engine.window import Statistics, Window
+from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.memory.weight_cache import WeightCache
-
-
-class Solution(NamedTuple):
-    """Weights, and in how many micro-batches each task was present; on the host."""
-
-    weights: Float[Tensor, " k"]
-    counts: Float[Tensor, " k"]
 
 
 class GramianWeighting(GradientWeighting):
@@ -52,6 +49,9 @@ class GramianWeighting(GradientWeighting):
         places: the classes of the places that `gradients` may name.
         place: where G is measured.
         needs_rows: whether `observe` receives the gradients themselves, beside their products.
+        most_on_device: up to how many tasks the rule is solved on the device, which is then never
+            waited for: its `weights` asks no tensor for a number. With more tasks, on the host.
+        brought: what `observe` has returned, beside the Gramian.
     """
 
     places: ClassVar[dict[str, type[Place]]] = {
@@ -60,6 +60,7 @@ class GramianWeighting(GradientWeighting):
         "features": Features,
     }
     needs_rows: ClassVar[bool] = False
+    most_on_device: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class GramianWeighting(GradientWeighting):
         self.place = self._make_place()
         self._cache = WeightCache(self.memory, every_n_steps)
         self._reuses: bool | None = None
+        self.brought: Float[Tensor, " n"] = torch.empty(0)
 
     @property
     def price(self) -> str:  # type: ignore[override]
@@ -104,17 +106,22 @@ class GramianWeighting(GradientWeighting):
 
         Args:
             losses: of the tasks present, means over micro-batches and ranks.
-            gramian: the inner products of their gradients; finite. In training both are on the
-                host and in float64.
+            gramian: the inner products of their gradients. In training both are in float64, and
+                on the host; with `most_on_device`, on the device where the gradients are, and not
+                to be waited for.
         """
 
-    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> None:
+    def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> Float[Tensor, " n"]:
         """Learn from the measured gradients. Called before `weights`; only with `needs_rows`.
 
         Args:
-            rows: of the tasks present, times `scale`.
-            scale: what to divide them by, on the host.
+            rows: of the tasks present, times `scale`, on the device.
+            scale: what to divide them by, on the device.
+
+        Returns:
+            Numbers that `weights` will find in `brought`.
         """
+        return scale.new_empty(0)
 
     def begin_window(self) -> None:
         """Forget what was measured in the window before."""
@@ -138,13 +145,13 @@ class GramianWeighting(GradientWeighting):
         if self._reuses is None:
             self._reuses = not micro_batch.waits_for_counts and self._may_reuse(micro_batch)
         if self._reuses:
-            weights = self._cache.read(micro_batch.present)
+            weights = self._cached(micro_batch, micro_batch.present)
             micro_batch.backward_weighted(backward, weights, self.weight_heads)
             if micro_batch.last:
                 self._record_reused(micro_batch)
         elif micro_batch.alone and not self.place.takes_whole_trunk:
             self.place.accumulate(micro_batch, backward)
-            weights = self._solve(micro_batch).weights
+            weights = self._solve(micro_batch)
             micro_batch.backward_weighted(backward, weights, self.weight_heads)
             micro_batch.record_weights(micro_batch.present, weights)
         else:
@@ -155,36 +162,50 @@ class GramianWeighting(GradientWeighting):
 
     def _write(self, micro_batch: MicroBatch) -> None:
         """Solve for the window, unless weights are reused, and write its gradients."""
-        window = micro_batch.window
-        if self._cache.is_valid_for(window.present):
-            solution = Solution(self._cache.read(window.present), window.counts.cpu().double())
-        else:
-            solution = self._solve(micro_batch)
-        micro_batch.write_weighted(
-            window.reduced_rows(), solution.weights, solution.counts, self.weight_heads
-        )
-        micro_batch.record_weights(window.present, solution.weights)
+        present = micro_batch.window.present
+        reuses = self._cache.is_valid_for(present)
+        weights = self._cached(micro_batch, present) if reuses else self._solve(micro_batch)
+        micro_batch.write_window(weights, self.weight_heads)
 
-    def _solve(self, micro_batch: MicroBatch) -> Solution:
+    def _solve(self, micro_batch: MicroBatch) -> Float[Tensor, " k"]:
         """The rule's weights; equal ones where a loss scale has overflown, which skips the step."""
         window = micro_batch.window
+        statistics = self._statistics(window)
+        gramian = statistics.gramian
+        self._note_presence(window, statistics)
+        if not self._may_see(micro_batch, gramian.diagonal()):
+            return micro_batch.wide.new_ones(len(gramian))
+        with self.memory.of(window.present):
+            self.brought = statistics.others
+            weights = self.weights(statistics.losses, gramian)
+        name = f"{type(self).__name__}.weights"
+        check_weights(name, weights, len(gramian))
+        if self.loss_is_scaled and not on_host(gramian):
+            weights = torch.where(gramian.diagonal().isfinite().all(), weights, 1.0)
+        micro_batch.checks.add(weights, partial(check_finite_weights, name))
+        weights = to_device(weights.to(micro_batch.wide.dtype), micro_batch.wide.device)
+        self._cache.write(window.present, weights)
+        return weights
+
+    def _statistics(self, window: Window) -> Statistics:
+        """What the rule asks for, on the host or, for few tasks, on the device."""
         rows = self._rows(window)
         measured = self.place.gramian(window) if rows is None else gramian_of(rows)
-        losses, gramian, counts, scale, presence = window.host_statistics(measured)
-        self._cache.record_presence(presence / (window.length * world_size()))
-        finite = bool(torch.isfinite(gramian).all())
-        if not self._finite(micro_batch, gramian.diagonal(), finite):
-            return Solution(torch.ones_like(losses), counts)
-        with self.memory.of(window.present):
-            if rows is not None:
-                self.observe(rows, scale)
-            weights = self.weights(losses, gramian)
-        name = f"{type(self).__name__}.weights"
-        check_weights(name, weights, len(losses))
-        check_finite_weights(name, weights)
-        weights = weights.double()
-        self._cache.write(window.present, weights)
-        return Solution(weights, counts)
+        others = measured.new_empty(0)
+        if rows is not None:
+            with self.memory.of(window.present):
+                others = self.observe(rows, window.normalisers())
+        few = len(measured) <= self.most_on_device
+        stay = not on_host(measured) and few and measured.dtype == torch.float64
+        return window.statistics(measured, others, stay)
+
+    def _note_presence(self, window: Window, statistics: Statistics) -> None:
+        """Learn whether tasks are absent from some micro-batches, which reused weights ask for."""
+        if self.every_n_steps > 1:
+            batches = window.length * world_size()
+            alone = batches == window.length
+            whole = window.is_whole if alone else bool((statistics.presence == batches).all())
+            self._cache.record_presence(not whole)
 
     def _rows(self, window: Window) -> list[Gradients] | None:
         """The measured gradients, for a rule that asks for them."""
@@ -193,6 +214,10 @@ class GramianWeighting(GradientWeighting):
         assert isinstance(self.place, RowPlace)
         self.memory.measured_at(self.place.identity())
         return self.place.rows(window)
+
+    def _cached(self, micro_batch: MicroBatch, present: Sequence[int]) -> Float[Tensor, " k"]:
+        """The last weights of these tasks, on the device."""
+        return self._cache.read(present, micro_batch.wide)
 
     def _may_reuse(self, micro_batch: MicroBatch) -> bool:
         """Whether cached weights are applied to each micro-batch of this window as it comes.
@@ -211,7 +236,8 @@ class GramianWeighting(GradientWeighting):
         the sum over the micro-batches that have it.
         """
         window = micro_batch.window
-        shares = torch.tensor([window.batches[task] / window.length for task in window.present])
-        weights = self._cache.read(window.present) * shares.double()
-        micro_batch.record_weights(window.present, weights)
-        self._cache.record_presence(shares)
+        weights = self._cached(micro_batch, window.present)
+        shares = [window.batches[task] / window.length for task in window.present]
+        pairs = zip(weights.unbind(), shares, strict=True)
+        micro_batch.record_weights(window.present, torch.stack([w * share for w, share in pairs]))
+        self._cache.record_presence(not window.is_whole)

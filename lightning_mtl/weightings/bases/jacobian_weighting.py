@@ -1,6 +1,7 @@
 """The base of the weightings that need the task gradients themselves."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from lightning_mtl.engine.gradients import as_gradient_of, views_of
 from lightning_mtl.engine.jacobian import JacobianSum
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.answers import (
     check_direction,
     check_finite_direction,
@@ -23,8 +25,9 @@ class JacobianWeighting(GradientWeighting):
 
     The shared parameters receive `combine(losses, J)`, and each head its own unweighted gradient.
     J is one matrix of K P numbers, filled a row at a time: beside it no more than one row is alive.
-    Two host syncs an optimizer step, to refuse gradients that are not finite before the rule sees
-    them, and a combination that is not before it is written.
+    On the host, gradients that are not finite are refused before the rule sees them, and a
+    combination that is not before it is written. A device is not waited for: both are refused as
+    soon as the host knows of them, at the latest before a checkpoint is written.
 
     There is no `gradients=` and no `every_n_steps=` as Gramian rules have them: the combined
     gradient is made of J at all shared parameters, and of that of this very step, so that there is
@@ -77,14 +80,20 @@ class JacobianWeighting(GradientWeighting):
         jacobian = self._jacobian.take(window)
         sizes = torch.linalg.vector_norm(jacobian, torch.inf, dim=1)
         self.memory.measured_at(partition.identity(partition.shared))
-        if not self._finite(micro_batch, sizes.cpu()):
+        if not self._may_see(micro_batch, sizes):
             return jacobian.sum(0)
         self.applied = None
         with self.memory.of(window.present):
             direction = self.combine(window.losses, jacobian)
         name = type(self).__name__
         check_direction(f"{name}.combine", direction, jacobian.shape[1])
-        check_finite_direction(f"{name}.combine", direction)
+        if self.loss_is_scaled and not on_host(sizes):
+            # What has overflown has to be written, or the loss scaler would not skip the step.
+            direction = direction + 0 * sizes.sum()
+        else:
+            # A norm takes no copy of what is as large as the trunk.
+            largest = torch.linalg.vector_norm(direction, torch.inf)
+            micro_batch.checks.add(largest, partial(check_finite_direction, f"{name}.combine"))
         if self.applied is not None:
             check_weights(f"{name}.applied", self.applied, len(jacobian))
             micro_batch.record_weights(window.present, self.applied)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_mtl.engine.balancer import PlainSum
+from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.loss_guard import check_automatic
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import check_task_gradients
@@ -74,8 +74,9 @@ class Weighting(L.Callback, ABC):
     def forget_step(self) -> None:
         """Called after a step that a loss scaler has skipped, when the memory was restored."""
 
-    def prepare(self, device: torch.device) -> None:
-        """Called just before the losses of a micro-batch are computed."""
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """Called just before the losses of a micro-batch are computed; adds no leaves to them."""
+        return ()
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains: by default all."""

@@ -4,7 +4,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_mtl.engine.transfers import to_device
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
+
+Correction = Tensor | float
+"""What an average is divided by, as it started at zero: of all tasks, or of each."""
 
 
 class Adam:
@@ -40,13 +44,35 @@ class Adam:
             moving: the tasks that take this step; by default all that are present.
         """
         beta1, beta2 = self.betas
-        entries = (self._steps, self._mean, self._root)
-        before = [entry.read(gradient) for entry in entries]
-        steps = before[0] + 1
-        mean = beta1 * before[1] + (1 - beta1) * gradient
-        root = torch.hypot(beta2**0.5 * before[2], (1 - beta2) ** 0.5 * gradient)
-        for entry, old, new in zip(entries, before, (steps, mean, root), strict=True):
-            entry.write(new if moving is None else torch.where(moving, new, old))
-        corrected = root / (1 - beta2**steps).sqrt()
-        step = lr * (mean / (1 - beta1**steps) / (corrected + self.eps))
-        return step if moving is None else torch.where(moving, step, 0.0)
+        before, last = self._mean.read(gradient), self._root.read(gradient)
+        mean = torch.lerp(before, gradient, 1 - beta1)
+        root = torch.hypot(last * beta2**0.5, gradient * (1 - beta2) ** 0.5)
+        if moving is None:
+            of_mean, of_root = self._corrections(gradient)
+            self._mean.write(mean)
+            self._root.write(root)
+            return mean / (root / of_root**0.5 + self.eps) * (lr / of_mean)
+        # Which tasks move is known on the device only.
+        counted = self._steps.read(gradient)
+        steps = counted + moving
+        self._steps.write(steps)
+        self._mean.write(torch.where(moving, mean, before))
+        self._root.write(torch.where(moving, root, last))
+        corrected = root / (1 - beta2**steps).sqrt() + self.eps
+        return torch.where(moving, mean / corrected * (lr / (1 - beta1**steps)), 0.0)
+
+    def _corrections(self, gradient: Float[Tensor, " k"]) -> tuple[Correction, Correction]:
+        """1 - β₁ᵗ and 1 - β₂ᵗ after one more step of every task.
+
+        Steps are counted on the host, and their powers taken there: of tasks that have come equally
+        often, which is the rule, no number goes to the device.
+        """
+        steps = self._steps.read(torch.zeros(len(gradient))) + 1
+        self._steps.write(steps)
+        counts = steps.tolist()
+        first, second = ([1 - beta**count for count in counts] for beta in self.betas)
+        if len(set(counts)) == 1:
+            return first[0], second[0]
+        both = torch.tensor([first, second], dtype=gradient.dtype)
+        of_mean, of_root = to_device(both, gradient.device).unbind()
+        return of_mean, of_root

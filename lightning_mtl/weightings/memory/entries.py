@@ -1,9 +1,10 @@
 """The entries of a `TaskMemory`: numbers by task and by pair of tasks, vectors, single tensors."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_mtl.engine.transfers import to_device
 from lightning_mtl.weightings.memory.presence import Presence
 
 
@@ -92,6 +93,9 @@ class PerPair(Entry):
         values = values.detach()
         index = self._presence.present(len(values))
         count = self._presence.num_tasks(len(values))
+        if len(index) == count:
+            self.values = values
+            return
         before = self._on(values.device)
         after = values.new_full((count, count), self._initial) if before is None else before.clone()
         after[_pairs(index, after)] = values.to(after)
@@ -129,10 +133,10 @@ class PerParameter(Entry):
 class Single(Entry):
     """A tensor that belongs to no task; `values` holds it."""
 
-    def count(self, happened: bool = True) -> None:
+    def count(self, happened: bool | Bool[Tensor, ""] = True) -> None:
         """Add one if something happened; the count starts at zero."""
         before = torch.zeros(()) if self.values is None else self.values
-        self.values = before + float(happened)
+        self.values = before + happened
 
     def logs(self) -> dict[str, Tensor]:
         """The tensor under its name, for the logs; empty before it is first written."""
@@ -140,7 +144,7 @@ class Single(Entry):
 
 
 def _on_device(index: list[int], values: Tensor) -> Tensor:
-    return torch.tensor(index, device=values.device)
+    return to_device(torch.tensor(index), values.device)
 
 
 def _pairs(index: list[int], values: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,10 +39,15 @@ class WeightCache:
             return False
         return bool(self._tasks.values.tolist() == list(present))
 
-    def read(self, present: Sequence[int]) -> Float[Tensor, " k"]:
-        """The last weights of these tasks, on the host; 1 for one that never had any."""
+    def read(self, present: Sequence[int], like: Tensor) -> Float[Tensor, " k"]:
+        """The last weights of these tasks, on the device of `like`; 1 for one that never had any.
+
+        Args:
+            present: indices of the tasks.
+            like: for the dtype of initial weights, too.
+        """
         with self._memory.of(present):
-            return self._weights.read(torch.ones(len(present), dtype=torch.float64))
+            return self._weights.read(like.new_ones(len(present)))
 
     def write(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
         """Cache the solution for these tasks."""
@@ -55,11 +60,7 @@ class WeightCache:
         """Whether a task was ever absent from some micro-batches of an optimizer step."""
         return self._partial_presence.values is not None
 
-    def record_presence(self, shares: Float[Tensor, " k"]) -> None:
-        """Learn from one optimizer step whether tasks are absent from some of its micro-batches.
-
-        Args:
-            shares: for each task the share of micro-batches that have it; on the host.
-        """
-        if bool((shares < 1).any()):
+    def record_presence(self, is_partial: bool) -> None:
+        """Learn from one optimizer step whether some of its micro-batches lack a task."""
+        if is_partial:
             self._partial_presence.values = torch.tensor(True)

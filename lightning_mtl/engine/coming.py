@@ -1,0 +1,30 @@
+"""What is known of a batch before its losses are computed."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from lightning_mtl.engine.shared_parameters import Partition
+
+
+class Coming(NamedTuple):
+    """A batch whose losses are about to be computed.
+
+    Attributes:
+        module: the `MultiTaskModule`.
+        batch: on the device.
+        partition: of the module's parameters; `None` in the first step of a run.
+        alone: whether it makes an optimizer step by itself.
+        begins: whether it is the first of its optimizer step.
+    """
+
+    module: Any
+    batch: Any
+    partition: Partition | None
+    alone: bool
+    begins: bool
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the module."""
+        return self.module.device
