@@ -16,24 +16,29 @@ Gradients = list[Tensor]
 """One tensor for each parameter: a row of the Jacobian that is never joined into one vector."""
 
 
-def gramian(rows: Sequence[Sequence[Tensor]]) -> Float[Tensor, "K K"]:
-    """J Jᵀ, summed in float64 and bucket by bucket, without a joined copy of J.
+def gramian(
+    rows: Sequence[Sequence[Tensor]], divisors: Sequence[Tensor] | None = None
+) -> Float[Tensor, "K K"]:
+    """J Jᵀ, or J D⁻¹ Jᵀ with a diagonal D, summed in float64, without a joined copy of J.
 
-    Rules tell small angles between gradients from rounding: with sums in float32, some oppose a
-    task when there are more tasks than dimensions. Complex numbers count as pairs of real ones. On
-    a device without float64 the sums are in float32.
+    It is summed bucket by bucket. Rules tell small angles between gradients from rounding: with
+    sums in float32, some oppose a task when there are more tasks than dimensions. Complex numbers
+    count as pairs of real ones. On a device without float64 the sums are in float32.
 
     Args:
         rows: one for each task, on one device.
+        divisors: D, in the shapes of a row; by default 1.
     """
     like = rows[0][0]
     on_host = like.device.type == "cpu"
     dtype = wide_dtype(like.device)
     size = max(1, (CACHE if on_host else BUCKET) // len(rows))
     total = torch.zeros(len(rows), len(rows), dtype=dtype, device=like.device)
-    for pieces in zip(*(_pieces(row, size) for row in rows), strict=True):
-        matrix = torch.stack(pieces).to(dtype)
-        total.addmm_(matrix, matrix.T)
+    every = rows if divisors is None else [*rows, divisors]
+    for pieces in zip(*(_pieces(row, size) for row in every), strict=True):
+        matrix = torch.stack(pieces[: len(rows)]).to(dtype)
+        other = matrix if divisors is None else matrix / pieces[-1].to(dtype)
+        total.addmm_(matrix, other.T)
     lower = total.tril()
     return lower + lower.tril(-1).T
 

@@ -129,6 +129,12 @@ class MicroBatch:
         return losses.new_empty((), dtype=wide_dtype(losses.device))
 
     @property
+    def local_losses(self) -> dict[str, Tensor]:
+        """The losses of this rank's tasks, by their names."""
+        names = (self.partition.tasks[task] for task in self.local)
+        return dict(zip(names, self._losses, strict=True))
+
+    @property
     def roots(self) -> Sequence[GradientEdge]:
         """Where the losses of this rank's tasks start in their graph."""
         return self._roots
@@ -362,7 +368,7 @@ class MicroBatch:
         losses = dict(zip(self.local, self._losses, strict=True))
         parameter = real(self.partition.parameters[0].detach())
         # The dtype of a parameter, which is the same on every rank; a loss may have another one.
-        like = parameter.new_empty((), dtype=accumulation_dtype(parameter))
+        like = torch.empty((), dtype=accumulation_dtype(parameter), device=parameter.device)
         message = self.usage.on_device(like) if world_size() > 1 else None
         tasks = len(self.partition.tasks)
         if message is None and not self._labels and len(self.local) == tasks:

@@ -43,29 +43,33 @@ def shards(strategy: Any) -> bool:
     return any(base.__name__ in SHARDING for base in type(strategy).__mro__)
 
 
-def check_whole_parameters(name: str, strategy: Any) -> None:
+def check_whole_parameters(name: str, strategy: Any, way_out: str | None = None) -> None:
     """Refuse a strategy under which task gradients cannot be looked at.
 
     Args:
         name: of the callback that looks at them.
         strategy: of the Trainer.
+        way_out: the `gradients=` with which it would need none, if there is one.
     """
+    probes = f'`{name}(gradients="{way_out}")`, which needs none of them, ' if way_out else ""
     if shards(strategy):
         raise ValueError(
             f"`{name}` should have whole parameters, as it needs the gradient of each task. Found"
-            f" `{type(strategy).__name__}`, which shards them. Use a weighting of the losses (the"
-            ' README has a table), or a strategy that keeps whole parameters, such as `"ddp"`.'
+            f" `{type(strategy).__name__}`, which shards them. Use {probes}a weighting of the"
+            " losses (the README has a table), or a strategy that keeps whole parameters, such as"
+            ' `"ddp"`.'
         )
 
 
-def check_task_gradients(name: str, strategy: Any) -> None:
+def check_task_gradients(name: str, strategy: Any, way_out: str | None = None) -> None:
     """Refuse a strategy under which gradients cannot be taken and written task by task.
 
     Args:
         name: of the weighting that does so.
         strategy: of the Trainer.
+        way_out: as in `check_whole_parameters`.
     """
-    check_whole_parameters(name, strategy)
+    check_whole_parameters(name, strategy, way_out)
     if has_static_graph(strategy):
         raise ValueError(
             f"`{name}` should run several backward passes in a step, one for each task. Found"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -10,10 +10,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
-from lightning_mtl.distributed import sum_gradients_over_ranks, sum_over_ranks, world_size
+from lightning_mtl.checks import check_choice, check_number
+from lightning_mtl.distributed import (
+    from_first_rank,
+    sum_gradients_over_ranks,
+    sum_over_ranks,
+    world_size,
+)
 from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, add, gramian
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.sketching.watched_pass import WatchedPass
 from lightning_mtl.engine.strategies import check_whole_parameters
 from lightning_mtl.engine.window import Window, select_block
 from lightning_mtl.linalg.gradient_noise import (
@@ -60,14 +67,27 @@ class GradientNoiseMonitor(L.Callback):
     the last group are compared.
 
     Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
-    of K P gradients if there is only one sub-batch. One host sync.
+    of K P gradients if there is only one sub-batch. One host sync, of all numbers together.
 
     Args:
         every_n_steps: how often to measure, in optimizer steps.
         decay: of the averages over measurements.
+        gradients: `"shared"`: exact. `"sketch"`: random projections of the gradients of linear
+            layers and convolutions, unbiased, without weight gradients and their memory. They are
+            drawn anew at each measurement, or once for all where a step is compared with the
+            previous one.
+        sketch_rows: how many rows a projection has.
     """
 
-    def __init__(self, every_n_steps: int = 50, decay: float = 0.9) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        decay: float = 0.9,
+        gradients: Literal["shared", "sketch"] = "shared",
+        sketch_rows: int = 16,
+    ) -> None:
+        check_choice(type(self).__name__, "gradients", gradients, ["shared", "sketch"])
+        check_number(type(self).__name__, "sketch_rows", sketch_rows, 1)
         if every_n_steps < 1 or not 0 <= decay < 1:
             raise ValueError(
                 "`GradientNoiseMonitor` should have `every_n_steps` of at least 1 and `decay` in"
@@ -81,7 +101,11 @@ class GradientNoiseMonitor(L.Callback):
         self._rows: dict[int, Gradients] = {}
         self._products: Tensor | None = None
         self._measured = 0
-        self._shared: list[int] = []
+        self.gradients = gradients
+        self._pass = WatchedPass(sketch_rows)
+        self._seed: int | None = None
+        self._inputs: Sequence[Tensor] = ()
+        self._identity: list[str] = []
         self._previous: dict[tuple[int, ...], list[Gradients]] = {}
         self._cosines: tuple[list[str], list[list[float]]] | None = None
         self._folder: Path | None = None
@@ -100,6 +124,7 @@ class GradientNoiseMonitor(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Stop observing the module's steps. Called at the end of each stage."""
+        self._pass.release()
         if isinstance(pl_module, MultiTaskModule) and self in pl_module._multi_task.observers:
             pl_module._multi_task.observers.remove(self)
 
@@ -121,23 +146,32 @@ class GradientNoiseMonitor(L.Callback):
         self._forget()
 
     def prepare(self, coming: Coming) -> Sequence[Tensor]:
-        """Called before the losses of a micro-batch are computed; adds no leaves to them."""
-        return ()
+        """Watch the layers that are to be sketched. Called before losses are computed."""
+        self._pass.release()
+        number = coming.module.trainer.global_step
+        if self.gradients != "sketch" or number % self.every_n_steps:
+            return ()
+        if self._seed is None:
+            self._seed = from_first_rank(torch.initial_seed()) % 2**31
+        compares = coming.alone and world_size() == 1
+        return self._pass.begin(coming, self._seed if compares else self._seed + number)
 
     def observe(self, micro_batch: MicroBatch) -> None:
         """Differentiate one micro-batch's tasks on the side. Called before its backward pass."""
         shared = micro_batch.partition.shared
         if micro_batch.global_step % self.every_n_steps or not shared:
             return
-        parameters = [id(parameter) for parameter in shared]
-        if self._shared != parameters:
+        inputs, identity = self._pass.inputs(micro_batch)
+        if self._identity != identity:
             # More turned out to be shared: what was measured before has other parameters.
             self._forget()
-            self._shared, self._previous = parameters, {}
+            self._identity, self._previous = identity, {}
+        self._inputs = inputs
         rows: list[Gradients] = []
         # A group of tasks whose turn it is may be absent from this rank.
         if micro_batch.local:
-            rows = micro_batch.differentiate_heads_unscaled().rows(shared, keep_graph=True)
+            rows = micro_batch.differentiate_heads_unscaled().rows(inputs, keep_graph=True)
+        self._pass.pause()
         for task, row in zip(micro_batch.local, rows, strict=True):
             self._rows[task] = add(self._rows.get(task), row)
         size, dtype = len(micro_batch.partition.tasks), accumulation_dtype(shared[0])
@@ -172,13 +206,14 @@ class GradientNoiseMonitor(L.Callback):
         )
 
     def _forget(self) -> None:
+        self._inputs = ()
         self._rows, self._products, self._measured = {}, None, 0
 
     def _sums(self, micro_batch: MicroBatch) -> list[Gradients]:
         """The gradients of the window's tasks, summed over ranks; zeros of those absent here."""
-        present, shared = micro_batch.window.present, micro_batch.partition.shared
+        present = micro_batch.window.present
         lacks = any(task not in self._rows for task in present)
-        absent = [torch.zeros_like(parameter) for parameter in shared] if lacks else []
+        absent = [torch.zeros_like(each) for each in self._inputs] if lacks else []
         return [sum_gradients_over_ranks(self._rows.get(task, absent)) for task in present]
 
     def _bring(self, window: Window, sums: list[Gradients], count: int) -> Measured:
@@ -250,6 +285,7 @@ class GradientNoiseMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Draw what has been measured. Called where training is interrupted or fails."""
+        self._pass.release()
         self._draw_cosines(trainer)
         self._draw_history(trainer)
         self._folder = None

@@ -27,6 +27,7 @@ class AllShared(RowPlace):
 
     def accumulate_collected(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
         """Note which parameters these are; the window collects their rows."""
+        self.parameters = micro_batch.partition.shared
         self._identity = micro_batch.partition.identity(micro_batch.partition.shared)
 
     def rows(self, window: Window) -> list[Gradients]:

@@ -1,13 +1,14 @@
 """Products of the gradients of different sub-batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
-from lightning_mtl.engine.gradients import Gradients, gramian
+from lightning_mtl.engine.coming import Coming
+from lightning_mtl.engine.gradients import Gradients
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.engine.task_backward import TaskBackward
@@ -37,6 +38,14 @@ class CrossGramian(Place):
         self.place.begin()
         self._own: Float[Tensor, "2 K K"] | None = None
 
+    def prepare(self, coming: Coming, draw_seed: Callable[[], int]) -> Sequence[Tensor]:
+        """Get ready at the other place."""
+        return self.place.prepare(coming, draw_seed)
+
+    def release(self) -> None:
+        """Let go of what the other place has set up."""
+        self.place.release()
+
     def accumulate(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
         """Measure this micro-batch, and add the Gramian that it has with itself."""
         self.place.accumulate(micro_batch, backward)
@@ -64,7 +73,7 @@ class CrossGramian(Place):
 
     def _add_sub_batch(self, micro_batch: MicroBatch, rows: Sequence[Gradients]) -> None:
         """Add one sub-batch's Gramian, and its counts of both tasks of a pair."""
-        block = gramian(rows)
+        block = self.place.products(list(rows))
         counts = micro_batch.local_counts.to(block)
         both = torch.stack(
             [

@@ -5,13 +5,17 @@ trunk, and B_last of its last layer; K tasks.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import Gradients, gramian
+from lightning_mtl.engine.coming import Coming
+from lightning_mtl.engine.gradients import Gradients, gramian, real
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.preconditioner import Preconditioner
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.window import Window
 
@@ -33,6 +37,21 @@ class Place(ABC):
     @abstractmethod
     def begin(self) -> None:
         """Forget what was measured before. Called at the start of each window."""
+
+    def prepare(self, coming: Coming, draw_seed: Callable[[], int]) -> Sequence[Tensor]:
+        """Get ready for a window of one micro-batch. Called before its losses are computed.
+
+        Args:
+            coming: the micro-batch.
+            draw_seed: draws a seed, the same on all ranks.
+
+        Returns:
+            Leaves that the graph will hold beside the parameters.
+        """
+        return ()
+
+    def release(self) -> None:  # noqa: B027
+        """Let go of what `prepare` has set up. Called after the last backward pass."""
 
     @abstractmethod
     def accumulate(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
@@ -64,9 +83,13 @@ class RowPlace(Place):
 
     Attributes:
         size: how many numbers a gradient has here, as printed in prices.
+        preconditioner: the metric of the inner products; `None` for the usual one.
+        parameters: those that the rows are gradients of, where there is a metric.
     """
 
     size: ClassVar[str]
+    preconditioner: Preconditioner | None = None
+    parameters: Sequence[Tensor] = ()
 
     @abstractmethod
     def rows(self, window: Window) -> list[Gradients]:
@@ -82,4 +105,18 @@ class RowPlace(Place):
 
     def gramian(self, window: Window) -> Float[Tensor, "k k"]:
         """The inner products of `rows`."""
-        return gramian(self.rows(window))
+        return self.products(self.rows(window))
+
+    def products(self, rows: list[Gradients]) -> Float[Tensor, "k k"]:
+        """The inner products of gradients that were measured here, in the metric."""
+        metric = self.preconditioner
+        return gramian(rows, None if metric is None else metric.divisors(self.parameters))
+
+    def preconditioned(self, rows: list[Gradients]) -> list[Gradients]:
+        """The gradients D^-1/2 g, whose usual inner products are those in the metric."""
+        metric = self.preconditioner
+        divisors = None if metric is None else metric.divisors(self.parameters)
+        if divisors is None:
+            return rows
+        roots = torch._foreach_sqrt(divisors)
+        return [list(torch._foreach_div([real(g) for g in row], roots)) for row in rows]

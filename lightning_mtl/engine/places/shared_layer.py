@@ -71,6 +71,7 @@ class SharedLayer(RowPlace):
         columns = {parameter: column for column, parameter in enumerate(partition.shared)}
         self._columns = [columns[parameter] for parameter in layer]
         self._identity = identity
+        self.parameters = layer
         return layer
 
     def _of_trunk(self, rows: Sequence[Gradients]) -> list[Gradients]:

@@ -141,6 +141,10 @@ class Sketch:
             for parameter, leaf in zip(parameters, self.inputs, strict=True)
         ]
 
+    def pause(self) -> None:
+        """Compute no gradients of `leaves` any more. Called before the pass that trains."""
+        self._measure(False)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Compute no gradients of `leaves` meanwhile. For the pass that trains the network."""

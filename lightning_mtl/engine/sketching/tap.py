@@ -87,7 +87,7 @@ def _over_rows(
 ) -> Float[Tensor, "out s"]:
     left = gradient.reshape(-1, gradient.shape[-1])
     right = projected.reshape(-1, projected.shape[-1])
-    return (left.T @ right).to(accumulation_dtype(left))
+    return left.T @ right
 
 
 def _over_samples(

@@ -6,6 +6,7 @@ from lightning_mtl.engine.places.all_shared import AllShared
 from lightning_mtl.engine.places.cross_gramian import CrossGramian
 from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.engine.places.shared_layer import SharedLayer
+from lightning_mtl.engine.places.sketched import Sketched
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
 from lightning_mtl.weightings.bases.measurement import Measurement, Unpack
 
@@ -24,7 +25,12 @@ class CrossGramianWeighting(GramianWeighting):
         measurement: where and how often gradients are measured, see `GramianWeighting`.
     """
 
-    places: ClassVar[dict[str, type[Place]]] = {"shared": AllShared, "last_layer": SharedLayer}
+    places: ClassVar[dict[str, type[Place]]] = {
+        "shared": AllShared,
+        "last_layer": SharedLayer,
+        "sketch": Sketched,
+    }
+    takes_probes: ClassVar[bool] = False
 
     def __init__(self, **measurement: Unpack[Measurement]) -> None:
         if measurement.get("gradients") == "features":

@@ -3,28 +3,44 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.checks import check_choice
+from lightning_mtl.checks import check_choice, check_number
 from lightning_mtl.distributed import world_size
+from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.gradients import Gradients
 from lightning_mtl.engine.gradients import gramian as gramian_of
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.places.all_shared import AllShared
+from lightning_mtl.engine.places.cross_gramian import CrossGramian
 from lightning_mtl.engine.places.features import Features
 from lightning_mtl.engine.places.place import Place, RowPlace
 from lightning_mtl.engine.places.shared_layer import SharedLayer
+from lightning_mtl.engine.places.sketched import Sketched
+from lightning_mtl.engine.preconditioner import Preconditioner
+from lightning_mtl.engine.probing.averages import DECAY
+from lightning_mtl.engine.strategies import check_task_gradients
 from lightning_mtl.engine.task_backward import TaskBackward
 from lightning_mtl.engine.transfers import to_device
 from lightning_mtl.engine.window import Statistics, Window
 from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
+from lightning_mtl.weightings.bases.probing import Probing
+from lightning_mtl.weightings.memory.random_stream import RandomStream
 from lightning_mtl.weightings.memory.weight_cache import WeightCache
+
+PROBES = "probes"
+"""Not a place: the gradients are nowhere measured."""
+
+METRICS = ["euclidean", "preconditioned"]
+EXACT = ("shared", "last_layer")
+"""Where the gradients themselves are measured, and not something that they are told from."""
 
 
 class GramianWeighting(GradientWeighting):
@@ -38,17 +54,31 @@ class GramianWeighting(GradientWeighting):
             backward passes. `"last_layer"`: at the last shared layer. `"features"`: at the shared
             representation (the upper bound of Sener & Koltun, NeurIPS 2018). The last two cost
             about as much as equal weighting; with gradient accumulation they too need K passes,
-            because the weights are known only at the end of the window.
+            because the weights are known only at the end of the window. `"sketch"`: at all shared
+            parameters, by random projections of the gradients of linear layers and convolutions,
+            unbiased, without the weight gradients of K passes; exact with gradient accumulation.
+            `"probes"`: by one more forward pass at randomly moved parameters, unbiased, averaged
+            over steps; the weights are those of the losses, heads included. It needs no task
+            gradients: it works where parameters are sharded, and where the network is compiled as
+            a whole.
         every_n_steps: solve at every n-th optimizer step, and where other tasks are present than
             at the last solution; reuse the weights in between. With gradient accumulation, once a
             task has been absent from a micro-batch, steps that reuse weights need K passes too.
         layer: name of the shared layer for `"last_layer"`; by default the last one.
         weight_heads: whether the gradients of the heads are weighted too.
+        metric: of the inner products. `"euclidean"`: G = J Jᵀ. `"preconditioned"`: G = J D⁻¹ Jᵀ
+            with D the √v̂ + ε by which the optimizer, one of the family of Adam, divides a gradient;
+            weights are then those of the updates that it would make. For exact gradients:
+            `"shared"` and `"last_layer"`.
+        sketch_rows: s of `"sketch"`. The standard deviation of an entry of G is about √(2 / s) of
+            what one layer contributes to it; over many layers it is a few percent.
+        probe_decay: of the averages of `"probes"`.
 
     Attributes:
         places: the classes of the places that `gradients` may name.
         place: where G is measured.
         needs_rows: whether `observe` receives the gradients themselves, beside their products.
+        takes_probes: whether probes can tell what the rule asks for.
         most_on_device: up to how many tasks the rule is solved on the device, which is then never
             waited for: its `weights` asks no tensor for a number. With more tasks, on the host.
         brought: what `observe` has returned, beside the Gramian.
@@ -58,8 +88,10 @@ class GramianWeighting(GradientWeighting):
         "shared": AllShared,
         "last_layer": SharedLayer,
         "features": Features,
+        "sketch": Sketched,
     }
     needs_rows: ClassVar[bool] = False
+    takes_probes: ClassVar[bool] = True
     most_on_device: ClassVar[int] = 0
 
     def __init__(
@@ -68,10 +100,25 @@ class GramianWeighting(GradientWeighting):
         every_n_steps: int = 1,
         layer: str | None = None,
         weight_heads: bool = False,
+        metric: str = "euclidean",
+        sketch_rows: int = 16,
+        probe_decay: float = DECAY,
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        check_choice(name, "gradients", gradients, list(self.places))
+        check_choice(name, "gradients", gradients, self._choices())
+        check_choice(name, "metric", metric, METRICS)
+        check_number(name, "sketch_rows", sketch_rows, 1)
+        if not 0 <= probe_decay < 1:
+            raise ValueError(
+                f"`{name}(probe_decay=)` should lie in [0, 1). Found {probe_decay}. Use one near 1"
+                " to average over many steps."
+            )
+        if metric == "preconditioned" and gradients not in EXACT:
+            raise ValueError(
+                f'`{name}(metric="preconditioned")` should have exact gradients. Found'
+                f' gradients="{gradients}". Use one of {list(EXACT)}.'
+            )
         if every_n_steps < 1:
             raise ValueError(
                 f"`{name}(every_n_steps=)` should be at least 1. Found {every_n_steps}. 1 solves at"
@@ -81,7 +128,16 @@ class GramianWeighting(GradientWeighting):
         self.every_n_steps = every_n_steps
         self.layer = layer
         self.weight_heads = weight_heads
+        self.metric = metric
+        self.sketch_rows = sketch_rows
+        self.probe_decay = probe_decay
+        self._trainer: L.Trainer | None = None
+        self._probing: Probing | None = None
+        if gradients == PROBES:
+            self._probing = Probing(self.memory, probe_decay, every_n_steps)
+            self.follows_graph = False
         self.place = self._make_place()
+        self._sketches = RandomStream(self.memory, None, "sketch_generator")
         self._cache = WeightCache(self.memory, every_n_steps)
         self._reuses: bool | None = None
         self.brought: Float[Tensor, " n"] = torch.empty(0)
@@ -93,6 +149,9 @@ class GramianWeighting(GradientWeighting):
 
     def price_of(self, accumulate: int) -> str:
         """The price of each batch; with several in a step, that of all shared parameters."""
+        if self._probing is not None:
+            often = "" if self.every_n_steps == 1 else f" / {self.every_n_steps}"
+            return f"F + H + B + F{often}"
         place = self.place if accumulate == 1 else AllShared()
         if self.every_n_steps == 1 or not place.extra:
             return place.price
@@ -128,8 +187,52 @@ class GramianWeighting(GradientWeighting):
         self._reuses = None
         self.place.begin()
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check as every weighting. Called as each stage begins."""
+        super().setup(trainer, pl_module, stage)
+        self._trainer = trainer
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find the optimizer, for the metric. Called when there is one."""
+        if self.metric == "preconditioned":
+            assert isinstance(self.place, (RowPlace, CrossGramian))
+            place = self.place.place if isinstance(self.place, CrossGramian) else self.place
+            place.preconditioner = Preconditioner(trainer.optimizers[0])
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave module and layers as they were. Called at the end of each stage."""
+        super().teardown(trainer, pl_module, stage)
+        self.place.release()
+        self._trainer = None
+
+    def prepare(self, coming: Coming) -> Sequence[Tensor]:
+        """Probe the batch, or get ready to measure. Called before the losses are computed."""
+        if self._probing is not None:
+            assert self._trainer is not None
+            self._probing.prepare(coming, self._trainer)
+            return ()
+        return self.place.prepare(coming, self._draw_seed) if self._measures(coming) else ()
+
+    def total(self, micro_batch: MicroBatch) -> Tensor:
+        """Σ L_k, as the weights are not known yet; with probes they are, and it is Σ w_k L_k."""
+        if self._probing is None or micro_batch.waits_for_counts:
+            return super().total(micro_batch)
+        weights = self._probing.weights(micro_batch)
+        micro_batch.record_weights(micro_batch.present, weights)
+        return micro_batch.total(weights)
+
+    def catch_up(self, micro_batch: MicroBatch) -> None:
+        """With probes, learn after a backward pass that the strategy has run on its own."""
+        if self._probing is None:
+            super().catch_up(micro_batch)
+        elif micro_batch.last:
+            self._conclude_probe(micro_batch)
+
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Measure G, solve and combine the gradients, or reuse the last weights."""
+        if self._probing is not None:
+            self._backward_probed(micro_batch, loss)
+            return
         backward = micro_batch.differentiate_shared(loss)
         if backward is None:
             return
@@ -138,8 +241,53 @@ class GramianWeighting(GradientWeighting):
             self._cache.advance()
 
     def _make_place(self) -> Place:
-        kind = self.places[self.gradients]
+        kind = self.places.get(self.gradients, AllShared)
+        if issubclass(kind, Sketched):
+            return kind(self.sketch_rows)
         return kind(self.layer) if issubclass(kind, SharedLayer) else kind()
+
+    @classmethod
+    def _choices(cls) -> list[str]:
+        """What `gradients` may be."""
+        return [*cls.places, PROBES] if cls.takes_probes and not cls.needs_rows else [*cls.places]
+
+    def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:
+        if self._probing is None:
+            way_out = PROBES if PROBES in self._choices() else None
+            check_task_gradients(type(self).__name__, strategy, way_out)
+
+    def _measures(self, coming: Coming) -> bool:
+        """Whether this batch makes a step by itself, which solves whichever tasks it has."""
+        return coming.alone and self._cache.is_due
+
+    def _draw_seed(self) -> int:
+        """A seed for a sketch: a new one each time, unless gradients are averaged over steps."""
+        if self.needs_rows:
+            return int(torch.randint(2**31, (), generator=self._sketches.peek()))
+        return self._sketches.draw_seed()
+
+    def _backward_probed(self, micro_batch: MicroBatch, loss: Tensor) -> None:
+        """Run one plain backward pass, or collect gradients where labels are counted."""
+        assert self._probing is not None
+        if micro_batch.waits_for_counts:
+            weights = self._probing.weights(micro_batch)
+            micro_batch.collect(micro_batch.differentiate(loss))
+            if micro_batch.last:
+                micro_batch.write_window(weights)
+        else:
+            micro_batch.backward(loss)
+        if micro_batch.last:
+            self._conclude_probe(micro_batch)
+
+    def _conclude_probe(self, micro_batch: MicroBatch) -> None:
+        assert self._probing is not None
+
+        def solve(
+            losses: Float[Tensor, " k"], gramian: Float[Tensor, "k k"]
+        ) -> Float[Tensor, " k"]:
+            return self._answer(micro_batch, losses, gramian)
+
+        self._probing.conclude(micro_batch, self.most_on_device, solve)
 
     def _balance(self, micro_batch: MicroBatch, backward: TaskBackward) -> None:
         if self._reuses is None:
@@ -153,6 +301,7 @@ class GramianWeighting(GradientWeighting):
             self.place.accumulate(micro_batch, backward)
             weights = self._solve(micro_batch)
             micro_batch.backward_weighted(backward, weights, self.weight_heads)
+            self.place.release()
             micro_batch.record_weights(micro_batch.present, weights)
         else:
             self.place.accumulate_collected(micro_batch, backward)
@@ -175,17 +324,23 @@ class GramianWeighting(GradientWeighting):
         self._note_presence(window, statistics)
         if not self._may_see(micro_batch, gramian.diagonal()):
             return micro_batch.wide.new_ones(len(gramian))
+        self.brought = statistics.others
         with self.memory.of(window.present):
-            self.brought = statistics.others
-            weights = self.weights(statistics.losses, gramian)
+            weights = self._answer(micro_batch, statistics.losses, gramian)
+        self._cache.write(window.present, weights)
+        return weights
+
+    def _answer(
+        self, micro_batch: MicroBatch, losses: Float[Tensor, " k"], gramian: Float[Tensor, "k k"]
+    ) -> Float[Tensor, " k"]:
+        """The rule's weights, checked, on the device."""
+        weights = self.weights(losses, gramian)
         name = f"{type(self).__name__}.weights"
         check_weights(name, weights, len(gramian))
         if self.loss_is_scaled and not on_host(gramian):
             weights = torch.where(gramian.diagonal().isfinite().all(), weights, 1.0)
         micro_batch.checks.add(weights, partial(check_finite_weights, name))
-        weights = to_device(weights.to(micro_batch.wide.dtype), micro_batch.wide.device)
-        self._cache.write(window.present, weights)
-        return weights
+        return to_device(weights.to(micro_batch.wide.dtype), micro_batch.wide.device)
 
     def _statistics(self, window: Window) -> Statistics:
         """What the rule asks for, on the host or, for few tasks, on the device."""
@@ -213,7 +368,7 @@ class GramianWeighting(GradientWeighting):
             return None
         assert isinstance(self.place, RowPlace)
         self.memory.measured_at(self.place.identity())
-        return self.place.rows(window)
+        return self.place.preconditioned(self.place.rows(window))
 
     def _cached(self, micro_batch: MicroBatch, present: Sequence[int]) -> Float[Tensor, " k"]:
         """The last weights of these tasks, on the device."""

@@ -25,3 +25,6 @@ class Measurement(TypedDict, total=False):
     every_n_steps: int
     layer: str | None
     weight_heads: bool
+    metric: str
+    sketch_rows: int
+    probe_decay: float

@@ -16,10 +16,11 @@ class RandomStream:
         memory: of the weighting.
         seed: of the stream; `None` stands for the seed of torch's global generator, which
             `seed_everything` sets, as the first rank has it when the first number is drawn.
+        name: of its entry in the memory.
     """
 
-    def __init__(self, memory: TaskMemory, seed: int | None) -> None:
-        self._saved = memory.single("generator")
+    def __init__(self, memory: TaskMemory, seed: int | None, name: str = "generator") -> None:
+        self._saved = memory.single(name)
         self._seed = seed
 
     def peek(self) -> torch.Generator:

@@ -29,14 +29,20 @@ class WeightCache:
         """Count one more optimizer step. Called at the end of each."""
         self._steps.count()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether this optimizer step has to solve anew, whichever tasks it has."""
+        steps = 0 if self._steps.values is None else int(self._steps.values)
+        return steps % self._every_n_steps == 0 or self._tasks.values is None
+
     def is_valid_for(self, present: Sequence[int]) -> bool:
         """Whether the cached weights may be reused: recent enough, and solved for these tasks.
 
         The answer is the same for all micro-batches of one optimizer step.
         """
-        steps = 0 if self._steps.values is None else int(self._steps.values)
-        if steps % self._every_n_steps == 0 or self._tasks.values is None:
+        if self.is_due:
             return False
+        assert self._tasks.values is not None
         return bool(self._tasks.values.tolist() == list(present))
 
     def read(self, present: Sequence[int], like: Tensor) -> Float[Tensor, " k"]:

@@ -1,0 +1,61 @@
+"""What Adam divides a gradient by, as a metric of the parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_mtl.engine.gradients import real
+
+
+class Preconditioner:
+    """The diagonal D = √v̂ + ε of an optimizer of the family of Adam.
+
+    An update of Adam is D⁻¹ g but for its momentum, so that g_iᵀ D⁻¹ g_j is how much a step for
+    task j lowers the loss of task i.
+
+    Args:
+        optimizer: whose second moments these are.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        defaults = getattr(optimizer, "defaults", {})
+        if "betas" not in defaults or "eps" not in defaults:
+            raise ValueError(
+                '`metric="preconditioned"` should go with an optimizer that keeps second moments,'
+                f" such as `torch.optim.Adam`. Found `{type(optimizer).__name__}`. Use one of"
+                ' these, or `metric="euclidean"`.'
+            )
+        self._optimizer = optimizer
+
+    def divisors(self, parameters: Sequence[Tensor]) -> list[Tensor] | None:
+        """D by parameter; `None` before the first step, when there are no moments yet.
+
+        Raises:
+            ValueError: if the optimizer keeps no second moments.
+        """
+        groups = {p: group for group in self._optimizer.param_groups for p in group["params"]}
+        states = [self._optimizer.state.get(parameter, {}) for parameter in parameters]
+        if not any(states):
+            return None
+        pairs = zip(parameters, states, strict=True)
+        return [self._divisor(parameter, state, groups) for parameter, state in pairs]
+
+    def _divisor(self, parameter: Tensor, state: dict[str, Any], groups: dict[Any, Any]) -> Tensor:
+        if not state:
+            # Thawed only now: its gradient counts as it is.
+            return torch.ones_like(real(parameter.detach()))
+        if "exp_avg_sq" not in state:
+            raise ValueError(
+                '`metric="preconditioned"` should go with an optimizer that keeps second moments,'
+                f" under the name `exp_avg_sq`. Found `{type(self._optimizer).__name__}` with"
+                f' {sorted(state)}. Use `torch.optim.Adam`, say, or `metric="euclidean"`.'
+            )
+        group = groups[parameter]
+        moment = real(state.get("max_exp_avg_sq", state["exp_avg_sq"]))
+        # Counted on the host or on the device: a number of Python or of the device, never read.
+        correction = 1 - group["betas"][1] ** state["step"]
+        if isinstance(correction, Tensor) and correction.device != moment.device:
+            correction = float(correction)
+        return (moment / correction).sqrt() + group["eps"]
