@@ -13,7 +13,8 @@ class Coming(NamedTuple):
     Attributes:
         module: the `MultiTaskModule`.
         batch: on the device.
-        partition: of the module's parameters; `None` in the first step of a run.
+        partition: of the module's parameters; `None` in the first step of a run that goes on with
+            no other.
         alone: whether it makes an optimizer step by itself.
         begins: whether it is the first of its optimizer step.
     """

@@ -127,11 +127,19 @@ class Engine:
         """Let weighting and observers get ready; the leaves that they will add to the graph."""
         begins = self._window.length == 0
         alone = begins and steps_after_this_batch(self.module.trainer)
-        coming = Coming(self.module, batch, self.partition, alone, begins)
+        coming = Coming(self.module, batch, self.partition or self._remembered(), alone, begins)
         leaves = list(self.balancer.prepare(coming))
         for observer in self.observers:
             leaves += observer.prepare(coming)
         return leaves
+
+    def _remembered(self) -> Partition | None:
+        """The partition of the run that this one goes on with, before losses name its tasks."""
+        balancer = self.balancer
+        if not (balancer.tasks and balancer.learned):
+            return None
+        given = self.module.shared_parameters if self._names_shared else None
+        return Partition(self.module, balancer.tasks, given, balancer.learned)
 
     def _task_losses(self, batch: Any) -> Any:
         """What the module returns, which must not have run a backward pass."""

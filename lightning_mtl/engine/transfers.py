@@ -21,10 +21,9 @@ class Arrival:
             self._host, self._copied = tensor, None
             return
         # Blocking neither side: a pinned buffer to copy into, an event to ask whether it is full.
-        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._host = pinned(tensor)
         self._host.copy_(tensor, non_blocking=True)
-        self._copied = torch.Event(tensor.device)
-        self._copied.record()
+        self._copied = recorded(tensor.device)
 
     @property
     def is_here(self) -> bool:
@@ -62,6 +61,18 @@ class LateChecks:
         while self._pending and (wait or self._pending[0][0].is_here):
             arrival, check = self._pending.pop(0)
             check(arrival.wait())
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """A buffer on the host that a device can copy a tensor into by itself."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+
+
+def recorded(device: torch.device) -> torch.Event:
+    """An event behind all that the device has been given to do so far."""
+    event = torch.Event(device)
+    event.record()
+    return event
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

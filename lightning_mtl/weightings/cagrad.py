@@ -68,7 +68,7 @@ class CAGrad(GramianWeighting):
         count = kept.sum()
         share = 1 / torch.where(count > 0, count, len(gramian))
         mean = kept * share
-        radius = self.c * (mean @ gramian.double() @ mean).clamp(min=0).sqrt()
+        radius = self.c * (mean @ (gramian.double() @ mean)).clamp(min=0).sqrt()
         divisor = {"none": 1.0, "quadratic": 1 + self.c**2, "linear": 1 + self.c}[self.rescale]
         weights = share + max_min_in_ball(gramian, mean, radius)
         return (weights / divisor).to(gramian)

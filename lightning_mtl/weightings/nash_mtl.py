@@ -62,7 +62,7 @@ class NashMTL(GramianWeighting):
         weights, lifted = fair_weights(matrix)
         self._lifted_steps.count(lifted)
         if self.max_norm is not None:
-            length = (weights @ matrix @ weights).clamp(min=0).sqrt()
+            length = (weights @ (matrix @ weights)).clamp(min=0).sqrt()
             weights = weights * (self.max_norm / length).clamp(max=1.0)
         return weights.to(gramian)
 

@@ -174,7 +174,14 @@ def _stacked(node: Any, output: int, entries: Entries) -> Below:
     return [(edge, below) for edge in chosen if edge[0] is not None]
 
 
+def _tapped(node: Any, output: int, entries: Entries) -> Below:
+    """The same entries of what is tapped, and all of the leaf that measures it."""
+    tapped, leaf = node.next_functions
+    return [(edge, kept) for edge, kept in ((tapped, entries), (leaf, {})) if edge[0] is not None]
+
+
 KEEPING: dict[str, Rule] = {
+    "Tap": _tapped,
     **named(
         _elementwise,
         "Abs Acos Acosh Add Addcdiv Addcmul Alias Asin Asinh Atan Atan2 Atanh BinaryCrossEntropy"

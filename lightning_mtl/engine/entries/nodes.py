@@ -24,9 +24,15 @@ The node is of type `Any` since its saved attributes are not typed.
 """
 
 
+OWN = {"_TapBackward": "Tap"}
+"""Operations of this package that users do not write themselves."""
+
+
 def operation_of(node: Node) -> str:
-    """`Mul` for `MulBackward0`; empty for what is not one of torch's own operations."""
+    """`Mul` for `MulBackward0`; empty for what is neither torch's nor this package's own."""
     name = node.name()
+    if name in OWN:
+        return OWN[name]
     plain = name.rstrip("0123456789")
     return plain[:-8] if plain != name and plain.endswith("Backward") else ""
 

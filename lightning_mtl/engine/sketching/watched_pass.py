@@ -47,7 +47,7 @@ class WatchedPass:
         """
         partition, sketch = micro_batch.partition, self._sketch
         # A graph that has shown more parameters to be shared has no sketch of these.
-        if sketch is None or self._shared is not partition.shared:
+        if sketch is None or [*map(id, self._shared)] != [*map(id, partition.shared)]:
             return partition.shared, partition.identity(partition.shared)
         sketch.settle(micro_batch.roots, micro_batch.reach.owners)
         _agree(sketch, partition.shared)

@@ -270,10 +270,11 @@ class GramianWeighting(GradientWeighting):
         """Run one plain backward pass, or collect gradients where labels are counted."""
         assert self._probing is not None
         if micro_batch.waits_for_counts:
-            weights = self._probing.weights(micro_batch)
+            self._probing.weights(micro_batch)
             micro_batch.collect(micro_batch.differentiate(loss))
             if micro_batch.last:
-                micro_batch.write_window(weights)
+                present = micro_batch.window.present
+                micro_batch.write_window(self._probing.weights_of(present, micro_batch.wide))
         else:
             micro_batch.backward(loss)
         if micro_batch.last:

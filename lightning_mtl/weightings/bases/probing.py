@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_mtl.distributed import sum_over_ranks
 from lightning_mtl.engine.coming import Coming
@@ -55,6 +55,7 @@ class Probing:
         self._weights = memory.per_task("probe_weights", initial=1.0)
         self._steps = memory.single("probe_steps")
         self._partial = memory.single("probe_partial")
+        self.warm_up = WARM_UP
         self._stream = RandomStream(memory, None, "probe_generator")
         self._seed: int | None = None
         self._found: Probe | None = None
@@ -67,15 +68,25 @@ class Probing:
             self._seed = self._stream.draw_seed() if self._is_due() else None
         if self._seed is not None:
             names = self._shared_names(coming, trainer)
-            self._found = probe(trainer, coming.module, coming.batch, names, self._seed)
+            if names:
+                self._found = probe(trainer, coming.module, coming.batch, names, self._seed)
 
     def weights(self, micro_batch: MicroBatch) -> Float[Tensor, " k"]:
         """The weights of this step, of the tasks present; compares the probe with the losses."""
         if self._found is not None:
             self._add(micro_batch, self._found)
             self._found = None
-        with self._memory.of(micro_batch.present):
-            return self._weights.read(micro_batch.wide.new_ones(len(micro_batch.present)))
+        return self.weights_of(micro_batch.present, micro_batch.wide)
+
+    def weights_of(self, present: Sequence[int], like: Tensor) -> Float[Tensor, " k"]:
+        """The weights of this step.
+
+        Args:
+            present: indices of the tasks.
+            like: a tensor of the device and the dtype of the weights.
+        """
+        with self._memory.of(present):
+            return self._weights.read(like.new_ones(len(present)))
 
     def conclude(self, micro_batch: MicroBatch, most_on_device: int, solve: Solve) -> None:
         """Average the probe of a window, and solve for the next one. Called at its end.
@@ -102,7 +113,7 @@ class Probing:
             self._weight.write(weight)
             count = self._count.read(torch.zeros(len(z))) + 1
             self._count.write(count)
-            if float(count.min()) >= WARM_UP:
+            if float(count.min()) >= self.warm_up:
                 losses = window.losses.to(moment)
                 few = len(z) <= most_on_device and z.dtype == torch.float64
                 self._weights.write(self._solved(losses, gramian(moment, weight), few, solve))
@@ -147,19 +158,25 @@ class Probing:
     def _shared_names(self, coming: Coming, trainer: L.Trainer) -> list[str]:
         """The names of the shared parameters; in the first steps, from an evaluation of its own."""
         partition, module = coming.partition, coming.module
-        if partition is not None and partition.complete:
+        if partition is not None and partition.complete and partition.shared:
             return [partition.names[parameter] for parameter in partition.shared]
         named = {parameter: name for name, parameter in module.named_parameters()}
         given = module.shared_parameters()
         if given:
-            return [named[parameter] for parameter in given if parameter in named]
+            return _trainable(module, [named[p] for p in given if p in named])
 
         def evaluate() -> Mapping[str, Tensor]:
             with without_trace(trainer, module, RandomState.now(module.device)):
                 return read_output(type(module).__name__, module.task_losses(coming.batch)).losses
 
         self._memory.learned = merged(_lists(self._memory.learned), learn_usage(module, evaluate))
-        return shared_names(_lists(self._memory.learned))
+        return _trainable(module, shared_names(_lists(self._memory.learned)))
+
+
+def _trainable(module: nn.Module, names: Sequence[str]) -> list[str]:
+    """Those that are not frozen, in the order in which a partition has them."""
+    known = set(names)
+    return [name for name, p in module.named_parameters() if name in known and p.requires_grad]
 
 
 def _lists(learned: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
