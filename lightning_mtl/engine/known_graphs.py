@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.nn import Parameter
 
-from lightning_mtl.engine.entries.follow import chooses_entries
+from lightning_mtl.engine.entries.follow import choices_of, examined_by
 from lightning_mtl.engine.graph import Cut, Reach, cut, leaf_of, reach
 
 MOST = 32
@@ -27,11 +27,17 @@ Place = tuple[int, int]
 """An edge of a graph: which node, by its number, and which of its outputs."""
 
 
+Choices = tuple[object, ...]
+"""What the operations on entries say beside the shape: which indices, along which axis."""
+
+
 @dataclass
 class _Known:
     """What was found of the first graph of a shape.
 
     Attributes:
+        examined: numbers of the nodes that were asked which entries matter.
+        choices: what they said.
         reached: its leaves, without the graph itself.
         owners: of its nodes, by their numbers.
         shared: the shared parameters that `edges` belong to.
@@ -39,6 +45,8 @@ class _Known:
         private: see `Cut`.
     """
 
+    examined: list[int]
+    choices: Choices
     reached: Reach
     owners: list[tuple[int, int]]
     shared: Sequence[Tensor] | None = None
@@ -59,34 +67,40 @@ class KnownGraphs:
     """Finds leaves and cut of a graph by those of an earlier graph of the same shape."""
 
     def __init__(self) -> None:
-        self._shapes: dict[Shape, _Known] = {}
+        self._shapes: dict[Shape, list[_Known]] = {}
         self._latest: tuple[Reach, _Walked] | None = None
 
     def reach(self, roots: Sequence[GradientEdge]) -> Reach:
         """As `lightning_mtl.engine.graph.reach`."""
         self._latest = None
-        if any(chooses_entries(root.node) for root in roots):
-            # What such a loss depends on is not told by the shape alone.
-            return reach(roots)
         numbers: dict[Node, int] = {}
         shape = _shape(roots, numbers)
         if shape is None:
             return reach(roots)
         nodes = list(numbers)
-        known = self._shapes.get(shape)
-        if known is None:
-            found = reach(roots)
+        for known in self._shapes.get(shape, ()):
+            if choices_of([nodes[number] for number in known.examined]) == known.choices:
+                leaves = known.reached
+                owned = {nodes[number]: task for number, task in known.owners}
+                found = Reach(leaves.shared, leaves.task_specific, owned, roots)
+                self._latest = found, _Walked(nodes, known, numbers)
+                return found
+        found = reach(roots)
+        examined = list(dict.fromkeys(node for root in roots for node in examined_by(root)))
+        choices = choices_of(examined)
+        # What cannot be followed is looked at anew in each step.
+        if choices is not None and not found.unfollowed:
             owners = [(numbers[node], task) for node, task in found.owners.items()]
-            known = _Known(Reach(found.shared, found.task_specific, {}), owners)
-            self._shapes[shape] = known
-            if len(self._shapes) > MOST:
-                del self._shapes[next(iter(self._shapes))]
-        else:
-            leaves = known.reached
-            owned = {nodes[number]: task for number, task in known.owners}
-            found = Reach(leaves.shared, leaves.task_specific, owned, roots)
-        self._latest = found, _Walked(nodes, known, numbers)
+            leaves = Reach(found.shared, found.task_specific, {})
+            known = _Known([numbers[node] for node in examined], choices, leaves, owners)
+            self._remember(shape, known)
+            self._latest = found, _Walked(nodes, known, numbers)
         return found
+
+    def _remember(self, shape: Shape, known: _Known) -> None:
+        self._shapes.setdefault(shape, []).append(known)
+        if sum(map(len, self._shapes.values())) > MOST:
+            del self._shapes[next(iter(self._shapes))]
 
     def cut(self, reached: Reach, shared: Sequence[Tensor]) -> Cut | None:
         """As `lightning_mtl.engine.graph.cut`, of the graph that was looked at last.

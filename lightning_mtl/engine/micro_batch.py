@@ -412,8 +412,9 @@ class MicroBatch:
     def _drop_unused_gradients(self) -> None:
         """Take back the zeros of parameters that no rank used in this window.
 
-        The optimizer then leaves these alone, momentum and decay included.
+        The optimizer then leaves these alone, momentum and decay included. Where parameters are
+        sharded, the graph does not tell: its leaves are gathered copies.
         """
-        if self.last and world_size() > 1:
+        if self.last and world_size() > 1 and not self._reduction.sharded:
             for parameter in self.window.unused_parameters(self.partition):
                 parameter.grad = None

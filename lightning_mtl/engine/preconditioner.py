@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import real
+from lightning_mtl.engine.gradients import real, wide_dtype
+from lightning_mtl.linalg.host import on_host
 
 
 class Preconditioner:
@@ -54,8 +55,15 @@ class Preconditioner:
             )
         group = groups[parameter]
         moment = real(state.get("max_exp_avg_sq", state["exp_avg_sq"]))
-        # Counted on the host or on the device: a number of Python or of the device, never read.
-        correction = 1 - group["betas"][1] ** state["step"]
-        if isinstance(correction, Tensor) and correction.device != moment.device:
-            correction = float(correction)
+        correction = 1 - group["betas"][1] ** _count(state["step"])
         return (moment / correction).sqrt() + group["eps"]
+
+
+def _count(step: Any) -> Any:
+    """How many steps were taken, in enough digits for 1 - β^step.
+
+    It is counted on the host or on the device, where it is not waited for.
+    """
+    if not isinstance(step, Tensor):
+        return step
+    return float(step) if on_host(step) else step.to(wide_dtype(step.device))
