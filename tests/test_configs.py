@@ -107,6 +107,22 @@ def test_noise_is_drawn_over_a_run(tiny: list[str], tmp_path: Path) -> None:
     assert {"noise.png", "cosines.png"} <= {path.name for path in pictures.iterdir()}
 
 
+# Said by the compiler of itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_the_fast_config_follows_any_other(tiny: list[str], tmp_path: Path) -> None:
+    configs = CONFIGS / "quickstart.yaml", CONFIGS / "weightings" / "mgda.yaml"
+    small = ["--model.init_args.network=tests.support.small_network.SmallNetwork"]
+    eager = ["--model.init_args.compile={backend: eager}", "--data.init_args.num_workers=1"]
+    run(
+        "fit", *configs, CONFIGS / "gpu.yaml", tiny=tiny, extra=[*ROOMS, *LIGHT[:2], *small, *eager]
+    )
+    saved = yaml.safe_load((tmp_path / "runs/quickstart/version_0/config.yaml").read_text())
+    model, data_module = saved["model"]["init_args"], saved["data"]["init_args"]
+    assert model["channels_last"] and model["fused"]
+    assert data_module["prefetch_factor"] == 4
+    assert saved["trainer"]["precision"] == "bf16-mixed"
+
+
 def test_mosd_trains(tiny: list[str], shared_data: Path) -> None:
     small = [f"--data.init_args.root={shared_data / 'mosd'}", "--data.init_args.size=[32,32]"]
     # Not cached: a few frames are read instead of all, since each costs a third of a second.

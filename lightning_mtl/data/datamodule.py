@@ -1,5 +1,6 @@
 """Data modules: which data set serves which stage, and how it is loaded."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,6 +12,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_mtl.checks import check_number
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality
 from lightning_mtl.data.augmentation.transforms import (
     Compose,
@@ -42,11 +44,19 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
 
     Args:
         batch_size: samples per batch and process.
-        num_workers: processes that load; 0 loads in the main one.
+        num_workers: processes that load; 0 loads in the main one. `"auto"`: one for each core that
+            the training processes of this machine leave free, at most 8 for each of them.
         pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
         modalities: what marks each entry as invalid, for samples that lack it; by default
             `MODALITIES`.
         predict: folder of images, or one image, to predict on; needs no other file.
+        persistent_workers: whether workers live on from epoch to epoch; `"auto"`: where there are
+            any.
+        prefetch_factor: batches that each worker has ready; by default 2.
+
+    Raises:
+        ValueError: if a number is too small, or workers that there are none of should live on or
+            prefetch.
     """
 
     predict: str | Path | None = None
@@ -54,16 +64,21 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
     def __init__(
         self,
         batch_size: int = 8,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
         pin_memory: bool | Literal["auto"] = "auto",
         modalities: Mapping[str, Modality] | None = None,
         *,
         predict: str | Path | None = None,
+        persistent_workers: bool | Literal["auto"] = "auto",
+        prefetch_factor: int | None = None,
     ) -> None:
         super().__init__()
+        _check_workers(type(self).__name__, num_workers, persistent_workers, prefetch_factor)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.persistent_workers = persistent_workers
+        self.prefetch_factor = prefetch_factor
         self.modalities = MODALITIES if modalities is None else modalities
         self.predict = predict
         self._datasets: dict[Split, Dataset[Sample]] = {}
@@ -120,10 +135,12 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         return DataLoader(self._built(split), **self._options())
 
     def _options(self) -> dict[str, Any]:
+        workers = self._workers()
         return {
             "batch_size": self.batch_size,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
+            "num_workers": workers,
+            "persistent_workers": workers > 0 and self.persistent_workers is not False,
+            "prefetch_factor": self.prefetch_factor if workers else None,
             "pin_memory": self._pins_memory(),
             "collate_fn": partial(collate, modalities=self.modalities),
         }
@@ -143,6 +160,12 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
             )
         return self._datasets[split]
 
+    def _workers(self) -> int:
+        if self.num_workers != "auto":
+            return self.num_workers
+        processes = 1 if self.trainer is None else max(self.trainer.num_devices, 1)
+        return min(max(_cores() // processes - 1, 0), 8)
+
     def _pins_memory(self) -> bool:
         if self.pin_memory != "auto":
             return self.pin_memory
@@ -150,6 +173,31 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
             return False
         # Unified memory has nothing to pin, and torch warns when asked to.
         return self.trainer.strategy.root_device.type not in ("cpu", "mps")
+
+
+def _cores() -> int:
+    """Those that this process may use, which in a container are fewer than the machine has."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if usable is None else len(usable(0))
+
+
+def _check_workers(
+    owner: str, workers: int | str, persistent: bool | str, prefetch_factor: int | None
+) -> None:
+    """Raise unless the workers of a loader and what they should do fit together."""
+    if workers != "auto":
+        check_number(owner, "num_workers", workers, 0)  # type: ignore[arg-type]
+    if prefetch_factor is not None:
+        check_number(owner, "prefetch_factor", prefetch_factor, 1)
+    for name, given in (
+        ("persistent_workers", persistent is True),
+        ("prefetch_factor", prefetch_factor is not None),
+    ):
+        if workers == 0 and given:
+            raise ValueError(
+                f"`{owner}(num_workers=)` should be at least 1 where `{name}` is set. Found 0."
+                f' Raise it, for instance to "auto", or leave `{name}` out.'
+            )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -161,19 +209,32 @@ class DeclaredDataModule(MultiTaskDataModule):
 
     Args:
         batch_size: samples per batch and process.
-        num_workers: processes that load; 0 loads in the main one.
+        num_workers: processes that load; 0 loads in the main one. `"auto"`: one for each core that
+            the training processes of this machine leave free, at most 8 for each of them.
         pin_memory: page-locked batches; `"auto"`: where the Trainer uses an accelerator.
+        persistent_workers: whether workers live on from epoch to epoch; `"auto"`: where there are
+            any.
+        prefetch_factor: batches that each worker has ready; by default 2.
         predict: folder of images of any size, or one image, to predict on; needs no other file. By
             default prediction runs on the test split.
     """
 
     batch_size: int = 8
-    num_workers: int = 0
+    num_workers: int | Literal["auto"] = 0
     pin_memory: bool | Literal["auto"] = "auto"
+    persistent_workers: bool | Literal["auto"] = "auto"
+    prefetch_factor: int | None = None
     predict: str | Path | None = None
 
     def __post_init__(self) -> None:
-        super().__init__(self.batch_size, self.num_workers, self.pin_memory, predict=self.predict)
+        super().__init__(
+            self.batch_size,
+            self.num_workers,
+            self.pin_memory,
+            predict=self.predict,
+            persistent_workers=self.persistent_workers,
+            prefetch_factor=self.prefetch_factor,
+        )
 
 
 @dataclass(eq=False)

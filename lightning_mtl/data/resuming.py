@@ -119,6 +119,7 @@ class ResumableLoader(DataLoader[Item]):
             collate_fn=self.collate_fn,
             pin_memory=self.pin_memory,
             worker_init_fn=self.worker_init_fn,
+            prefetch_factor=self.prefetch_factor,
         )
         return iter(rest)
 

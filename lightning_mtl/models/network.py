@@ -34,6 +34,15 @@ class MultiTaskNetwork(nn.Module, ABC):
         """
         return 1.0
 
+    def may_compile(self, name: str) -> bool:
+        """Whether the module `name`, as in `named_modules`, may be compiled as one.
+
+        Say no for one that computes something else for each task, since nobody can then tell the
+        tasks apart within it. Called once for each module, when `DensePrediction` compiles the
+        parts of the network. By default all may.
+        """
+        return True
+
     def start_epoch(self, progress: float) -> None:
         """Prepare what changes from epoch to epoch; by default nothing. Called as one starts.
 

@@ -138,6 +138,47 @@ def test_memory_is_pinned_or_not_where_the_user_says_so():
     assert data.test_dataloader().pin_memory
 
 
+@pytest.mark.parametrize(
+    ("cores", "devices", "workers"),
+    [(4, 1, 3), (16, 4, 3), (64, 1, 8), (1, 1, 0), (2, 4, 0)],
+    ids=["one device", "several devices", "many cores", "one core", "fewer cores than devices"],
+)
+# Torch counts the cores of this machine.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_automatic_workers_leave_a_core_to_each_device(monkeypatch, cores, devices, workers):
+    monkeypatch.setattr("lightning_mtl.data.datamodule._cores", lambda: cores)
+    data = NumbersDataModule(num_workers="auto", prefetch_factor=3)
+    data.setup("test")
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(strategy=strategy, num_devices=devices)
+    loader = data.test_dataloader()
+    assert loader.num_workers == workers
+    assert loader.persistent_workers is (workers > 0)
+    assert loader.prefetch_factor == (3 if workers else None)
+
+
+def test_workers_that_should_not_live_on_do_not():
+    data = NumbersDataModule(num_workers=1, persistent_workers=False)
+    data.setup("test")
+    assert not data.test_dataloader().persistent_workers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_workers": -1}, r"num_workers=\)` should be at least 0. Found -1"),
+        ({"num_workers": 1, "prefetch_factor": 0}, r"prefetch_factor=\)` should be at least 1"),
+        ({"prefetch_factor": 2}, r"num_workers=\)` should be .* where `prefetch_factor` is set"),
+        ({"persistent_workers": True}, r"num_workers=\)` .* `persistent_workers` is set. Found 0"),
+    ],
+    ids=["negative", "nothing ahead", "nobody prefetches", "nobody lives on"],
+)
+@pytest.mark.parametrize("kind", [NumbersDataModule, RoomsDataModule])
+def test_workers_that_do_not_fit_are_an_error(kind, arguments, message):
+    with pytest.raises(ValueError, match=rf"`{kind.__name__}\({message}"):
+        kind(**arguments)
+
+
 class MeanDepth(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()

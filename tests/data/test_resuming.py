@@ -59,7 +59,8 @@ def fit(folder: Path, resume: Path | None = None, workers: int = 0, **options: A
     )
     options = {"max_epochs": 3, "callbacks": [saving], "enable_checkpointing": True, **options}
     trainer = quiet_trainer(**options)
-    data = NoisyDataModule(batch_size=2, num_workers=workers)
+    ahead = 3 if workers else None
+    data = NoisyDataModule(batch_size=2, num_workers=workers, prefetch_factor=ahead)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     return module
 

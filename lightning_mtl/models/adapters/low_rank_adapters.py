@@ -93,6 +93,10 @@ class LowRankAdapters(DenseNetwork):
         """The frozen transformer with its updates, and the reassembly of its tokens."""
         return self.baseline.encoder
 
+    def may_compile(self, name: str) -> bool:
+        """Nothing within the encoder, which has adapters of the tasks between single layers."""
+        return not name.startswith("baseline.encoder.")
+
     def predict(self, image: Float[Tensor, "N I H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
         """One pass of the encoder for all tasks, or one for each that has updates of its own."""
         if self.one_pass:

@@ -118,6 +118,10 @@ class ASTMT(DenseNetwork):
         """`discriminator_lr_multiplier` for the discriminator, 1 for all else."""
         return self.discriminator_lr_multiplier if name.startswith("discriminator.") else 1.0
 
+    def may_compile(self, name: str) -> bool:
+        """No decoder of an adversarial network: it is differentiated twice, code only once."""
+        return not (self.adversarial and name.startswith("decoders."))
+
     def start_epoch(self, progress: float) -> None:
         """Let the reversed gradient grow with the share of the training that is done."""
         self.reversal = 2 / (1 + math.exp(-10 * progress)) - 1

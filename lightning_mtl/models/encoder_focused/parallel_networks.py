@@ -101,6 +101,10 @@ class ParallelNetworks(DenseNetwork, ABC):
         """`unit_lr_multiplier` for the units, 1 for the networks."""
         return self.unit_lr_multiplier if name.startswith("units.") else 1.0
 
+    def may_compile(self, name: str) -> bool:
+        """No unit: it makes features for each task from those of all."""
+        return not name.startswith("units.")
+
     def predict(self, image: Float[Tensor, "N I H W"]) -> dict[str, Float[Tensor, "N C h w"]]:
         """The encoders stage by stage, then each decoder on the features of its own encoder."""
         maps: list[Tensor] = [image] * len(self.networks)
