@@ -176,7 +176,7 @@ def _stacked(node: Any, output: int, entries: Entries) -> Below:
 
 def _tapped(node: Any, output: int, entries: Entries) -> Below:
     """The same entries of what is tapped, and all of the leaf that measures it."""
-    tapped, leaf = node.next_functions
+    tapped, leaf, *_ = node.next_functions
     return [(edge, kept) for edge, kept in ((tapped, entries), (leaf, {})) if edge[0] is not None]
 
 
