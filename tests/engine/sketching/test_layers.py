@@ -73,7 +73,9 @@ def test_tokens_that_are_not_contiguous_are_projected() -> None:
 def test_channels_last_is_projected() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 5, 6).to(memory_format=torch.channels_last)
-    check_projected(nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last), x)
+    for groups in (1, 2):
+        convolution = nn.Conv2d(4, 6, 3, groups=groups)
+        check_projected(convolution.to(memory_format=torch.channels_last), x)
 
 
 def test_double_precision_is_kept() -> None:
@@ -118,7 +120,7 @@ class Renamed(nn.Conv2d):
 
 def patched() -> nn.Module:
     layer = nn.Linear(5, 3)
-    layer.forward = lambda x: nn.functional.linear(x, 2 * layer.weight)
+    layer.forward = lambda x: nn.functional.linear(2 * x, layer.weight)
     return layer
 
 

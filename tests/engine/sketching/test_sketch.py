@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.checkpoint import checkpoint
 
 from lightning_mtl.engine.graph import find_owners
@@ -194,17 +195,25 @@ def test_a_network_may_write_into_the_output_of_a_layer() -> None:
 
 def test_outputs_take_no_memory_of_their_own() -> None:
     layer = nn.Linear(6, 4)
-    addresses = []
+    addresses: list[int] = []
     layer.register_forward_hook(lambda layer, args, y: addresses.append(y.data_ptr()))
-    with Sketch(layer, trainable(layer), rows=2, seed=0) as sketch:
-        outputs: list[Tensor] = []
-        handle = nn.modules.module.register_module_forward_hook(
-            lambda layer, args, y: outputs.append(y)
-        )
-        layer(torch.randn(2, 6))
-        handle.remove()
-        assert len(sketch.leaves) == 1
-    assert addresses == [outputs[0].data_ptr()]
+
+    def before(layer: nn.Module, args: tuple[Tensor], y: Tensor) -> None:
+        addresses.append(y.data_ptr())
+
+    handle = register_module_forward_hook(before)
+    with Sketch(layer, trainable(layer), rows=2, seed=0):
+        y = layer(torch.randn(2, 6))
+    handle.remove()
+    assert y.grad_fn.name() == "_TapBackward"
+    assert addresses == [y.data_ptr()] * 2
+
+
+def test_only_the_layer_and_the_leaf_stand_below_a_tap() -> None:
+    layer = nn.Linear(6, 4)
+    with Sketch(layer, trainable(layer), rows=2, seed=0):
+        y = layer(torch.randn(2, 6, requires_grad=True))
+    assert sum(node is not None for node, _ in y.grad_fn.next_functions) == 2
 
 
 @pytest.mark.parametrize("prepend", [False, True], ids=["after", "before"])

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook
@@ -112,9 +114,39 @@ def test_a_call_without_gradients_is_left_out() -> None:
     check(net(), forward, [])
 
 
-def test_calls_under_transforms_of_functions_are_exact() -> None:
+def with_vmap(module: nn.Module, x: Tensor) -> Tensor:
+    return torch.vmap(module)(x)
+
+
+def with_a_functional_gradient(module: nn.Module, x: Tensor) -> Tensor:
+    return torch.func.grad(lambda x: module(x).sum())(x)
+
+
+def with_forward_mode(module: nn.Module, x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        y, tangent = forward_ad.unpack_dual(module(forward_ad.make_dual(x, x.cos())))
+    return y + tangent
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # said by torch of itself
+@pytest.mark.parametrize("forward", [with_vmap, with_a_functional_gradient, with_forward_mode])
+def test_calls_under_other_kinds_of_differentiation_are_exact(forward) -> None:
     module = net()
-    check(module, lambda module, x: torch.vmap(module)(x), [module[0].weight, module[2].weight])
+    check(module, forward, [module[0].weight, module[2].weight])
+
+
+def test_a_weight_of_two_convolutions_with_other_groups_is_exact() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 1, groups=2))
+    module[1].weight = module[0].weight
+    x = torch.randn(2, 4, 3, 3)
+
+    def run() -> Sequence[Tensor]:
+        return [module(x).square().sum()]
+
+    rows, sketch = sketched_rows(module, run)
+    assert not sketch.sketched
+    torch.testing.assert_close(rows, exact_rows(module, run))
 
 
 def test_a_weight_tied_to_an_embedding_is_exact() -> None:
@@ -200,14 +232,15 @@ def test_two_sketches_of_one_forward_pass_do_not_disturb_each_other() -> None:
     def run() -> Sequence[Tensor]:
         return [module(x).square().sum(), module(x).sin().sum()]
 
-    with Sketch(module, trainable(module), rows=3, seed=5) as outer:
-        rows, inner = sketched_rows(module, run)
+    first, second = (Sketch(module, trainable(module), rows=2, seed=seed) for seed in (0, 1))
+    with first, second:
         losses = run()
-        outer.settle([torch.autograd.graph.get_gradient_edge(loss) for loss in losses])
-        others = differentiate(losses, outer.inputs)
-    assert len(inner.sketched) == len(outer.sketched) == 2
-    torch.testing.assert_close(rows, projected_rows(module, run, inner))
-    torch.testing.assert_close(others, projected_rows(module, run, outer))
+        for sketch in (first, second):
+            sketch.settle([get_gradient_edge(loss) for loss in losses])
+        rows = [differentiate(losses, sketch.inputs) for sketch in (first, second)]
+    for sketch, own in zip((first, second), rows, strict=True):
+        assert len(sketch.sketched) == 2
+        torch.testing.assert_close(own, projected_rows(module, run, sketch))
 
 
 def test_weights_can_be_kept_exact_that_another_rank_cannot_sketch() -> None:
@@ -215,7 +248,7 @@ def test_weights_can_be_kept_exact_that_another_rank_cannot_sketch() -> None:
     x = torch.randn(3, 6)
     with Sketch(module, trainable(module), rows=2, seed=0) as sketch:
         losses = [module(x).sum()]
-        sketch.settle([torch.autograd.graph.get_gradient_edge(loss) for loss in losses])
+        sketch.settle([get_gradient_edge(loss) for loss in losses])
         sketch.keep_exact([module[0].weight])
         rows = differentiate(losses, sketch.inputs)
     assert set(sketch.sketched) == {module[2].weight}
