@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_mtl.callbacks import MaxGNR
+from lightning_mtl.engine.errors import NonFiniteGradientError
 from tests.support.alternating_toy import TwoTrunks
 from tests.support.jacobians import SCALES, random_jacobian
 from tests.support.presence import set_present
@@ -23,6 +24,24 @@ def stream(steps: int, seed: int = 0, noise: float = 1.0) -> tuple[Tensor, Tenso
     mixing = noise * torch.randn(K, K, generator=generator, dtype=torch.float64)
     draws = torch.randn(steps, K, P, generator=generator, dtype=torch.float64)
     return means + mixing @ draws, means @ means.T, P * mixing @ mixing.T
+
+
+class Spoiled(Toy):
+    """Finite losses, and from the fourth batch on the gradient of a square root at zero."""
+
+    def task_losses(self, batch: Any) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        if self.trainer.global_step >= 3:
+            losses["one"] = losses["one"] + (self.trunk[0].weight * 0).sqrt().sum()
+        return losses
+
+
+def test_a_gradient_that_is_not_finite_is_refused_before_it_is_averaged() -> None:
+    rule = MaxGNR(warmup_steps=1)
+    with pytest.raises(NonFiniteGradientError, match="step 3"):
+        quiet_trainer(callbacks=[rule]).fit(Spoiled(), toy_loader())
+    assert rule.memory.tensors
+    assert all(bool(value.isfinite().all()) for value in rule.memory.tensors.values())
 
 
 def weigh(rule: MaxGNR, jacobian: Tensor) -> Tensor:

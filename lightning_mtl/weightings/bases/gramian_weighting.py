@@ -348,7 +348,10 @@ class GramianWeighting(GradientWeighting):
         rows = self._rows(window)
         measured = self.place.gramian(window) if rows is None else gramian_of(rows)
         others = measured.new_empty(0)
-        if rows is not None:
+        # What the host sees to be infinite is refused before it is remembered; on a device it is
+        # refused later, and a step that a loss scaler skips is forgotten.
+        seen = not on_host(measured) or bool(measured.diagonal().isfinite().all())
+        if rows is not None and seen:
             with self.memory.of(window.present):
                 others = self.observe(rows, window.normalisers())
         few = len(measured) <= self.most_on_device
