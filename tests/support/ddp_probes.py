@@ -173,10 +173,7 @@ def main() -> None:
             os.environ["RANK"] = os.environ["LOCAL_RANK"]
             dist.init_process_group("gloo")
         results[kind] = flat(kind) if " " in kind else trained(kind, int(probes))
-    if world_size() == 1:
-        torch.save(results, file)
-    else:
-        save_of_first(results, file)
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

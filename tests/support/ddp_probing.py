@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 from lightning_mtl.callbacks import MGDA
-from lightning_mtl.distributed import world_size
 from lightning_mtl.weightings.bases import probing
 from tests.support.ddp_probes import whole
 from tests.support.ranks import save_of_first
@@ -84,10 +83,7 @@ def main() -> None:
     # Torch has no static graph over several backward passes that are not reduced.
     runs = [(n, k) for n in names for k in KINDS if (n, k) != ("static", "accumulated")]
     results = {f"{name} {kind}": trained(name, kind) for name, kind in runs}
-    if world_size() == 1:
-        torch.save(results, file)
-    else:
-        save_of_first(results, file)
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

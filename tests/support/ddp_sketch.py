@@ -43,10 +43,7 @@ def main() -> None:
         results[name] = trained(name, int(devices))
         if world_size() > 1:
             results[name]["distance"] = distance_between_replicas(results[name]["parameters"])
-    if world_size() == 1:
-        torch.save(results, file)
-    else:
-        save_of_first(results, file)
+    save_of_first(results, file)
 
 
 if __name__ == "__main__":

@@ -82,10 +82,12 @@ def distance_between_replicas(mine: Tensor) -> float:
 
 
 def save_of_first(results: Any, file: str) -> None:
-    """Save what the first rank has found, before any rank goes on; called by all ranks."""
-    if dist.get_rank() == 0:
+    """Save what the first rank has found, before any rank goes on; called by all ranks, or one."""
+    several = dist.is_initialized()
+    if not several or dist.get_rank() == 0:
         torch.save(results, file)
-    dist.barrier()
+    if several:
+        dist.barrier()
 
 
 def results_of(script: str, *arguments: str, ranks: int = 2, timeout: int = 900) -> Any:
