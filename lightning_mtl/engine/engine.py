@@ -138,8 +138,12 @@ class Engine:
         balancer = self.balancer
         if not (balancer.tasks and balancer.learned):
             return None
+        return self._new_partition(balancer.tasks)
+
+    def _new_partition(self, names: tuple[str, ...]) -> Partition:
+        """A partition for the tasks of these names, which goes on from what was learned."""
         given = self.module.shared_parameters if self._names_shared else None
-        return Partition(self.module, balancer.tasks, given, balancer.learned)
+        return Partition(self.module, names, given, self.balancer.learned)
 
     def _task_losses(self, batch: Any) -> Any:
         """What the module returns, which must not have run a backward pass."""
@@ -277,8 +281,7 @@ class Engine:
             )
         self.balancer.tasks = names
         if self.partition is None:
-            given = self.module.shared_parameters if self._names_shared else None
-            self.partition = Partition(self.module, names, given, self.balancer.learned)
+            self.partition = self._new_partition(names)
         unknown = [task for task in losses if task not in names]
         if unknown:
             raise ValueError(

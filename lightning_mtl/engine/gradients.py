@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.distributed import BUCKET, buckets
 from lightning_mtl.engine.hooks import held_back
+from lightning_mtl.linalg.host import on_host
 
 CACHE = 2**17
 """Numbers of all rows that are read at once on the host, so that they stay in its cache."""
@@ -30,9 +31,8 @@ def gramian(
         divisors: D, in the shapes of a row; by default 1.
     """
     like = rows[0][0]
-    on_host = like.device.type == "cpu"
     dtype = wide_dtype(like.device)
-    size = max(1, (CACHE if on_host else BUCKET) // len(rows))
+    size = max(1, (CACHE if on_host(like) else BUCKET) // len(rows))
     total = torch.zeros(len(rows), len(rows), dtype=dtype, device=like.device)
     every = rows if divisors is None else [*rows, divisors]
     for pieces in zip(*(_pieces(row, size) for row in every), strict=True):

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-RIDGE = 1e-10
-"""Added to a Gramian of unit rows in float64, so that dependent rows have a Cholesky factor."""
+from lightning_mtl.linalg.rounding import RIDGE
 
 REFINEMENTS = 2
 """Each multiplies what the ridge has changed by ε / (λ + ε), for an eigenvalue λ that is not 0."""

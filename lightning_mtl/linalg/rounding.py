@@ -8,6 +8,9 @@ DEPENDENT = 1e-10
 """The eigenvalue of a Gramian of unit rows below which these are dependent but for the rounding of
 float32 gradients: a network's are right to 1e-6 or so, and 1e-5 is the angle that belongs to it."""
 
+RIDGE = 1e-10
+"""Added to a Gramian of unit rows in float64, so that dependent rows have a Cholesky factor."""
+
 RIDGE_OF_OPPOSED = 1e-8
 """What the smallest eigenvalue of C is lifted to where opposed rows would make a solution infinite:
 the rounding of float32 gradients."""

@@ -6,10 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.linalg.rounding import resolution
-
-RIDGE = 1e-10
-"""Added to a Gramian of unit rows, so that dependent rows have a Cholesky factor."""
+from lightning_mtl.linalg.rounding import RIDGE, resolution
 
 PROXIMAL_STEPS = 2
 """Each multiplies what a ridge ε has changed by ε / (λ + ε), for an eigenvalue λ that is not 0."""
