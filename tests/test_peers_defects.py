@@ -76,11 +76,11 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
 ) -> None:
     """LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
     found = reads_of_a_step(EXAMPLES[name](), accumulate=accumulate)
-    numbers = len(TASKS) ** 2 + 4 * len(TASKS)
+    numbers = len(TASKS) ** 2 + 2 * len(TASKS)
     # MaxGNR has a second matrix: that of its averaged gradients.
-    averages = [len(TASKS) ** 2] if name.startswith("MaxGNR") else []
-    assert copies(found) == [numbers, *averages]
-    assert all(count <= numbers for _, count in found)
+    averages = len(TASKS) ** 2 if name.startswith("MaxGNR") else 0
+    assert copies(found) == [numbers + averages]
+    assert all(count <= numbers + averages for _, count in found)
 
 
 @pytest.mark.peer("L3")
@@ -88,7 +88,7 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
 def test_a_jacobian_rule_reads_a_number_for_each_task_at_most(name: str) -> None:
     """LibMTL keeps the gradients of all tasks in a tensor of the host."""
     found = reads_of_a_step(EXAMPLES[name]())
-    assert copies(found) == [len(TASKS)]
+    assert not copies(found)
     assert all(count <= len(TASKS) for _, count in found)
 
 

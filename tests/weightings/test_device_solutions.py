@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_mtl.linalg import host
 from lightning_mtl.weightings import gradvac, pcgrad
+from lightning_mtl.weightings.memory.adam import Adam
 from tests.support.jacobians import all_awkward_jacobians, assert_close, jacobians, random_jacobian
 from tests.weightings.test_properties import DEFAULTS, RULES, losses_of, step
 
@@ -165,6 +166,8 @@ def test_every_number_stays_on_a_device(name: str, monkeypatch: pytest.MonkeyPat
     """A device that only pretends: tensors without numbers, which refuse those of another one."""
     for module in (gradvac, pcgrad):  # orders are drawn on the host, whose numbers there are none
         monkeypatch.setattr(module, "integers_beside", no_copy)
+    # So are the steps that Adam counts.
+    monkeypatch.setattr(Adam, "_corrections", lambda adam, gradient: (0.1, 0.001))
     rule = RULES[name]()
     with FakeTensorMode(), OnDevice():
         losses = torch.ones(2, dtype=torch.float64, device="cuda")
