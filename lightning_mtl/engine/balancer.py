@@ -83,7 +83,11 @@ class Observer(Protocol):
     """Something that looks at the gradients of a step and changes nothing."""
 
     def prepare(self, coming: Coming) -> Sequence[Tensor]:
-        """As `Balancer.prepare`."""
+        """Called just before the losses of a micro-batch are computed, after the balancer's.
+
+        Returns:
+            Leaves that their graph will hold beside the parameters; they count as shared ones.
+        """
 
     def observe(self, micro_batch: MicroBatch) -> None:
         """Look at a micro-batch before its backward pass."""
@@ -131,7 +135,7 @@ class PlainSum:
             return micro_batch.total()
         weights = torch.ones_like(micro_batch.losses)
         micro_batch.record_weights(micro_batch.present, weights)
-        return micro_batch.total(None if micro_batch.is_whole else weights)
+        return micro_batch.total(None if micro_batch.is_plain else weights)
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Run one plain backward pass, as Lightning does, unless losses count by their labels."""

@@ -16,14 +16,12 @@ class Coming(NamedTuple):
         partition: of the module's parameters; `None` in the first step of a run that goes on with
             no other.
         alone: whether it makes an optimizer step by itself.
-        begins: whether it is the first of its optimizer step.
     """
 
     module: Any
     batch: Any
     partition: Partition | None
     alone: bool
-    begins: bool
 
     @property
     def device(self) -> torch.device:

@@ -125,9 +125,8 @@ class Engine:
 
     def _prepare(self, batch: Any) -> list[Tensor]:
         """Let weighting and observers get ready; the leaves that they will add to the graph."""
-        begins = self._window.length == 0
-        alone = begins and steps_after_this_batch(self.module.trainer)
-        coming = Coming(self.module, batch, self.partition or self._remembered(), alone, begins)
+        alone = self._window.length == 0 and steps_after_this_batch(self.module.trainer)
+        coming = Coming(self.module, batch, self.partition or self._remembered(), alone)
         leaves = list(self.balancer.prepare(coming))
         for observer in self.observers:
             leaves += observer.prepare(coming)

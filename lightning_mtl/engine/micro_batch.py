@@ -157,8 +157,8 @@ class MicroBatch:
         return torch.stack(self._shares)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether there is one rank only, which has all tasks, and nobody counts labels."""
+    def is_plain(self) -> bool:
+        """Whether one rank has all tasks and counts no labels: its loss is the sum of theirs."""
         return self._totals.alone
 
     @property

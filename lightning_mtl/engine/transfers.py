@@ -63,6 +63,13 @@ class LateChecks:
             check(arrival.wait())
 
 
+def to_host(*parts: Tensor) -> list[Tensor]:
+    """Tensors of one device on the host, in float64: by one copy, which is waited for."""
+    flat = torch.cat([part.flatten().to(parts[0].dtype) for part in parts]).cpu().double()
+    pieces = flat.split([part.numel() for part in parts])
+    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+
+
 def pinned(tensor: Tensor) -> Tensor:
     """A buffer on the host that a device can copy a tensor into by itself."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -13,6 +13,7 @@ from lightning_mtl.distributed import sum_gradients_over_ranks
 from lightning_mtl.engine.gradients import Gradients, as_gradient_of
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.task_totals import TaskTotals, or_one
+from lightning_mtl.engine.transfers import to_host
 
 Groups = tuple[list[Parameter], list[list[Parameter]]]
 """The shared parameters, and for each task those that only this task uses."""
@@ -163,11 +164,7 @@ class Window:
         """
         scale = self.normalisers().to(gramian)
         parts = [gramian / torch.outer(scale, scale), self.losses, self.presence, others]
-        if not stay:
-            flat = torch.cat([part.flatten().to(gramian.dtype) for part in parts]).cpu()
-            parts = list(flat.split([part.numel() for part in parts]))
-            parts[0] = parts[0].view_as(gramian)
-        return Statistics(*(part.double() for part in parts))
+        return Statistics(*([part.double() for part in parts] if stay else to_host(*parts)))
 
     def reduced_rows(self) -> list[Gradients]:
         """The trunk's rows of the tasks in `present`, summed over ranks once, still times f N_k."""

@@ -9,13 +9,11 @@ from torch import Tensor
 from lightning_mtl.linalg import on_device
 from lightning_mtl.linalg.cosines import cosines_and_norms
 from lightning_mtl.linalg.host import on_host
+from lightning_mtl.linalg.on_device.fair import FURTHEST
 from lightning_mtl.linalg.rounding import RIDGE_OF_OPPOSED, resolution
 
 STEPS = 100
 """More than ever needed: about 5, and 20 for large α and unequal norms."""
-
-FURTHEST = 8.0
-"""How many powers of e a weight may fall in one step."""
 
 
 class FairWeights(NamedTuple):

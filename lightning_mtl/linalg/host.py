@@ -1,5 +1,6 @@
 """Whether a number can be read without waiting."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,3 +19,13 @@ def on_host(tensor: Tensor) -> bool:
 def few_elsewhere(gramian: Float[Tensor, "K K"]) -> bool:
     """Whether a solver takes a twin that tries all supports; for more tasks it rather waits."""
     return not on_host(gramian) and len(gramian) <= MOST
+
+
+def may_stay(gramian: Float[Tensor, "K K"], most: int) -> bool:
+    """Whether a rule is solved on the device where its Gramian is, in float64.
+
+    Args:
+        gramian: as it was measured.
+        most: up to how many tasks the rule has a solution there.
+    """
+    return not on_host(gramian) and len(gramian) <= most and gramian.dtype == torch.float64

@@ -117,8 +117,8 @@ class Recorded:
 
 def measured_at(rule: GramianWeighting) -> list[str]:
     """Names and shapes of what the rule has measured in this step; none if it has not."""
-    place = rule.place
-    return list(getattr(place, "place", place).identity())
+    place = getattr(rule, "place", None)
+    return [] if place is None else list(getattr(place, "place", place).identity())
 
 
 class RecordedConvolutions(Recorded, Convolutions):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 from lightning_mtl.callbacks import MGDA
-from lightning_mtl.weightings.bases import probing
+from lightning_mtl.weightings.bases.gramians import probe_memory
 from tests.support.ddp_probes import whole
 from tests.support.ranks import save_of_first
 from tests.support.toy import Toy, ToyData, quiet_trainer
@@ -77,7 +77,7 @@ def trained(name: str, kind: str) -> dict[str, Any]:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    probing.WARM_UP = 2
+    probe_memory.WARM_UP = 2
     file, devices = sys.argv[1:]
     names = ("one",) if devices == "1" else ("ddp", "static", "fsdp2")
     # Torch has no static graph over several backward passes that are not reduced.

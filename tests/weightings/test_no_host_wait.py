@@ -145,8 +145,8 @@ class Many(MultiTaskModule):
 def test_more_tasks_than_the_device_solves_for_are_waited_for_once(place: str) -> None:
     with remote_device() as traffic:
         rule = UPGrad(gradients=place)
-        if rule._probing is not None:
-            rule._probing.warm_up = 0
+        if place == "probes":
+            rule._source.probes.warm_up = 0
         callbacks = [rule, Watch(traffic, FIRST)]
         trainer = quiet_trainer(callbacks=callbacks, strategy=RemoteStrategy(), accelerator="auto")
         batches = torch.randn(FIRST + STEPS, 6, 4)

@@ -4,7 +4,11 @@ from jaxtyping import Float
 from torch import Tensor, where
 
 DECAY = 0.99
-"""Of the average, which then has the variance of 199 probes."""
+"""Of the average, which then has the variance of n = (1 + β) / (1 - β) = 199 probes.
+
+The cosine of two gradients has a standard deviation of about (1 - cosine²) / √n, and a squared norm
+one of √(2 / n), relative to itself.
+"""
 
 
 def updated(
@@ -36,12 +40,3 @@ def gramian(moment: Float[Tensor, "K K"], weight: Float[Tensor, "K K"]) -> Float
     from some probes the pairs differ in their probes, and the least eigenvalues may be negative.
     """
     return moment / where(weight > 0, weight, 1.0)
-
-
-def effective_probes(weight: Float[Tensor, "K K"], decay: float = DECAY) -> Float[Tensor, "K K"]:
-    """How many equally weighted probes have the variance of each entry of `gramian`.
-
-    The cosine of two gradients then has a standard deviation of (1 - cosine²) / √n, and a squared
-    norm one of √(2 / n), relative to itself.
-    """
-    return (1 + decay) / (1 - decay) * weight / (2 - weight)

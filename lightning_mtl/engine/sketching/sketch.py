@@ -1,7 +1,6 @@
 """Sketching the weight gradients of one forward pass and its backward passes."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ class Sketch:
     layer uses in this graph. Neither outputs nor the state of the module change.
 
     One object serves one forward pass: `install` before it, `settle` after it, then one backward
-    pass for each loss with respect to `inputs`, the ordinary one within `paused`, and `remove`.
+    pass for each loss with respect to `inputs`, `pause` before the ordinary one, and `remove`.
 
     Args:
         module: whose layers are sketched.
@@ -109,7 +108,7 @@ class Sketch:
 
     @property
     def exact(self) -> list[Parameter]:
-        """The other parameters."""
+        """The shared parameters whose gradients are computed as they are."""
         sketched = set(self.sketched)
         return [parameter for parameter in self._shared if parameter not in sketched]
 
@@ -144,15 +143,6 @@ class Sketch:
     def pause(self) -> None:
         """Compute no gradients of `leaves` any more. Called before the pass that trains."""
         self._measure(False)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Compute no gradients of `leaves` meanwhile. For the pass that trains the network."""
-        self._measure(False)
-        try:
-            yield
-        finally:
-            self._measure(bool(self._handles))
 
     def remove(self) -> None:
         """Leave the module as it was. Called after the last backward pass, or on an error.

@@ -34,7 +34,7 @@ class GradientWeighting(Weighting):
         """Σ L_k; the weights are not known yet."""
         return micro_batch.total()
 
-    def _may_see(self, micro_batch: MicroBatch, sizes: Float[Tensor, " k"]) -> bool:
+    def may_see(self, micro_batch: MicroBatch, sizes: Float[Tensor, " k"]) -> bool:
         """Whether the rule may see these gradients; not if a loss scale has overflown.
 
         The loss scaler then skips the step, whatever is written. On a device it is not waited for:

@@ -80,7 +80,7 @@ class JacobianWeighting(GradientWeighting):
         jacobian = self._jacobian.take(window)
         sizes = torch.linalg.vector_norm(jacobian, torch.inf, dim=1)
         self.memory.measured_at(partition.identity(partition.shared))
-        if not self._may_see(micro_batch, sizes):
+        if not self.may_see(micro_batch, sizes):
             return jacobian.sum(0)
         self.applied = None
         with self.memory.of(window.present):

@@ -44,4 +44,12 @@ class RandomStream:
     def draw_seed(self) -> int:
         """Draw a number to seed other draws with, such as those that are made on the device."""
         with self.drawing() as generator:
-            return int(torch.randint(2**31, (), generator=generator))
+            return _seed_of(generator)
+
+    def peek_seed(self) -> int:
+        """As `draw_seed`, but the stream does not move on: the next seed will be the same."""
+        return _seed_of(self.peek())
+
+
+def _seed_of(generator: torch.Generator) -> int:
+    return int(torch.randint(2**31, (), generator=generator))

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from lightning_mtl.engine.probing.averages import effective_probes, gramian, updated
+from lightning_mtl.engine.probing.averages import DECAY, gramian, updated
 
 
 def zeros(tasks: int) -> torch.Tensor:
@@ -29,12 +30,15 @@ def test_a_pair_without_a_probe_is_zero_and_a_probe_that_overflows_is_left_out()
     torch.testing.assert_close(gramian(moment, weight), torch.tensor([[4.0, 6], [6, 9]]).double())
 
 
-def test_the_number_of_effective_probes_is_that_of_the_variance() -> None:
-    decay, moment, weight, factors = 0.9, zeros(1), zeros(1), torch.zeros(40, dtype=torch.float64)
-    for count in range(40):
-        moment, weight = updated(moment, weight, torch.ones(1), decay)
-        factors = decay * factors
-        factors[count] = 1 - decay
-        shares = factors / factors.sum()
-        torch.testing.assert_close(effective_probes(weight, decay)[0, 0], 1 / (shares**2).sum())
-    assert round(effective_probes(torch.ones(1, 1), 0.99).item()) == 199
+def test_an_average_has_the_variance_of_as_many_probes_as_documented() -> None:
+    decay, probes = 0.8, 80
+    shares = []
+    for counts in range(probes):
+        moment, weight = zeros(1), zeros(1)
+        for probe in range(probes):
+            slope = torch.tensor([float(probe == counts)])
+            moment, weight = updated(moment, weight, slope, decay)
+        shares.append(gramian(moment, weight).item())
+    assert sum(shares) == pytest.approx(1)
+    assert 1 / sum(share**2 for share in shares) == pytest.approx((1 + decay) / (1 - decay))
+    assert pytest.approx(199) == (1 + DECAY) / (1 - DECAY)

@@ -32,8 +32,8 @@ def sketched_step(module: Heads, x: Tensor, targets: Tensor, rows: int = 16) -> 
         sketch.settle([get_gradient_edge(features)])
         for cotangent in cotangents:
             torch.autograd.grad(features, sketch.inputs, cotangent, retain_graph=True)
-        with sketch.paused():
-            features.backward(torch.stack(cotangents).sum(0))
+        sketch.pause()
+        features.backward(torch.stack(cotangents).sum(0))
 
 
 def _differentiate_heads(

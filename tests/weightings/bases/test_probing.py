@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from lightning_mtl.callbacks import MGDA, EqualWeighting, GramianWeighting, MaxGNR, UPGrad
 from lightning_mtl.engine.probing.averages import gramian
-from lightning_mtl.weightings.bases import probing
+from lightning_mtl.weightings.bases.gramians import probe_memory, probed
 from tests.support.convolutions import GRAMIAN_RULES, Recorded, few_by_default, gradients_of
 from tests.support.ranks import results_of
 from tests.support.toy import (
@@ -38,7 +38,7 @@ every_rule = pytest.mark.parametrize(
 @pytest.fixture
 def early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules are solved from the second probe on."""
-    monkeypatch.setattr(probing, "WARM_UP", 2)
+    monkeypatch.setattr(probe_memory, "WARM_UP", 2)
 
 
 def trained(module: Toy, rule: Any, steps: int = 5, batch_size: int = 8, **settings: Any) -> Toy:
@@ -302,13 +302,13 @@ def test_probes_are_made_as_often_as_asked(
     every_n_steps: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    probe = probing.probe
+    probe = probed.probe
 
     def counted(trainer: Any, module: Any, *arguments: Any) -> Any:
         made.append(module.trainer.global_step)
         return probe(trainer, module, *arguments)
 
-    monkeypatch.setattr(probing, "probe", counted)
+    monkeypatch.setattr(probed, "probe", counted)
     rule = MGDA(gradients="probes", every_n_steps=every_n_steps)
     trained(Toy(), rule, steps=7)
     assert made == list(range(0, 7, every_n_steps))

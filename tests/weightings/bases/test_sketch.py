@@ -76,13 +76,13 @@ def test_a_sketch_is_drawn_anew_at_each_step_but_for_averages_of_gradients() -> 
     for name in ("MGDA", "MaxGNR"):
         rule = build(name)
         drawn = seeds.setdefault(name, [])
-        draw = rule._draw_seed
+        prepare = rule.place.prepare
 
-        def noted(draw=draw, drawn=drawn) -> int:
+        def noted(coming, draw, prepare=prepare, drawn=drawn) -> Sequence[Tensor]:
             drawn.append(draw())
-            return drawn[-1]
+            return prepare(coming, lambda: drawn[-1])
 
-        rule._draw_seed = noted
+        rule.place.prepare = noted
         trained(Convolutions(lr=1e-3), rule)
     assert len(set(seeds["MGDA"])) == len(seeds["MGDA"]) == 3
     assert len(set(seeds["MaxGNR"])) == 1
