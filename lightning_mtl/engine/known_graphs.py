@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.nn import Parameter
 
-from lightning_mtl.engine.entries.follow import choices_of, examined_by
+from lightning_mtl.engine.entries.choices import Choices
+from lightning_mtl.engine.entries.follow import examined_by
 from lightning_mtl.engine.graph import Cut, Reach, cut, leaf_of, reach
 
 MOST = 32
@@ -25,10 +26,6 @@ For a leaf its identity, which stays its own, as what is known of a shape holds 
 
 Place = tuple[int, int]
 """An edge of a graph: which node, by its number, and which of its outputs."""
-
-
-Choices = tuple[object, ...]
-"""What the operations on entries say beside the shape: which indices, along which axis."""
 
 
 @dataclass
@@ -71,7 +68,11 @@ class KnownGraphs:
         self._latest: tuple[Reach, _Walked] | None = None
 
     def reach(self, roots: Sequence[GradientEdge]) -> Reach:
-        """As `lightning_mtl.engine.graph.reach`."""
+        """Which leaves these losses reach, as `lightning_mtl.engine.graph.reach` finds them.
+
+        Args:
+            roots: of the losses.
+        """
         self._latest = None
         numbers: dict[Node, int] = {}
         shape = _shape(roots, numbers)
@@ -79,7 +80,7 @@ class KnownGraphs:
             return reach(roots)
         nodes = list(numbers)
         for known in self._shapes.get(shape, ()):
-            if choices_of([nodes[number] for number in known.examined]) == known.choices:
+            if known.choices.hold_for([nodes[number] for number in known.examined]):
                 leaves = known.reached
                 owned = {nodes[number]: task for number, task in known.owners}
                 found = Reach(leaves.shared, leaves.task_specific, owned, roots)
@@ -87,7 +88,7 @@ class KnownGraphs:
                 return found
         found = reach(roots)
         examined = list(dict.fromkeys(node for root in roots for node in examined_by(root)))
-        choices = choices_of(examined)
+        choices = Choices.of(examined)
         # What cannot be followed is looked at anew in each step.
         if choices is not None and not found.unfollowed:
             owners = [(numbers[node], task) for node, task in found.owners.items()]
@@ -103,7 +104,7 @@ class KnownGraphs:
             del self._shapes[next(iter(self._shapes))]
 
     def cut(self, reached: Reach, shared: Sequence[Tensor]) -> Cut | None:
-        """As `lightning_mtl.engine.graph.cut`, of the graph that was looked at last.
+        """The cut of the graph that was looked at last, as `lightning_mtl.engine.graph.cut` has it.
 
         Args:
             reached: what `reach` returned for it.

@@ -45,7 +45,7 @@ from lightning_mtl.engine.task_totals import TaskTotals, exchange, of_one_rank, 
 from lightning_mtl.engine.transfers import LateChecks
 from lightning_mtl.engine.usage import Usage
 from lightning_mtl.engine.window import Window, select
-from lightning_mtl.engine.writing import write_heads, write_used, write_zeros
+from lightning_mtl.engine.writing import write_used, write_zeros
 from lightning_mtl.linalg.host import on_host
 
 
@@ -258,7 +258,7 @@ class MicroBatch:
         ones = torch.ones_like(weights)
         heads = scaled if weight_heads else self._local_scaled(ones).unbind()
         gradients = dict(zip(self.local, backward.heads, strict=True))
-        write_heads(self.partition, gradients, heads, self.usage.used)
+        write_used(self.partition, gradients, heads, self.usage.used)
         self._zero_fill_unused()
         backward.backward_weighted(scaled)
         self._drop_unused_gradients()
@@ -317,14 +317,13 @@ class MicroBatch:
         """
         # Ranks wait for each other's gradients of all parameters, used or not.
         used = self.window.used_here if world_size() == 1 else set(self.partition.parameters)
-        write_used(self.partition.shared, trunk, used)
         # Every rank writes its own head gradients, of which DDP takes the mean.
         scales = {
             task: scale * world_size()
             for task, scale in zip(self.window.present, head_scales, strict=True)
         }
         heads = self.window.heads
-        write_heads(self.partition, heads, [scales[task] for task in heads], used)
+        write_used(self.partition, heads, [scales[task] for task in heads], used, trunk)
         if world_size() > 1:
             write_zeros(self.partition.unused_by(list(heads)))
         self._drop_unused_gradients()

@@ -69,8 +69,8 @@ def renew_logged(module: Any, values: Mapping[str, Tensor], **options: bool) -> 
         if result is None or not result.is_tensor or value.dtype not in LOGGED:
             new[name] = value
         else:
-            result.value = result._forward_cache = value.detach()
-            result.has_reset = False
+            # Past the `__setattr__` of a module, which looks each of them up among its parameters.
+            vars(result).update(_forward_cache=value.detach(), has_reset=False)
     if new:
         module.log_dict(new, on_step=True, on_epoch=False, batch_size=1, **options)
 

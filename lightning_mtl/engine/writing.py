@@ -10,39 +10,33 @@ from lightning_mtl.engine.shared_parameters import Partition
 
 
 def write_used(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], used: Collection[Tensor]
-) -> None:
-    """Add to `.grad` of the used parameters; the others are left without a gradient.
-
-    Args:
-        parameters: those that `gradients` belong to.
-        gradients: zeros for what a step has not used.
-        used: the parameters that it has used.
-    """
-    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
-    write([parameter for parameter, _ in pairs], [gradient for _, gradient in pairs])
-
-
-def write_heads(
     partition: Partition,
     heads: Mapping[int, Gradients],
     scales: Sequence[Tensor],
     used: Collection[Tensor],
+    trunk: Gradients | None = None,
 ) -> None:
-    """Add to `.grad` of the task-specific parameters; one of several tasks gets the sum.
+    """Add to `.grad` of the used parameters; the others are left without a gradient.
+
+    A parameter of several heads gets the sum.
 
     Args:
         partition: that knows whose they are.
-        heads: gradients by the index of their task.
+        heads: gradients of the task-specific parameters, by the index of their task.
         scales: what the gradients of each of these tasks are multiplied by.
-        used: as in `write_used`.
+        used: the parameters that this step has used; the gradients of others are zeros.
+        trunk: gradients of the shared parameters, to be written as well.
     """
-    parameters, gradients = merge(
+    parts: list[tuple[Sequence[Tensor], Gradients]] = [
         (partition.task_specific[task], scaled_by(gradients, scale))
         for (task, gradients), scale in zip(heads.items(), scales, strict=True)
         if gradients
-    )
-    write_used(parameters, gradients, used)
+    ]
+    if trunk is not None:
+        parts.insert(0, (partition.shared, trunk))
+    parameters, gradients = merge(parts)
+    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if p in used]
+    write([parameter for parameter, _ in pairs], [gradient for _, gradient in pairs])
 
 
 def write_zeros(parameters: Sequence[Tensor]) -> None:

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import torch
-from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from lightning_mtl.engine.entries.indices import in_order, without_common_index
@@ -75,50 +72,6 @@ def examined_by(root: GradientEdge) -> list[Node]:
         return []
     found = follow(root)
     return list(dict.fromkeys([*(node for node, _ in found.entries), *found.mixed]))
-
-
-def choices_of(nodes: Sequence[Node]) -> tuple[object, ...] | None:
-    """What nodes that were examined say of entries, to be compared with another graph's.
-
-    Their operations, the shapes of their outputs and what they keep beside tensors, such as an axis
-    or an index. `None` where entries are chosen by tensors, which may be others in every step.
-    """
-    said: list[object] = []
-    for node in nodes:
-        kept = [(name, _read(node, name)) for name in _kept_by(type(node))]
-        chosen_by_tensor = any(_has_tensor(value) for _, value in kept)
-        if chosen_by_tensor and operation_of(node) in SELECTING:
-            return None
-        shapes = tuple(tuple(meta.shape) for meta in getattr(node, "_input_metadata", ()))
-        plain = tuple((name, _plain(value)) for name, value in kept if not _has_tensor(value))
-        said.append((node.name(), shapes, plain))
-    return tuple(said)
-
-
-_GONE = torch.empty(0)
-
-
-@cache
-def _kept_by(kind: type) -> tuple[str, ...]:
-    return tuple(name for name in dir(kind) if name.startswith("_saved_"))
-
-
-def _read(node: Node, name: str) -> object:
-    """What a node keeps under a name; a tensor may have been let go of by a backward pass."""
-    try:
-        return getattr(node, name)
-    except RuntimeError:
-        return _GONE
-
-
-def _has_tensor(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(isinstance(each, Tensor) for each in value)
-    return isinstance(value, Tensor)
-
-
-def _plain(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def is_compiled(node: Node) -> bool:
