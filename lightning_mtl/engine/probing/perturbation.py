@@ -1,5 +1,6 @@
 """Moving the shared parameters by random numbers for a while, and back to the bit."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from lightning_mtl.distributed import sum_over_ranks, world_size
 from lightning_mtl.engine.gradients import accumulation_dtype
 from lightning_mtl.engine.probing.pieces import Piece, pieces_of, release_gathered
+from lightning_mtl.linalg.signs import random_signs
 
 RELATIVE_SIZE = 1e-3
 """The size ε of a step, in units of the root mean square of the parameters.
@@ -44,7 +46,7 @@ def perturbed(
     seed: int,
     relative_size: float = RELATIVE_SIZE,
 ) -> Iterator[Float[Tensor, ""]]:
-    """A context in which parameters are θ + ε v with v ~ N(0, I); gives ε, which is positive.
+    """A context in which parameters are θ + ε v with random signs v; gives ε, which is positive.
 
     v follows from the seed and from the place of each parameter among `names`, whatever the number
     of ranks; only with FSDP1 it depends on the shards as well. The parameters are restored to the
@@ -111,8 +113,7 @@ def _put_back(piece: Piece, copy: Tensor | None) -> None:
 
 
 def _draw(shape: Sequence[int], like: Tensor, seeds: tuple[int, ...]) -> Tensor:
-    """Numbers of the normal distribution, in float32 at least, which follow from the seeds."""
+    """Signs ±1, in float32 at least, which follow from the seeds."""
     mixed = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0])
     generator = torch.Generator(like.device).manual_seed(mixed)
-    dtype = accumulation_dtype(like)
-    return torch.randn(tuple(shape), generator=generator, dtype=dtype, device=like.device)
+    return random_signs(math.prod(shape), accumulation_dtype(like), generator).view(tuple(shape))

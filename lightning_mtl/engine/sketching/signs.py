@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.linalg.signs import random_signs
+
 
 def draw_signs(
     shapes: Sequence[Sequence[int]], likes: Sequence[Tensor], rows: int, seed: int
 ) -> list[Float[Tensor, "..."]]:
     """Independent entries of ±1 / √s, so that E[Aᵀ A] is the identity.
-
-    Of all distributions with independent entries, signs give the estimate the least variance: the
-    diagonal of Aᵀ A is exact.
 
     Args:
         shapes: of the tensors.
@@ -28,8 +27,7 @@ def draw_signs(
         own = [i for i, like in enumerate(likes) if (like.device, like.dtype) == (device, dtype)]
         sizes = [math.prod(shapes[index]) for index in own]
         # One draw for all: each is a launch of its own.
-        flat = torch.empty(sum(sizes), device=device, dtype=dtype)
-        flat.random_(2, generator=torch.Generator(device).manual_seed(seed))
-        flat.sub_(0.5).mul_(2 / math.sqrt(rows))
+        generator = torch.Generator(device).manual_seed(seed)
+        flat = random_signs(sum(sizes), dtype, generator) / math.sqrt(rows)
         drawn |= dict(zip(own, flat.split(sizes), strict=True))
     return [drawn[index].view(list(shape)) for index, shape in enumerate(shapes)]
