@@ -6,7 +6,6 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mtl.engine.gradients import Gradients, gramian
 from lightning_mtl.monitors.noise_averages import (
     Noise,
     noise_between_steps,
@@ -57,9 +56,3 @@ class Measured(NamedTuple):
             return None
         across, before = self.earlier
         return noise_between_steps(self.mean, across, before, samples)
-
-
-def cross_products(rows: list[Gradients], others: list[Gradients]) -> Float[Tensor, "k k"]:
-    """The inner products of the gradients of two steps, of the same tasks."""
-    # The Gramian of all rows has the products between them in its corner.
-    return gramian([*rows, *others])[: len(rows), len(rows) :]

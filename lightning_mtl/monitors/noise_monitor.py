@@ -22,6 +22,7 @@ from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, add, g
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.sketching.watched_pass import WatchedPass
 from lightning_mtl.engine.strategies import check_whole_parameters
+from lightning_mtl.engine.transfers import to_host
 from lightning_mtl.engine.window import Window, select_block
 from lightning_mtl.linalg.gradient_noise import (
     cosines,
@@ -31,7 +32,7 @@ from lightning_mtl.linalg.gradient_noise import (
 )
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
-from lightning_mtl.monitors.measured import Measured, cross_products
+from lightning_mtl.monitors.measured import Measured
 from lightning_mtl.monitors.noise_averages import Noise, NoiseAverages, agreement
 
 
@@ -174,17 +175,20 @@ class GradientNoiseMonitor(L.Callback):
         self._pass.pause()
         for task, row in zip(micro_batch.local, rows, strict=True):
             self._rows[task] = add(self._rows.get(task), row)
+        self._measured += 1
+        if micro_batch.alone and world_size() == 1:
+            # The products within the only sub-batch are those of the sums.
+            return
         size, dtype = len(micro_batch.partition.tasks), accumulation_dtype(shared[0])
         products = shared[0].new_zeros(size, size, dtype=dtype)
         if rows:
             products = micro_batch.scatter_to_all_tasks(gramian(rows)).to(products)
         self._products = products if self._products is None else self._products + products
-        self._measured += 1
 
     def conclude(self, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Turn what was measured of the window into numbers to log. Called at its end."""
         window, tasks = micro_batch.window, micro_batch.partition.tasks
-        if self._products is None or self._measured != window.length or not window.present:
+        if not self._measured or self._measured != window.length or not window.present:
             self._forget()
             return {}
         count = window.length * world_size()
@@ -224,23 +228,26 @@ class GradientNoiseMonitor(L.Callback):
             sums: of the gradients of its tasks.
             count: how many sub-batches there are; one is compared with the previous measured step.
         """
-        assert self._products is not None
-        present, own = tuple(window.present), gramian(sums)
-        within = select_block(sum_over_ranks(self._products), present)
+        present = tuple(window.present)
         weights = torch.stack([window.applied[task] for task in present])
-        previous = self._previous.get(present) if count == 1 else None
-        across = own if previous is None else cross_products(sums, previous)
-        before = own if previous is None else gramian(previous)
-        if count == 1:
-            # Groups of tasks that take turns are kept side by side; never two gradients of a task.
-            others = (key for key in self._previous if not set(key) & set(present))
-            self._previous = {key: self._previous[key] for key in others} | {present: sums}
-        parts = [own / count**2, within / count, across, before, weights, window.presence]
-        flat = torch.cat([part.flatten().to(own.dtype) for part in parts]).cpu().double()
-        matrices = flat[: 4 * own.numel()].view(4, *own.shape)
-        applied, presence = flat[4 * own.numel() :].view(2, len(present))
-        earlier = None if previous is None else matrices[2:]
-        return Measured(matrices[0], matrices[1], earlier, applied, presence.tolist())
+        if count > 1:
+            assert self._products is not None
+            within = select_block(sum_over_ranks(self._products), present)
+            parts = [gramian(sums) / count**2, within / count, weights, window.presence]
+            mean, inside, applied, presence = to_host(*parts)
+            return Measured(mean, inside, None, applied, presence.tolist())
+        previous = self._previous.get(present, [])
+        # Groups of tasks that take turns are kept side by side; never two gradients of a task.
+        others = (key for key in self._previous if not set(key) & set(present))
+        self._previous = {key: self._previous[key] for key in others} | {present: sums}
+        # One matrix has the products within this step, between the two, and within the other.
+        products = gramian([*sums, *previous])
+        products, applied, presence = to_host(products, weights, window.presence)
+        size = len(sums)
+        mean, earlier = products[:size, :size], None
+        if previous:
+            earlier = torch.stack([products[:size, size:], products[size:, size:]])
+        return Measured(mean, mean, earlier, applied, presence.tolist())
 
     def _report(
         self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int

@@ -7,7 +7,7 @@ from lightning_mtl.linalg.signs import random_signs
 
 
 def drawn(count: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return random_signs(count, dtype, torch.Generator().manual_seed(seed))
+    return random_signs(count, torch.empty((), dtype=dtype), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 13, 1001])

@@ -116,4 +116,5 @@ def _draw(shape: Sequence[int], like: Tensor, seeds: tuple[int, ...]) -> Tensor:
     """Signs ±1, in float32 at least, which follow from the seeds."""
     mixed = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0])
     generator = torch.Generator(like.device).manual_seed(mixed)
-    return random_signs(math.prod(shape), accumulation_dtype(like), generator).view(tuple(shape))
+    signs = random_signs(math.prod(shape), like, generator, accumulation_dtype(like))
+    return signs.view(tuple(shape))

@@ -28,6 +28,6 @@ def draw_signs(
         sizes = [math.prod(shapes[index]) for index in own]
         # One draw for all: each is a launch of its own.
         generator = torch.Generator(device).manual_seed(seed)
-        flat = random_signs(sum(sizes), dtype, generator) / math.sqrt(rows)
+        flat = random_signs(sum(sizes), likes[own[0]], generator) / math.sqrt(rows)
         drawn |= dict(zip(own, flat.split(sizes), strict=True))
     return [drawn[index].view(list(shape)) for index, shape in enumerate(shapes)]

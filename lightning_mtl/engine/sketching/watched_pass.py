@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_mtl.distributed import max_over_ranks, world_size
@@ -22,6 +23,7 @@ class WatchedPass:
         self._rows = rows
         self._sketch: Sketch | None = None
         self._shared: Sequence[Tensor] = ()
+        self._warned = False
 
     def begin(self, coming: Coming, seed: int) -> Sequence[Tensor]:
         """Watch the layers of the trunk; the leaves that the graph will hold beside parameters.
@@ -38,7 +40,22 @@ class WatchedPass:
         self._shared = partition.shared
         self._sketch = Sketch(coming.module, partition.shared, self._rows, seed)
         self._sketch.install()
-        return self._sketch.leaves
+        leaves = self._sketch.leaves
+        if not leaves:
+            self._warn()
+        return leaves
+
+    def _warn(self) -> None:
+        """Tell once that nothing can be sketched, and why that may be."""
+        if not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                "A sketch should find shared linear layers or convolutions whose weights have more"
+                f" than {self._rows} numbers for each output. Found none outside of compiled"
+                " modules, which call no hooks, so that all gradients are exact, at the price of"
+                ' `gradients="shared"`. Leave the trunk uncompiled, take fewer `sketch_rows`, or'
+                ' use `gradients="shared"`.'
+            )
 
     def inputs(self, micro_batch: MicroBatch) -> tuple[Sequence[Tensor], list[str]]:
         """What to differentiate with respect to, and what averages of that belong to.

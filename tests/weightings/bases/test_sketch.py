@@ -1,5 +1,6 @@
 """Weights from random projections of the task gradients."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,10 +66,25 @@ def test_accumulated_micro_batches_are_exact(name: str) -> None:
 
 
 def test_more_rows_than_any_layer_has_inputs_are_exact() -> None:
-    many = trained(Convolutions(), build("UPGrad", sketch_rows=40))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        many = trained(Convolutions(), build("UPGrad", sketch_rows=40))
+    (told,) = (str(each.message) for each in caught if "A sketch" in str(each.message))
+    assert "more than 40 numbers for each output. Found none" in told
     torch.testing.assert_close(
         parameters(many), parameters(trained(Convolutions(), build("UPGrad", "shared")))
     )
+
+
+def test_a_compiled_trunk_is_exact_and_said_to_be() -> None:
+    module = Convolutions()
+    module.trunk.compile(backend="eager")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained(module, build("UPGrad"))
+    assert any("Leave the trunk uncompiled" in str(each.message) for each in caught)
+    exact = trained(Convolutions(), build("UPGrad", "shared"))
+    torch.testing.assert_close(parameters(module), parameters(exact))
 
 
 def test_a_sketch_is_drawn_anew_at_each_step_but_for_averages_of_gradients() -> None:
