@@ -75,6 +75,9 @@ class Partition:
         self._learned: dict[Signature, None] = {}
         # Known by the list of its shared leaves, which graphs of one shape have in common.
         self._latest: tuple[list[Tensor], Signature] | None = None
+        # What is asked for in every step, until parameters come, go or turn out to be shared.
+        self._layers: dict[str | None, list[Parameter]] = {}
+        self._identities: dict[tuple[int, ...], list[str]] = {}
         self._read_parameters()
         if learned:
             self._restore(learned)
@@ -227,6 +230,11 @@ class Partition:
         Raises:
             ValueError: if nothing shared and trainable has this name.
         """
+        if name not in self._layers:
+            self._layers[name] = self._find_layer(name)
+        return self._layers[name]
+
+    def _find_layer(self, name: str | None) -> list[Parameter]:
         shared = {self.names[parameter]: parameter for parameter in self.shared}
         if name is None:
             weights = [key for key, parameter in shared.items() if parameter.ndim >= 2]
@@ -243,7 +251,11 @@ class Partition:
 
     def identity(self, parameters: Sequence[Parameter]) -> list[str]:
         """Names and shapes of parameters: what averages of their gradients belong to."""
-        return [f"{self.names[parameter]} {tuple(parameter.shape)}" for parameter in parameters]
+        key = tuple(map(id, parameters))
+        if key not in self._identities:
+            named = ((self.names[parameter], parameter) for parameter in parameters)
+            self._identities[key] = [f"{name} {tuple(p.shape)}" for name, p in named]
+        return self._identities[key]
 
     def describe(self) -> str:
         """One line for people: how many parameters are shared, in which parts, and each head's."""
@@ -316,6 +328,8 @@ class Partition:
                     self._seen[row, column] = True
 
     def _assign(self) -> None:
+        self._layers.clear()
+        self._identities.clear()
         trainable = torch.tensor(self._trainable, dtype=torch.bool)
         tasks = self._seen[:-1]
         shared = self._seen[-1] | (tasks.sum(0) > 1)
