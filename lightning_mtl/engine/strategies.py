@@ -61,6 +61,22 @@ def check_whole_parameters(name: str, strategy: Any, way_out: str | None = None)
         )
 
 
+def check_original_parameters(name: str, strategy: Any) -> None:
+    """Refuse FSDP with flat parameters, of which nobody can tell which ones are shared.
+
+    Args:
+        name: of the weighting that moves the shared parameters.
+        strategy: of the Trainer.
+    """
+    flat = getattr(strategy, "kwargs", {}).get("use_orig_params") is False
+    if flat and shards(strategy):
+        raise ValueError(
+            f"`{name}` should know the parameters of the module. Found"
+            f" `{type(strategy).__name__}(use_orig_params=False)`, which replaces them by flat ones"
+            " that several tasks may lie in. Leave `use_orig_params` out."
+        )
+
+
 def check_task_gradients(name: str, strategy: Any, way_out: str | None = None) -> None:
     """Refuse a strategy under which gradients cannot be taken and written task by task.
 

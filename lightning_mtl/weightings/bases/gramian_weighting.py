@@ -22,7 +22,7 @@ from lightning_mtl.engine.places.shared_layer import SharedLayer
 from lightning_mtl.engine.places.sketched import Sketched
 from lightning_mtl.engine.preconditioner import Preconditioner
 from lightning_mtl.engine.probing.averages import DECAY
-from lightning_mtl.engine.strategies import check_task_gradients
+from lightning_mtl.engine.strategies import check_original_parameters, check_task_gradients
 from lightning_mtl.engine.transfers import to_device
 from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
@@ -239,3 +239,5 @@ class GramianWeighting(GradientWeighting):
         if self._source.needs_task_gradients:
             way_out = PROBES if PROBES in self._choices() else None
             check_task_gradients(type(self).__name__, strategy, way_out)
+        else:
+            check_original_parameters(type(self).__name__, strategy)

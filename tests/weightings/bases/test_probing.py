@@ -339,6 +339,14 @@ def test_the_refusal_of_sharding_names_the_way_out(rule: type[GramianWeighting])
     assert ('`MGDA(gradients="probes")`' in str(refused.value)) == (rule is MGDA)
 
 
+def test_flat_parameters_are_refused_as_nobody_can_tell_what_is_shared() -> None:
+    trainer = quiet_trainer()
+    trainer.strategy.__class__ = FSDPStrategy
+    trainer.strategy.kwargs = {"use_orig_params": False}
+    with pytest.raises(ValueError, match=r"FSDPStrategy\(use_orig_params=False\).*Leave"):
+        MGDA(gradients="probes").setup(trainer, Toy(), "fit")
+
+
 def cosines(matrix: Tensor) -> Tensor:
     lengths = matrix.diagonal().sqrt()
     return (matrix / lengths.outer(lengths))[tuple(torch.triu_indices(3, 3, 1))]
