@@ -40,23 +40,35 @@ class Preconditioner:
         states = [self._optimizer.state.get(parameter, {}) for parameter in parameters]
         if not any(states):
             return None
-        pairs = zip(parameters, states, strict=True)
-        return [self._divisor(parameter, state, groups) for parameter, state in pairs]
+        moments, corrections, added = [], [], []
+        for parameter, state in zip(parameters, states, strict=True):
+            if state:
+                self._check(state)
+                group = groups[parameter]
+                moments.append(real(state.get("max_exp_avg_sq", state["exp_avg_sq"])))
+                corrections.append(1 - group["betas"][1] ** _count(state["step"]))
+                added.append(group["eps"])
+            else:
+                # Thawed only now: its gradient counts as it is.
+                moments.append(torch.ones_like(real(parameter.detach())))
+                corrections.append(1.0)
+                added.append(0.0)
+        if len({type(correction) for correction in corrections}) == 1:
+            # A few kernels for all parameters.
+            divisors = list(torch._foreach_div(moments, corrections))
+        else:
+            divisors = [m / correction for m, correction in zip(moments, corrections, strict=True)]
+        torch._foreach_sqrt_(divisors)
+        torch._foreach_add_(divisors, added)
+        return divisors
 
-    def _divisor(self, parameter: Tensor, state: dict[str, Any], groups: dict[Any, Any]) -> Tensor:
-        if not state:
-            # Thawed only now: its gradient counts as it is.
-            return torch.ones_like(real(parameter.detach()))
+    def _check(self, state: dict[str, Any]) -> None:
         if "exp_avg_sq" not in state:
             raise ValueError(
                 '`metric="preconditioned"` should go with an optimizer that keeps second moments,'
                 f" under the name `exp_avg_sq`. Found `{type(self._optimizer).__name__}` with"
                 f' {sorted(state)}. Use `torch.optim.Adam`, say, or `metric="euclidean"`.'
             )
-        group = groups[parameter]
-        moment = real(state.get("max_exp_avg_sq", state["exp_avg_sq"]))
-        correction = 1 - group["betas"][1] ** _count(state["step"])
-        return (moment / correction).sqrt() + group["eps"]
 
 
 def _count(step: Any) -> Any:
