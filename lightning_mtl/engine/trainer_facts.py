@@ -55,22 +55,38 @@ def renew_logged(module: Any, values: Mapping[str, Tensor], **options: bool) -> 
     """Log the values of this step. Called in `on_train_batch_end`.
 
     The first time a key is logged as users do. Later only its value is replaced, as logging costs
-    a third of a millisecond a key, at every step, whether a logger writes it or not.
+    a third of a millisecond a key. Where no logger writes this step down, values go straight to
+    where callbacks and the progress bar read them. (A stop that the module's own hook asks for,
+    which comes later, is not known here: the row that Lightning then adds lacks these values.)
 
     Args:
         module: of the Trainer.
         values: by their keys.
         options: `prog_bar` and `logger`, the same each time.
     """
-    results: Any = module.trainer._results
-    new = {}
+    trainer = module.trainer
+    results, connector = trainer._results, trainer._logger_connector
+    logger = options.get("logger", True)
+    writes = (logger and connector.should_update_logs) or trainer.fast_dev_run
+    new, direct = {}, {}
     for name, value in values.items():
         result = results.get(f"on_train_batch_end.{name}")
         if result is None or not result.is_tensor or value.dtype not in LOGGED:
             new[name] = value
+            continue
+        # Past the `__setattr__` of a module, which looks each of them up among its parameters.
+        state = vars(result)
+        state["has_reset"] = not writes
+        if writes:
+            state["_forward_cache"] = value.detach()
         else:
-            # Past the `__setattr__` of a module, which looks each of them up among its parameters.
-            vars(result).update(_forward_cache=value.detach(), has_reset=False)
+            direct[name] = value.detach()
+    connector._callback_metrics.update(direct)
+    if logger:
+        connector._logged_metrics.update(direct)
+    if options.get("prog_bar", False):
+        shown = {name: value.item() for name, value in direct.items()}
+        connector._progress_bar_metrics.update(shown)
     if new:
         module.log_dict(new, on_step=True, on_epoch=False, batch_size=1, **options)
 

@@ -1,5 +1,6 @@
 """What is logged of a step, and what of it the progress bar shows."""
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from lightning_mtl.callbacks import (
     AlternatingUpdates,
@@ -96,3 +98,42 @@ def test_a_monitor_is_logged_in_any_case(tmp_path: Path) -> None:
     found = keys(trainer.logged_metrics)
     assert {f"train/noise/gradient_norm/{task}" for task in TASKS} <= found
     assert all(key.startswith("train/noise/") for key in found)
+
+
+class Reading(Toy):
+    """Reads after each batch what is logged, as a hook of the module can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[float] = []
+        self.read: list[tuple[float, ...]] = []
+
+    def task_losses(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses = super().task_losses(batch)
+        self.losses.append(float(sum(losses.values()).detach()))
+        return losses
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer, name = self.trainer, "train/total_loss"
+        metrics = (trainer.callback_metrics, trainer.logged_metrics)
+        shown = trainer.progress_bar_metrics["total"]
+        self.read.append((*(float(values[name]) for values in metrics), float(shown)))
+
+
+@pytest.mark.parametrize("interval", [1, 3, 50])
+def test_every_step_is_read_and_those_of_the_interval_are_written(
+    tmp_path: Path, interval: int
+) -> None:
+    module = Reading()
+    trainer = quiet_trainer(
+        max_steps=7, max_epochs=-1, logger=CSVLogger(tmp_path), log_every_n_steps=interval
+    )
+    trainer.fit(module, toy_loader(8))
+    assert module.read == [pytest.approx((loss,) * 3) for loss in module.losses]
+    written = {}
+    if interval < 7:
+        with (Path(trainer.logger.log_dir) / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        written = {int(row["step"]): float(row["train/total_loss"]) for row in rows}
+    steps = range(interval - 1, 7, interval)
+    assert written == pytest.approx({step: module.losses[step] for step in steps})
