@@ -91,7 +91,8 @@ class Engine:
             self._begin_evaluation(self._step)
         if self._window.length == 0:
             self.balancer.begin_window()
-        leaves = self._prepare(batch)
+        last = steps_after_this_batch(module.trainer)
+        leaves = self._prepare(batch, last)
         handles = count_handles()
         output = read_output(type(module).__name__, self._task_losses(batch))
         losses = output.losses
@@ -109,7 +110,7 @@ class Engine:
             trained,
             partition,
             self._window,
-            last=steps_after_this_batch(module.trainer),
+            last=last,
             global_step=step,
             features=self._features,
             counts=output.counts,
@@ -123,9 +124,9 @@ class Engine:
         )
         return self.balancer.total(self._micro_batch)
 
-    def _prepare(self, batch: Any) -> list[Tensor]:
+    def _prepare(self, batch: Any, last: bool) -> list[Tensor]:
         """Let weighting and observers get ready; the leaves that they will add to the graph."""
-        alone = self._window.length == 0 and steps_after_this_batch(self.module.trainer)
+        alone = last and self._window.length == 0
         coming = Coming(self.module, batch, self.partition or self._remembered(), alone)
         leaves = list(self.balancer.prepare(coming))
         for observer in self.observers:

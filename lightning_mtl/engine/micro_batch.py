@@ -29,10 +29,8 @@ from lightning_mtl.distributed import world_size
 from lightning_mtl.engine.anchor import anchor
 from lightning_mtl.engine.gradients import (
     Gradients,
-    accumulation_dtype,
     add,
     combine,
-    real,
     wide_dtype,
 )
 from lightning_mtl.engine.graph import Reach, root_edge
@@ -365,9 +363,7 @@ class MicroBatch:
     def _sum_over_ranks(self) -> TaskTotals:
         """Exchange the losses; in the same message, which parameters each rank uses."""
         losses = dict(zip(self.local, self._losses, strict=True))
-        parameter = real(self.partition.parameters[0].detach())
-        # The dtype of a parameter, which is the same on every rank; a loss may have another one.
-        like = torch.empty((), dtype=accumulation_dtype(parameter), device=parameter.device)
+        like = self.partition.like
         message = self.usage.on_device(like) if world_size() > 1 else None
         tasks = len(self.partition.tasks)
         if message is None and not self._labels and len(self.local) == tasks:

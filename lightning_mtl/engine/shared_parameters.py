@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module, Parameter
 
 from lightning_mtl.distributed import max_over_ranks
+from lightning_mtl.engine.gradients import accumulation_dtype, real
 from lightning_mtl.engine.graph import Reach
 from lightning_mtl.engine.usage import Usage
 
@@ -78,6 +80,7 @@ class Partition:
         # What is asked for in every step, until parameters come, go or turn out to be shared.
         self._layers: dict[str | None, list[Parameter]] = {}
         self._identities: dict[tuple[int, ...], list[str]] = {}
+        self._like: tuple[tuple[torch.device, torch.dtype], Tensor] | None = None
         self._read_parameters()
         if learned:
             self._restore(learned)
@@ -196,6 +199,20 @@ class Partition:
             "Nothing that the tasks share is trained now, as it is frozen: every task trains by its"
             " own gradient until something is thawed."
         )
+
+    @property
+    def like(self) -> Float[Tensor, ""]:
+        """A number of the device and dtype of sums over ranks.
+
+        The dtype is that of a parameter, which is the same on every rank; a loss may have another.
+        """
+        parameter = self.parameters[0]
+        known = self._like
+        if known is None or known[0] != (parameter.device, parameter.dtype):
+            dtype = accumulation_dtype(real(parameter.detach()))
+            like = torch.empty((), dtype=dtype, device=parameter.device)
+            known = self._like = (parameter.device, parameter.dtype), like
+        return known[1]
 
     def groups(self) -> tuple[list[Parameter], list[list[Parameter]]]:
         """The shared parameters, and for each task those that only this task uses."""
