@@ -52,7 +52,8 @@ class GramianWeighting(GradientWeighting):
             about as much as equal weighting; with gradient accumulation they too need K passes,
             because the weights are known only at the end of the window. `"sketch"`: at all shared
             parameters, by random projections of the gradients of linear layers and convolutions,
-            unbiased, without the weight gradients of K passes; exact with gradient accumulation.
+            unbiased, without the weight gradients of K passes; exact with gradient accumulation,
+            and in modules that are compiled.
             `"probes"`: by one more forward pass at randomly moved parameters, unbiased, averaged
             over steps; the weights are those of the losses, heads included. It needs no task
             gradients: it works where parameters are sharded, and where the network is compiled as
