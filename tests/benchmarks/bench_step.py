@@ -72,6 +72,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(arguments)
     small = options.tiny
+    if options.rounds * (options.steps or 2) < 2:
+        parser.error("quartiles need at least 2 timed steps: raise --rounds or --steps")
     options.steps = options.steps or (100 if small else 5)
     options.warmup = options.warmup or (10 if small else 1)
     options.only = options.only or (list(VARIANTS) if small or options.operations else LARGE)
