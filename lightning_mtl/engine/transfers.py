@@ -67,7 +67,8 @@ def to_host(*parts: Tensor) -> list[Tensor]:
     """Tensors of one device on the host, in float64: by one copy, which is waited for."""
     flat = torch.cat([part.flatten().to(parts[0].dtype) for part in parts]).cpu().double()
     pieces = flat.split([part.numel() for part in parts])
-    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+    pairs = zip(pieces, parts, strict=True)
+    return [piece if part.ndim == 1 else piece.view(part.shape) for piece, part in pairs]
 
 
 def pinned(tensor: Tensor) -> Tensor:
