@@ -85,6 +85,7 @@ def renew_logged(module: Any, values: Mapping[str, Tensor], **options: bool) -> 
     if logger:
         connector._logged_metrics.update(direct)
     if options.get("prog_bar", False):
+        # These are on the host: of a device, `StepLog` shows only what has arrived.
         shown = {name: value.item() for name, value in direct.items()}
         connector._progress_bar_metrics.update(shown)
     if new:

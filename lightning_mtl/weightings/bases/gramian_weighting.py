@@ -129,7 +129,7 @@ class GramianWeighting(GradientWeighting):
         self.sketch_rows = sketch_rows
         self.probe_decay = probe_decay
         self.brought: Float[Tensor, " n"] = torch.empty(0)
-        self._source = self._make_source(probe_decay)
+        self._source = self._make_source()
         self.follows_graph = self._source.needs_task_gradients
 
     @property
@@ -219,9 +219,9 @@ class GramianWeighting(GradientWeighting):
         micro_batch.checks.add(weights, partial(check_finite_weights, name))
         return to_device(weights.to(micro_batch.wide.dtype), micro_batch.wide.device)
 
-    def _make_source(self, probe_decay: float) -> Source:
+    def _make_source(self) -> Source:
         if self.gradients == PROBES:
-            return Probed(self, probe_decay)
+            return Probed(self, self.probe_decay)
         self.place = self._make_place()
         return Measured(self, self.place)
 

@@ -96,7 +96,7 @@ class Probed(Source):
         """Average the probe of the window, and solve for the next one. Called after its gradients.
 
         Args:
-            micro_batch: with the last of a window, something is done.
+            micro_batch: any of a window; nothing is done before the last one.
         """
         if not micro_batch.last:
             return
