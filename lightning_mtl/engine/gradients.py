@@ -34,10 +34,9 @@ def gramian(
     dtype = wide_dtype(like.device)
     size = max(1, (CACHE if on_host(like) else BUCKET) // len(rows))
     total = torch.zeros(len(rows), len(rows), dtype=dtype, device=like.device)
-    every = rows if divisors is None else [*rows, divisors]
-    for pieces in zip(*(_pieces(row, size) for row in every), strict=True):
-        matrix = torch.stack(pieces[: len(rows)]).to(dtype)
-        other = matrix if divisors is None else matrix / pieces[-1].to(dtype)
+    for joined in _joined(rows if divisors is None else [*rows, divisors], size):
+        matrix = joined[: len(rows)].to(dtype)
+        other = matrix if divisors is None else matrix / joined[-1].to(dtype)
         total.addmm_(matrix, other.T)
     lower = total.tril()
     return lower + lower.tril(-1).T
@@ -149,13 +148,16 @@ def as_gradient_of(parameter: Tensor, pairs: Tensor) -> Tensor:
     return pairs.to(parameter)
 
 
-def _pieces(row: Sequence[Tensor], size: int) -> Iterator[Float[Tensor, " n"]]:
-    """A row as vectors of at most `size` numbers, of which small parts are joined."""
-    for bucket in buckets([real(part) for part in row], size):
-        flats = [part.flatten() for part in bucket]
-        # A part larger than a bucket comes alone: there is nothing to join, and no copy to make.
-        joined = flats[0] if len(flats) == 1 else torch.cat(flats)
-        yield from joined.split(size)
+def _joined(rows: Sequence[Sequence[Tensor]], size: int) -> Iterator[Float[Tensor, "K n"]]:
+    """Rows as matrices of at most `size` columns, into which small parts are joined."""
+    every = [buckets([real(part) for part in row], size) for row in rows]
+    for runs in zip(*every, strict=True):
+        flats = [[part.flatten() for part in run] for run in runs]
+        if len(flats[0]) > 1:
+            yield torch.cat([flat for run in flats for flat in run]).view(len(rows), -1)
+        else:
+            # A part larger than a bucket comes alone.
+            yield from map(torch.stack, zip(*(run[0].split(size) for run in flats), strict=True))
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:

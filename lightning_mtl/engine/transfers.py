@@ -64,7 +64,9 @@ class LateChecks:
 
 
 def to_host(*parts: Tensor) -> list[Tensor]:
-    """Tensors of one device on the host, in float64: by one copy, which is waited for."""
+    """Copies of one device's tensors on the host, in float64: one transfer, which is waited for."""
+    if on_host(parts[0]):
+        return [part.to(torch.float64, copy=True) for part in parts]
     flat = torch.cat([part.flatten().to(parts[0].dtype) for part in parts]).cpu().double()
     pieces = flat.split([part.numel() for part in parts])
     pairs = zip(pieces, parts, strict=True)

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy import ndarray
 from torch import Tensor
 
 from lightning_mtl.linalg import on_device
 from lightning_mtl.linalg.cosines import cosines_and_norms
-from lightning_mtl.linalg.host import few_elsewhere
+from lightning_mtl.linalg.host import arrays, few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
 from lightning_mtl.linalg.rounding import resolution
 
@@ -47,16 +49,16 @@ def max_min_in_ball(
         if bool(kept.any()):
             added[kept] = max_min_in_ball(gramian[kept][:, kept], center[kept], radius)
         return added
-    cosines, norms = cosines_and_norms(gramian)
+    cosines, norms, middle = arrays(*cosines_and_norms(gramian), center)
     if not float(radius):
-        return torch.zeros_like(norms)
+        return torch.zeros_like(gramian.diagonal(), dtype=torch.float64)
     need = norms.min() / norms
-    reached = cosines @ (center.double() * norms)
+    reached = cosines @ (middle * norms)
     problem = _Problem(Ridged(cosines, resolution(gramian)), need, reached, float(radius))
     t = problem.solve_quickly()
     if t is None:
         t = problem.solve_surely()
-    return t / norms
+    return torch.from_numpy(t / norms).to(gramian.device)
 
 
 class _Problem:
@@ -73,12 +75,16 @@ class _Problem:
     """
 
     def __init__(
-        self, ridged: Ridged, need: Float[Tensor, " K"], reached: Float[Tensor, " K"], radius: float
+        self,
+        ridged: Ridged,
+        need: Float[ndarray, " K"],
+        reached: Float[ndarray, " K"],
+        radius: float,
     ) -> None:
         self.ridged, self.need, self.reached, self.radius = ridged, need, reached, radius
-        self.sides = torch.stack([need, reached])
+        self.sides = np.stack([need, reached])
 
-    def solve_quickly(self) -> Float[Tensor, " K"] | None:
+    def solve_quickly(self) -> Float[ndarray, " K"] | None:
         """The t, if flips of wrong signs find the rows that matter while the level follows them."""
         start = self.reached / self.need
         passive = (start <= start.min())[None]
@@ -90,12 +96,12 @@ class _Problem:
             t = level * lines[0] - lines[1]
             right = level * self.need - self.reached
             _, wrong = self.ridged.check(t[None], right[None], passive)
-            if not bool(wrong.any()):
+            if not wrong.any():
                 return self._refined(lines, passive)
             passive = passive ^ wrong
         return None
 
-    def solve_surely(self) -> Float[Tensor, " K"]:
+    def solve_surely(self) -> Float[ndarray, " K"]:
         """The t, by the rows that matter at each level, and a bracket around the level.
 
         Above 0 there is no level where the hull of the rows holds zero.
@@ -118,7 +124,7 @@ class _Problem:
             if not inside:
                 level = (low + high) / 2
             length, settled = self._at(level, passive)
-            if inside and torch.equal(settled, passive):
+            if inside and np.array_equal(settled, passive):
                 t = self._refined(lines, passive)
                 if t is not None:
                     return t
@@ -126,29 +132,29 @@ class _Problem:
             low, high = (low, level) if length > self.radius else (level, high)
         return self._of_level(low, passive)
 
-    def _lines(self, passive: Bool[Tensor, "1 K"]) -> Float[Tensor, "2 K"]:
+    def _lines(self, passive: Bool[ndarray, "1 K"]) -> Float[ndarray, "2 K"]:
         """The x and y of t = μ x - y, given the rows that matter."""
-        return self.ridged.solve(self.sides, passive.expand(2, -1))
+        return self.ridged.solve(self.sides, passive.repeat(2, axis=0))
 
     def _refined(
-        self, lines: Float[Tensor, "2 K"], passive: Bool[Tensor, "1 K"]
-    ) -> Float[Tensor, " K"] | None:
+        self, lines: Float[ndarray, "2 K"], passive: Bool[ndarray, "1 K"]
+    ) -> Float[ndarray, " K"] | None:
         """The t without the ridge; `None` if signs are wrong then, of rows next to dependent."""
-        lines = self.ridged.refine(lines, passive.expand(2, -1))
+        lines = self.ridged.refine(lines, passive.repeat(2, axis=0))
         level = self._level(lines)
         t, right = (level * lines[0] - lines[1])[None], level * self.need - self.reached
-        return t[0].clamp(min=0) if self.ridged.holds(t, right[None], passive) else None
+        return np.maximum(t[0], 0.0) if self.ridged.holds(t, right[None], passive) else None
 
-    def _of_level(self, level: float, passive: Bool[Tensor, "1 K"]) -> Float[Tensor, " K"]:
+    def _of_level(self, level: float, passive: Bool[ndarray, "1 K"]) -> Float[ndarray, " K"]:
         """The t of a level that the ball reaches."""
         right = (level * self.need - self.reached)[None]
         return self.ridged.finish(right, self.ridged.settle(right, passive))[0]
 
-    def _dependent(self, x: Float[Tensor, " K"]) -> bool:
+    def _dependent(self, x: Float[ndarray, " K"]) -> bool:
         """Whether C x = 0 but for the ridge: no level is in reach of the rows that matter."""
         return self.ridged.ridge * float(x @ x) >= float(x @ self.need) / 2
 
-    def _level(self, lines: Float[Tensor, "2 K"]) -> float:
+    def _level(self, lines: Float[ndarray, "2 K"]) -> float:
         """The μ where t = μ x - y meets the radius, or comes nearest to it."""
         (square, middle), (_, length) = (lines @ self.sides.T).tolist()
         if square <= 0:  # no rows: t is zero whatever the level
@@ -156,7 +162,9 @@ class _Problem:
         root = middle * middle - square * (length - self.radius**2)
         return (middle + math.sqrt(max(root, 0.0))) / square
 
-    def _at(self, level: float, passive: Bool[Tensor, "1 K"]) -> tuple[float, Bool[Tensor, "1 K"]]:
+    def _at(
+        self, level: float, passive: Bool[ndarray, "1 K"]
+    ) -> tuple[float, Bool[ndarray, "1 K"]]:
         """|e| and the rows that matter at a level."""
         right = (level * self.need - self.reached)[None]
         t, passive = self.ridged.settle(right, passive)
@@ -164,5 +172,5 @@ class _Problem:
 
     def _holds_zero(self) -> bool:
         """Whether zero is in the convex hull of the rows."""
-        every = torch.ones_like(self.sides[:1], dtype=torch.bool)
+        every = np.ones_like(self.sides[:1], dtype=bool)
         return self._dependent(self.ridged.settle(self.sides[:1], every).t[0])

@@ -1,11 +1,14 @@
 """Quadratic programs over the non-negative orthant, and projections onto the dual cone."""
 
+import numpy as np
+import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from lightning_mtl.linalg import on_device
 from lightning_mtl.linalg.cosines import cosines_and_norms
-from lightning_mtl.linalg.host import few_elsewhere
+from lightning_mtl.linalg.host import arrays, few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
 from lightning_mtl.linalg.rounding import resolution
 
@@ -21,15 +24,14 @@ def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> F
     """
     if few_elsewhere(gramian):
         return on_device.dual_cone(gramian, targets)
-    cosines, norms = cosines_and_norms(gramian)
-    scaled = targets.double() * norms
-    added = nonnegative_qp(cosines, -scaled @ cosines, resolution(gramian))
-    return (targets.double() + added / norms).to(gramian)
+    cosines, norms, wanted = arrays(*cosines_and_norms(gramian), targets)
+    added = nonnegative_qp(cosines, -(wanted * norms) @ cosines, resolution(gramian))
+    return torch.from_numpy(wanted + added / norms).to(gramian)
 
 
 def nonnegative_qp(
-    matrix: Float[Tensor, "K K"], linear: Float[Tensor, "N K"], tolerance: float
-) -> Float[Tensor, "N K"]:
+    matrix: Float[ndarray, "K K"], linear: Float[ndarray, "N K"], tolerance: float
+) -> Float[ndarray, "N K"]:
     """The minimisers of 1/2 tᵀ C t - rᵀ t over t >= 0, for every row r of `linear` at once.
 
     Args:
@@ -38,5 +40,5 @@ def nonnegative_qp(
         tolerance: relative slack below which a condition counts as met.
     """
     ridged = Ridged(matrix, tolerance)
-    start = linear > tolerance * linear.abs().amax(1, keepdim=True)
+    start = linear > tolerance * np.abs(linear).max(1, keepdims=True)
     return ridged.finish(linear, ridged.settle(linear, start))

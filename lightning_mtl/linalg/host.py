@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 HOST = "cpu"
@@ -29,3 +30,8 @@ def may_stay(gramian: Float[Tensor, "K K"], most: int) -> bool:
         most: up to how many tasks the rule has a solution there.
     """
     return not on_host(gramian) and len(gramian) <= most and gramian.dtype == torch.float64
+
+
+def arrays(*tensors: Tensor) -> list[ndarray]:
+    """Tensors as arrays in float64: views of those that are so on the host."""
+    return [tensor.detach().cpu().double().numpy() for tensor in tensors]

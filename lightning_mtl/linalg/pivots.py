@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
+from numpy import ndarray
 
 from lightning_mtl.linalg.rounding import RIDGE
 
 REFINEMENTS = 2
 """Each multiplies what the ridge has changed by ε / (λ + ε), for an eigenvalue λ that is not 0."""
+
+CLOSE = 1e-8
+"""How little a refinement may move a solution, relative to it, to be the last one: the next would
+move it by the square."""
 
 ROUNDS = 25
 """Block pivots before a problem goes to the active-set method; one to six are usual."""
@@ -30,8 +34,8 @@ class Settled(NamedTuple):
         passive: which unknowns are positive.
     """
 
-    t: Float[Tensor, "N K"]
-    passive: Bool[Tensor, "N K"]
+    t: Float[ndarray, "N K"]
+    passive: Bool[ndarray, "N K"]
 
 
 class Ridged:
@@ -40,37 +44,46 @@ class Ridged:
     Where rows depend on each other, a consistent system of C has many solutions; the ridge chooses
     (nearly) the shortest, in which equal rows share alike.
 
+    It computes with NumPy, whose calls cost less than those of torch where there are few tasks.
+
     Args:
-        matrix: C, unit diagonal or zero rows, positive semi-definite up to rounding.
+        matrix: C, unit diagonal or zero rows, positive semi-definite up to rounding; float64.
         tolerance: the rounding of C; ε is at least as large.
     """
 
-    def __init__(self, matrix: Float[Tensor, "K K"], tolerance: float) -> None:
+    def __init__(self, matrix: Float[ndarray, "K K"], tolerance: float) -> None:
         self.ridge = RIDGE
         if tolerance > RIDGE:
             # Of a low precision, which may have made C less definite still.
-            lowest = float(torch.linalg.eigvalsh(matrix)[0])
+            lowest = float(np.linalg.eigvalsh(matrix)[0])
             self.ridge = max(tolerance, -2 * lowest)
         self.tolerance = tolerance
-        self.identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-        self.matrix = torch.add(matrix, self.identity, alpha=self.ridge)
-        self._zero = matrix.new_zeros(())
+        self.identity = np.eye(len(matrix))
+        self.matrix = matrix + self.ridge * self.identity
 
     def solve(
-        self, right: Float[Tensor, "n K"], passive: Bool[Tensor, "n K"]
-    ) -> Float[Tensor, "n K"]:
+        self, right: Float[ndarray, "n K"], passive: Bool[ndarray, "n K"]
+    ) -> Float[ndarray, "n K"]:
         """The t that is 0 but where passive, and there (C + ε I) t = r."""
-        return self._solve(right, passive, self._factor(passive))
+        if passive.all():
+            return np.linalg.solve(self.matrix, right.T).T
+        both = passive[:, :, None] & passive[:, None, :]
+        inside = np.where(both, self.matrix, self.identity)
+        return np.linalg.solve(inside, np.where(passive, right, 0.0)[:, :, None])[:, :, 0]
 
-    def refine(self, t: Float[Tensor, "n K"], passive: Bool[Tensor, "n K"]) -> Float[Tensor, "n K"]:
+    def refine(
+        self, t: Float[ndarray, "n K"], passive: Bool[ndarray, "n K"]
+    ) -> Float[ndarray, "n K"]:
         """From a `solve` for some right side towards the t with C t = r."""
-        factor, added = self._factor(passive), t
+        added = t
         for _ in range(REFINEMENTS):
-            added = self._solve(self.ridge * added, passive, factor)
+            added = self.solve(self.ridge * added, passive)
             t = t + added
+            if (_largest(added) < CLOSE * _largest(t)).all():
+                break
         return t
 
-    def finish(self, right: Float[Tensor, "N K"], settled: Settled) -> Float[Tensor, "N K"]:
+    def finish(self, right: Float[ndarray, "N K"], settled: Settled) -> Float[ndarray, "N K"]:
         """From what `settle` has returned towards the t >= 0 with C t - r >= 0, without the ridge.
 
         Where rows depend on each other but for their rounding, `refine` may turn the signs of t.
@@ -84,31 +97,31 @@ class Ridged:
         t, passive = settled
         refined = self.refine(t, passive)
         wrong = ~self.holds(refined, right, passive)
-        if bool(wrong.any()):
+        if wrong.any():
             again, signs = t[wrong], passive[wrong]
             for _ in range(REFINEMENTS):
                 again, signs = self.settle(right[wrong] + self.ridge * again, signs)
             refined[wrong] = again
-        return refined.clamp(min=0)
+        return np.maximum(refined, 0.0)
 
     def holds(
-        self, t: Float[Tensor, "n K"], right: Float[Tensor, "n K"], passive: Bool[Tensor, "n K"]
-    ) -> Bool[Tensor, " n"]:
+        self, t: Float[ndarray, "n K"], right: Float[ndarray, "n K"], passive: Bool[ndarray, "n K"]
+    ) -> Bool[ndarray, " n"]:
         """Whether t >= 0 where passive, and else C t - r >= 0, but for what the ridge may leave."""
-        slack = torch.addmm(right, t, self.matrix, beta=-1) - self.ridge * t
-        return (torch.where(passive, t, slack) >= -self.ridge * _size(t, right)).all(1)
+        slack = t @ self.matrix - right - self.ridge * t
+        return np.all(np.where(passive, t, slack) >= -self.ridge * _size(t, right), axis=1)
 
     def check(
         self,
-        t: Float[Tensor, "n K"],
-        right: Float[Tensor, "n K"],
-        passive: Bool[Tensor, "n K"],
-    ) -> tuple[Float[Tensor, "n K"], Bool[Tensor, "n K"]]:
+        t: Float[ndarray, "n K"],
+        right: Float[ndarray, "n K"],
+        passive: Bool[ndarray, "n K"],
+    ) -> tuple[Float[ndarray, "n K"], Bool[ndarray, "n K"]]:
         """The slack (C + ε I) t - r, and which signs are wrong: of t where passive, else of it."""
-        slack = torch.addmm(right, t, self.matrix, beta=-1)
-        return slack, torch.where(passive, t, slack) < -self.tolerance * _size(t, right)
+        slack = t @ self.matrix - right
+        return slack, np.where(passive, t, slack) < -self.tolerance * _size(t, right)
 
-    def settle(self, right: Float[Tensor, "N K"], passive: Bool[Tensor, "N K"]) -> Settled:
+    def settle(self, right: Float[ndarray, "N K"], passive: Bool[ndarray, "N K"]) -> Settled:
         """Solve for all rows at once, by block pivots: flip wrong signs until there are none.
 
         Portugal, Júdice & Vicente, "A comparison of block pivoting and interior-point algorithms
@@ -119,77 +132,70 @@ class Ridged:
             right: r.
             passive: the signs to start from.
         """
-        solution, signs = torch.empty_like(right), passive.clone()
-        rows = torch.arange(len(right), device=right.device)
+        solution, signs = np.empty_like(right), passive.copy()
+        rows = np.arange(len(right))
         for number in range(ROUNDS):
             t = self.solve(right, passive)
             slack, wrong = self.check(t, right, passive)
             unsettled = wrong.any(1)
             left = int(unsettled.sum())
             if not left and len(t) == len(signs):
-                return Settled(t.clamp(min=0), passive)
+                return Settled(np.maximum(t, 0.0), passive)
             if number >= FULL:
-                wrong &= _among_worst(torch.where(passive, _relative(t), _relative(slack)))
+                wrong &= _among_worst(np.where(passive, _relative(t), _relative(slack)))
             # Settled rows are solved once more as they are, unless they are most of them.
             if left <= len(t) / 2:
                 solution[rows], signs[rows] = t, passive
                 if not left:
-                    return Settled(solution.clamp(min=0), signs)
+                    return Settled(np.maximum(solution, 0.0), signs)
                 rows, right = rows[unsettled], right[unsettled]
                 passive, wrong = passive[unsettled], wrong[unsettled]
             passive = passive ^ wrong
         solution[rows], signs[rows] = self._active_set(right)
-        return Settled(solution.clamp(min=0), signs)
+        return Settled(np.maximum(solution, 0.0), signs)
 
-    def _active_set(self, right: Float[Tensor, "n K"]) -> Settled:
+    def _active_set(self, right: Float[ndarray, "n K"]) -> Settled:
         """The same, one unknown entering or leaving at a time, with t >= 0 throughout.
 
         Lawson & Hanson, "Solving Least Squares Problems", 1974, chapter 23.
         """
-        every = torch.arange(len(right), device=right.device)
-        t, passive = torch.zeros_like(right), torch.zeros_like(right, dtype=torch.bool)
-        arrived = torch.ones_like(passive[:, 0])
-        enough = -self.tolerance * right.abs().amax(1)
+        every = np.arange(len(right))
+        t, passive = np.zeros_like(right), np.zeros_like(right, dtype=bool)
+        arrived = np.ones_like(passive[:, 0])
+        enough = -self.tolerance * _largest(right)[:, 0]
         for _ in range(10 * right.shape[1]):
-            slack = torch.addmm(right, t, self.matrix, beta=-1)
-            worst, entering = torch.where(passive, torch.inf, slack).min(1)
-            enters = arrived & (worst < enough)
-            if not bool((enters | ~arrived).any()):
+            slack = np.where(passive, np.inf, t @ self.matrix - right)
+            entering = slack.argmin(1)
+            enters = arrived & (slack[every, entering] < enough)
+            if not (enters | ~arrived).any():
                 break
             passive[every, entering] |= enters
             target = self.solve(right, passive)
-            strides = torch.where(passive & (target <= 0), t / (t - target), torch.inf)
-            stride, leaving = strides.min(1)
+            blocked = passive & (target <= 0)
+            strides = np.divide(t, t - target, out=np.full_like(t, np.inf), where=blocked)
+            leaving = strides.argmin(1)
+            stride = strides[every, leaving]
             arrived = stride > 1
-            t = torch.lerp(t, target, stride.clamp(max=1).unsqueeze(1))
+            t = t + np.minimum(stride, 1.0)[:, None] * (target - t)
             passive[every, leaving] &= arrived
-            t = torch.where(passive, t, self._zero)
+            t = np.where(passive, t, 0.0)
         return Settled(t, passive)
 
-    def _factor(self, passive: Bool[Tensor, "n K"]) -> Float[Tensor, "n K K"]:
-        both = passive.unsqueeze(2) & passive.unsqueeze(1)
-        return torch.linalg.cholesky_ex(torch.where(both, self.matrix, self.identity)).L
 
-    def _solve(
-        self,
-        right: Float[Tensor, "n K"],
-        passive: Bool[Tensor, "n K"],
-        factor: Float[Tensor, "n K K"],
-    ) -> Float[Tensor, "n K"]:
-        masked = torch.where(passive, right, self._zero)
-        return torch.cholesky_solve(masked.unsqueeze(2), factor).squeeze(2)
-
-
-def _size(t: Float[Tensor, "n K"], right: Float[Tensor, "n K"]) -> Float[Tensor, "n 1"]:
+def _size(t: Float[ndarray, "n K"], right: Float[ndarray, "n K"]) -> Float[ndarray, "n 1"]:
     """The largest absolute value of t or r, for each problem."""
-    return torch.maximum(t.abs().amax(1, keepdim=True), right.abs().amax(1, keepdim=True))
+    return np.maximum(_largest(t), _largest(right))
 
 
-def _relative(values: Float[Tensor, "n K"]) -> Float[Tensor, "n K"]:
+def _largest(values: Float[ndarray, "n K"]) -> Float[ndarray, "n 1"]:
+    return np.abs(values).max(1, keepdims=True)
+
+
+def _relative(values: Float[ndarray, "n K"]) -> Float[ndarray, "n K"]:
     """The values in units of the largest absolute value of their row."""
-    return values / values.abs().amax(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+    return values / np.maximum(_largest(values), np.finfo(values.dtype).tiny)
 
 
-def _among_worst(values: Float[Tensor, "n K"]) -> Bool[Tensor, "n K"]:
+def _among_worst(values: Float[ndarray, "n K"]) -> Bool[ndarray, "n K"]:
     """Which values are about as negative as the most negative one of their row."""
-    return values <= WORST * values.amin(1, keepdim=True)
+    return values <= WORST * values.min(1, keepdims=True)

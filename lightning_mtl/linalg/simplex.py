@@ -1,12 +1,13 @@
 """Quadratic programs over the simplex, and projections onto it."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.linalg import on_device
 from lightning_mtl.linalg.cosines import cosines_and_norms
-from lightning_mtl.linalg.host import few_elsewhere
+from lightning_mtl.linalg.host import arrays, few_elsewhere
 from lightning_mtl.linalg.pivots import Ridged
 from lightning_mtl.linalg.rounding import resolution
 
@@ -40,22 +41,22 @@ def simplex_min_norm(
     zero = gramian.diagonal() <= 0
     if bool(zero.any()):
         return zero.to(gramian) / zero.sum()
-    cosines, norms = cosines_and_norms(gramian)
+    cosines, norms = arrays(*cosines_and_norms(gramian))
     if divisors is not None:
-        norms = norms / divisors
+        norms = norms / arrays(divisors)[0]
     ridged = Ridged(cosines, resolution(gramian))
     border = (norms.min() / norms)[None]
-    u, passive = ridged.settle(border, torch.ones_like(border, dtype=torch.bool))
+    u, passive = ridged.settle(border, np.ones_like(border, dtype=bool))
     u = u / (u @ border.T)
     for _ in range(PROXIMAL_STEPS):
         before = u
-        right = torch.addmm(ridged.ridge * u, u @ cosines @ u.T, border)
+        right = ridged.ridge * u + (u @ cosines @ u.T) * border
         u, passive = ridged.settle(right, passive)
         u = u / (u @ border.T)
-        if float((u - before).abs().max()) < CLOSE:
+        if np.abs(u - before).max() < CLOSE:
             break
     weights = u[0] / norms
-    return (weights / weights.sum()).to(gramian)
+    return torch.from_numpy(weights / weights.sum()).to(gramian)
 
 
 def nonzero_min_norm(
