@@ -116,6 +116,8 @@ def _scale_weights(axes: Axes, weights: Sequence[float]) -> None:
     else:
         axes.set_yscale("symlog", linthresh=max(min(sizes), max(sizes) / 1000))
         axes.yaxis.set_major_formatter("{x:g}")
+        if min(finite) == 0:
+            axes.set_ylim(bottom=0)
 
 
 def _label_numbers(axes: Axes, span: float) -> None:

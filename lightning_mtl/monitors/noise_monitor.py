@@ -32,7 +32,7 @@ from lightning_mtl.linalg.gradient_noise import (
 )
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
-from lightning_mtl.monitors.measured import Measured
+from lightning_mtl.monitors.measured_step import MeasuredStep
 from lightning_mtl.monitors.noise_averages import Noise, NoiseAverages, agreement
 
 
@@ -220,7 +220,7 @@ class GradientNoiseMonitor(L.Callback):
         absent = [torch.zeros_like(each) for each in self._inputs] if lacks else []
         return [sum_gradients_over_ranks(self._rows.get(task, absent)) for task in present]
 
-    def _bring(self, window: Window, sums: list[Gradients], count: int) -> Measured:
+    def _bring(self, window: Window, sums: list[Gradients], count: int) -> MeasuredStep:
         """All numbers of a measurement, brought to the host in one copy.
 
         Args:
@@ -235,7 +235,7 @@ class GradientNoiseMonitor(L.Callback):
             within = select_block(sum_over_ranks(self._products), present)
             parts = [gramian(sums) / count**2, within / count, weights, window.presence]
             mean, inside, applied, presence = to_host(*parts)
-            return Measured(mean, inside, None, applied, presence.tolist())
+            return MeasuredStep(mean, inside, None, applied, presence.tolist())
         previous = self._previous.get(present, [])
         # Groups of tasks that take turns are kept side by side; never two gradients of a task.
         others = (key for key in self._previous if not set(key) & set(present))
@@ -247,7 +247,7 @@ class GradientNoiseMonitor(L.Callback):
         mean, earlier = products[:size, :size], None
         if previous:
             earlier = torch.stack([products[:size, size:], products[size:, size:]])
-        return Measured(mean, mean, earlier, applied, presence.tolist())
+        return MeasuredStep(mean, mean, earlier, applied, presence.tolist())
 
     def _report(
         self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int

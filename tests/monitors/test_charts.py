@@ -83,6 +83,11 @@ def test_weights_that_span_decades_are_on_a_log_scale(weights: list[float], scal
     assert all(low <= weight <= high for weight in weights if math.isfinite(weight))
 
 
+def test_the_axis_of_weights_shows_no_negative_ones_where_there_are_none() -> None:
+    lower = history_figure([0, 1, 2], {}, {"depth": [0.0, 0.001, 1.0]}).axes[1]
+    assert lower.get_ylim()[0] == 0
+
+
 def test_ratios_without_any_signal_are_drawn_too() -> None:
     curves = {"depth": [float("nan"), 0.0]}
     assert history_figure([0, 1], curves, curves).axes[0].get_yscale() == "linear"

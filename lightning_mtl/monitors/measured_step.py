@@ -13,7 +13,7 @@ from lightning_mtl.monitors.noise_averages import (
 )
 
 
-class Measured(NamedTuple):
+class MeasuredStep(NamedTuple):
     """The numbers of one measurement, for some tasks.
 
     Attributes:
@@ -31,11 +31,11 @@ class Measured(NamedTuple):
     weights: Float[Tensor, " k"]
     presence: list[float]
 
-    def of(self, tasks: Sequence[int]) -> "Measured":
+    def of(self, tasks: Sequence[int]) -> "MeasuredStep":
         """The same of some of these tasks."""
         index = list(tasks)
         earlier = None if self.earlier is None else self.earlier[:, index][:, :, index]
-        return Measured(
+        return MeasuredStep(
             self.mean[index][:, index],
             self.within[index][:, index],
             earlier,
