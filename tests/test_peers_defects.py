@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from lightning_mtl.callbacks import (
@@ -23,6 +24,8 @@ from lightning_mtl.callbacks import (
 )
 from lightning_mtl.engine import window
 from lightning_mtl.engine.transfers import to_host
+from lightning_mtl.linalg import ball, cone, simplex
+from lightning_mtl.linalg.host import arrays
 from tests.engine.test_micro_batch import Ones
 from tests.support.reads import Reads, copies, read_by
 from tests.support.toy import TASKS, Toy, quiet_trainer, toy_loader
@@ -77,18 +80,26 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
     name: str, accumulate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LibMTL assembles every task's gradient on the host; TorchJD's solvers take more."""
-    brought = []
+    brought, solved = [], []
 
     def noted(*parts: Tensor) -> list[Tensor]:
         brought.append(sum(part.numel() for part in parts))
         return to_host(*parts)
 
+    def turned(*tensors: Tensor) -> list[ndarray]:
+        solved.extend(tensor.numel() for tensor in tensors)
+        return arrays(*tensors)
+
     monkeypatch.setattr(window, "to_host", noted)
+    for solver in (ball, cone, simplex):
+        monkeypatch.setattr(solver, "arrays", turned)
     found = reads_of_a_step(EXAMPLES[name](), accumulate=accumulate)
     numbers = len(TASKS) ** 2 + 2 * len(TASKS)
     # MaxGNR has a second matrix: that of its averaged gradients.
     averages = len(TASKS) ** 2 if name.startswith("MaxGNR") else 0
     assert brought == [numbers + averages]
+    # What is on the host by then is turned into arrays, two calls for each; nothing else is copied.
+    assert copies(found) == [count for count in solved for _ in ("cpu", "numpy")]
     assert all(count <= numbers + averages for _, count in found)
 
 

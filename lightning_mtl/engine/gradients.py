@@ -156,7 +156,7 @@ def _joined(rows: Sequence[Sequence[Tensor]], size: int) -> Iterator[Float[Tenso
         if len(flats[0]) > 1:
             yield torch.cat([flat for run in flats for flat in run]).view(len(rows), -1)
         else:
-            # A part larger than a bucket comes alone.
+            # A part larger than a bucket comes alone, and is copied piece by piece.
             yield from map(torch.stack, zip(*(run[0].split(size) for run in flats), strict=True))
 
 

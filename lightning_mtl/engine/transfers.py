@@ -69,8 +69,7 @@ def to_host(*parts: Tensor) -> list[Tensor]:
         return [part.to(torch.float64, copy=True) for part in parts]
     flat = torch.cat([part.flatten().to(parts[0].dtype) for part in parts]).cpu().double()
     pieces = flat.split([part.numel() for part in parts])
-    pairs = zip(pieces, parts, strict=True)
-    return [piece if part.ndim == 1 else piece.view(part.shape) for piece, part in pairs]
+    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
 
 
 def pinned(tensor: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 
 from lightning_mtl.linalg import on_device
@@ -24,14 +23,15 @@ def dual_cone(gramian: Float[Tensor, "K K"], targets: Float[Tensor, "N K"]) -> F
     """
     if few_elsewhere(gramian):
         return on_device.dual_cone(gramian, targets)
-    cosines, norms, wanted = arrays(*cosines_and_norms(gramian), targets)
-    added = nonnegative_qp(cosines, -(wanted * norms) @ cosines, resolution(gramian))
-    return torch.from_numpy(wanted + added / norms).to(gramian)
+    cosines, norms = cosines_and_norms(gramian)
+    scaled = targets.double() * norms
+    added = nonnegative_qp(cosines, -scaled @ cosines, resolution(gramian))
+    return (targets.double() + added / norms).to(gramian)
 
 
 def nonnegative_qp(
-    matrix: Float[ndarray, "K K"], linear: Float[ndarray, "N K"], tolerance: float
-) -> Float[ndarray, "N K"]:
+    matrix: Float[Tensor, "K K"], linear: Float[Tensor, "N K"], tolerance: float
+) -> Float[Tensor, "N K"]:
     """The minimisers of 1/2 tᵀ C t - rᵀ t over t >= 0, for every row r of `linear` at once.
 
     Args:
@@ -39,6 +39,7 @@ def nonnegative_qp(
         linear: r, such that the minimum is bounded below.
         tolerance: relative slack below which a condition counts as met.
     """
-    ridged = Ridged(matrix, tolerance)
-    start = linear > tolerance * np.abs(linear).max(1, keepdims=True)
-    return ridged.finish(linear, ridged.settle(linear, start))
+    inside, right = arrays(matrix, linear)
+    ridged = Ridged(inside, tolerance)
+    start = right > tolerance * np.abs(right).max(1, keepdims=True)
+    return torch.from_numpy(ridged.finish(right, ridged.settle(right, start))).to(linear)

@@ -21,14 +21,14 @@ def problems(tasks: int) -> list[tuple[str, Ridged, ndarray]]:
 
 
 def ridged_of(rows: torch.Tensor, tolerance: float = TOLERANCE) -> Ridged:
-    cosines, _ = cosines_and_norms(rows @ rows.T)
-    return Ridged(cosines.numpy(), tolerance)
+    cosines, _ = cosines_of(rows)
+    return Ridged(cosines, tolerance)
 
 
-def projections(rows: torch.Tensor) -> tuple[Ridged, ndarray]:
-    """The problems of all unit rows, each to be projected onto the dual cone."""
-    cosines, norms = cosines_and_norms(rows @ rows.T)
-    return Ridged(cosines.numpy(), TOLERANCE), (-torch.diag(norms) @ cosines).numpy()
+def cosines_of(rows: torch.Tensor) -> tuple[ndarray, ndarray]:
+    """The cosines between the rows, and the right sides that project each onto the dual cone."""
+    cosines, norms = arrays(*cosines_and_norms(rows @ rows.T))
+    return cosines, -np.diag(norms) @ cosines
 
 
 def size_of(t: ndarray, right: ndarray) -> ndarray:
@@ -58,7 +58,8 @@ def test_the_active_set_method_ends_there_too(tasks: int) -> None:
 def test_rows_that_block_pivots_leave_unsettled_are_solved_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr("lightning_mtl.linalg.pivots.ROUNDS", 1)
     rows = random_jacobian(40, 46, seed=13, rank=20)
-    ridged, right = projections(rows)
+    cosines, right = cosines_of(rows)
+    ridged = Ridged(cosines, TOLERANCE)
     assert_complementary(ridged, right, ridged.settle(right, right > 0).t)
 
 
@@ -75,7 +76,7 @@ def test_what_the_ridge_has_changed_is_taken_back() -> None:
     right = np.ones((1, 6))
     t = ridged.refine(ridged.solve(right, passive), passive)
     inside = passive[0]
-    (cosines,) = arrays(cosines_and_norms(rows @ rows.T)[0])
+    cosines, _ = cosines_of(rows)
     exact = np.linalg.solve(cosines[inside][:, inside], right[0, inside])
     assert_allclose(t[0, inside], exact, rtol=1e-6)
     assert (t[0, ~inside] == 0).all()
@@ -93,11 +94,11 @@ def test_rows_that_are_dependent_but_for_their_rounding_end_with_right_signs() -
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(6, 20, generator=generator, dtype=torch.float64)
-        ridged, right = projections(random_jacobian(6, 20, seed, rank=1) + 1e-5 * noise)
+        cosines, right = cosines_of(random_jacobian(6, 20, seed, rank=1) + 1e-5 * noise)
+        ridged = Ridged(cosines, TOLERANCE)
         settled = ridged.settle(right, right > 0)
         turned += int((ridged.refine(*settled) < 0).any())
         t = ridged.finish(right, settled)
-        slack = t @ (ridged.matrix - ridged.ridge * ridged.identity) - right
         assert t.min() >= 0
-        assert (slack / size_of(t, right)).min() > -2 * ridged.ridge
+        assert ((t @ cosines - right) / size_of(t, right)).min() > -2 * ridged.ridge
     assert turned
