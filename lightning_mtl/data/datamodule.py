@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from lightning_mtl.checks import check_number
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Modality
@@ -60,6 +60,11 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
     """
 
     predict: str | Path | None = None
+
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether validation sees the samples of the test split, so that it must choose nothing."""
+        return False
 
     def __init__(
         self,
@@ -260,3 +265,58 @@ class FilesDataModule(DeclaredDataModule):
     def transform(self, split: Split) -> Transform | None:
         """The augmentation of a split; `None` for validation and test, and without `augment`."""
         return Compose(self.AUGMENTATION) if self.augment and split == "train" else None
+
+
+@dataclass(eq=False)
+class OfficialSplitsDataModule(FilesDataModule):
+    """Base of the data modules whose official splits are two: validation sees the test samples.
+
+    Args:
+        val_fraction: share of the training samples to hold out for validation, evenly spread over
+            their list and not augmented. With 0 validation runs on the official test samples:
+            choose nothing by it that you then report on them.
+
+    Raises:
+        ValueError: if `val_fraction` is not in [0, 1).
+    """
+
+    _: KW_ONLY
+    val_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(
+                f"`{type(self).__name__}(val_fraction=)` should lie in [0, 1). Found"
+                f" {self.val_fraction}. Give 0.2 to hold out a fifth."
+            )
+
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether validation sees the samples of the test split, so that it must choose nothing."""
+        return not self.val_fraction
+
+    def setup(self, stage: str) -> None:
+        """Build the data sets of a stage that are not built yet; called by the Trainer."""
+        if self.val_fraction:
+            for split in STAGES[stage]:
+                if split != "test" and split not in self._datasets:
+                    self._datasets[split] = self._part_of_training(split)
+        super().setup(stage)
+
+    def _part_of_training(self, split: Split) -> Dataset[Sample]:
+        """The training samples that are held out for validation, or the others."""
+        augmented, self.augment = self.augment, self.augment and split == "train"
+        try:
+            data = self.dataset("train")
+        finally:
+            self.augment = augmented
+        length = len(data)  # type: ignore[arg-type]
+        held_out = evenly_spread(length, max(1, round(self.val_fraction * length)))
+        others = [index for index in range(length) if index not in set(held_out)]
+        return Subset(data, held_out if split == "val" else others)
+
+
+def evenly_spread(length: int, count: int) -> list[int]:
+    """The middles of `count` equal parts of a list of `length` samples."""
+    return [(2 * index + 1) * length // (2 * count) for index in range(count)]

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import lightning as L
@@ -8,6 +9,7 @@ from torch.utils.data import Dataset, RandomSampler
 
 from lightning_mtl.data import MultiTaskDataModule, RoomsDataModule
 from lightning_mtl.data.augmentation.modalities import MODALITIES, Labels
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 
 
 class Numbers(Dataset):
@@ -208,3 +210,40 @@ def test_a_trainer_fits_and_validates_on_rooms(tmp_path):
     trainer.fit(MeanDepth(), datamodule=data)
     assert trainer.global_step == 4
     assert 0 < trainer.callback_metrics["error"] < 10
+
+
+@dataclass(eq=False)
+class Official(OfficialSplitsDataModule):
+    """Ten samples to train, three to validate and test, marked where they would be augmented."""
+
+    def dataset(self, split: str) -> list[tuple[int, bool]]:
+        offset, length = (0, 10) if split == "train" else (100, 3)
+        augmented = self.transform(split) is not None
+        return [(offset + index, augmented) for index in range(length)]
+
+
+def split_of(data: Official, split: str) -> list[tuple[int, bool]]:
+    data.setup("test" if split == "test" else "fit")
+    return list(data._built(split))
+
+
+def test_a_share_of_the_training_samples_is_held_out_and_not_augmented():
+    data = Official(val_fraction=0.2)
+    assert split_of(data, "val") == [(2, False), (7, False)]
+    assert split_of(data, "train") == [(index, True) for index in (0, 1, 3, 4, 5, 6, 8, 9)]
+    assert split_of(data, "test") == [(index, False) for index in (100, 101, 102)]
+    assert not data.validates_on_test
+    assert data.augment
+
+
+def test_without_a_share_validation_sees_the_test_samples_and_says_so():
+    data = Official()
+    assert split_of(data, "val") == split_of(data, "test")
+    assert data.validates_on_test
+    assert not RoomsDataModule().validates_on_test
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_share_leaves_something_to_train_on(fraction):
+    with pytest.raises(ValueError, match=r"`Official\(val_fraction=\)` should lie in \[0, 1\)"):
+        Official(val_fraction=fraction)

@@ -15,7 +15,7 @@ from torchvision.datasets import Cityscapes as Definition
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 from lightning_mtl.data.reading.errors import CorruptFileError
 from lightning_mtl.data.reading.files import (
     IGNORE,
@@ -130,7 +130,7 @@ class Cityscapes(Dataset[Sample]):
 
 
 @dataclass(kw_only=True, eq=False)
-class CityscapesDataModule(FilesDataModule):
+class CityscapesDataModule(OfficialSplitsDataModule):
     """The official folders of Cityscapes (`Cityscapes`): 2975 frames to train, 500 to validate.
 
     Tests run on the validation split, since labels of the test split are secret.

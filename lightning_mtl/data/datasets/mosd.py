@@ -19,7 +19,7 @@ from lightning_mtl.data.augmentation.transforms import (
     Sample,
     Transform,
 )
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule, evenly_spread
 from lightning_mtl.data.geometry import normals_from_depth
 from lightning_mtl.data.reading.errors import CorruptFileError, LabelError
 from lightning_mtl.data.reading.files import (
@@ -125,7 +125,7 @@ class MOSD(Dataset[Sample]):
 
 
 @dataclass(eq=False)
-class MOSDDataModule(FilesDataModule):
+class MOSDDataModule(OfficialSplitsDataModule):
     """Real Kinect frames (`MOSD`): 45 to train, 62 to test.
 
     With `val_fraction=0` validation runs on the official test frames, as is usual for this size of
@@ -134,7 +134,6 @@ class MOSDDataModule(FilesDataModule):
     Args:
         root: folder of the data; by default the environment variable `LIGHTNING_MTL_MOSD`.
         size: height and width of the samples.
-        val_fraction: share of the training frames to hold out for validation.
         augment: random flip and colours in training.
         tasks: entries of a sample besides the image, among `MOSD.TASKS`.
         cache: whether to keep the decoded frames in memory.
@@ -148,7 +147,6 @@ class MOSDDataModule(FilesDataModule):
 
     size: tuple[int, int] = (120, 160)
     _: KW_ONLY
-    val_fraction: float = 0.0
     tasks: Sequence[str] = ("segmentation", "depth", "normals")
     cache: bool = True
 
@@ -160,8 +158,7 @@ class MOSDDataModule(FilesDataModule):
             self.size,
             self.tasks,
             self.transform(split),
-            self.val_fraction,
-            self.cache,
+            cache=self.cache,
         )
 
 
@@ -182,8 +179,7 @@ def _names(root: Path, split: Split, val_fraction: float) -> list[str]:
     official = "train" if split == "train" or (split == "val" and val_fraction > 0) else "test"
     names = SOURCE.names(root / f"{official}.txt")
     if official == "train" and val_fraction > 0:
-        count = max(1, round(val_fraction * len(names)))
-        held_out = {(2 * i + 1) * len(names) // (2 * count) for i in range(count)}
+        held_out = evenly_spread(len(names), max(1, round(val_fraction * len(names))))
         names = [name for i, name in enumerate(names) if (i in held_out) == (split == "val")]
     for name in names:
         for folder in FOLDERS:

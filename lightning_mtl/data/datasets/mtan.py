@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 from lightning_mtl.data.reading.files import (
     IGNORE,
     Source,
@@ -179,7 +179,7 @@ class CityscapesArrays(Dataset[Sample]):
 
 
 @dataclass(kw_only=True, eq=False)
-class NYUv2ArraysDataModule(FilesDataModule):
+class NYUv2ArraysDataModule(OfficialSplitsDataModule):
     """NYUv2 as arrays of MTAN and LibMTL (`NYUv2Arrays`): 288 x 384, 13 classes.
 
     There is no other validation split than the test split.
@@ -210,7 +210,7 @@ class NYUv2ArraysDataModule(FilesDataModule):
 
 
 @dataclass(kw_only=True, eq=False)
-class CityscapesArraysDataModule(FilesDataModule):
+class CityscapesArraysDataModule(OfficialSplitsDataModule):
     """Cityscapes as arrays of MTAN and LibMTL (`CityscapesArrays`).
 
     There is no other validation split than the test split.

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import table_of_40
 from lightning_mtl.data.reading.files import (
     Source,
@@ -122,7 +122,7 @@ class NYUDMT(Dataset[Sample]):
 
 
 @dataclass(kw_only=True, eq=False)
-class NYUDMTDataModule(FilesDataModule):
+class NYUDMTDataModule(OfficialSplitsDataModule):
     """NYUv2 in the layout of the survey (`NYUDMT`): 480 x 640, 40 classes.
 
     There is no other validation split than the test split.

@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.data.augmentation.transforms import Sample, Transform
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 from lightning_mtl.data.datasets.nyuv2_classes import classes_of_40
 from lightning_mtl.data.datasets.nyuv2_frames import FRAME_SIZE, INTRINSICS, NYUv2Frames
 from lightning_mtl.data.geometry import normals_from_depth
@@ -134,7 +134,7 @@ class NYUv2(Dataset[Sample]):
 
 
 @dataclass(kw_only=True, eq=False)
-class NYUv2DataModule(FilesDataModule):
+class NYUv2DataModule(OfficialSplitsDataModule):
     """The official file of NYUv2 (`NYUv2`): 795 frames to train, 654 to validate and test.
 
     There is no other validation split: choose nothing by it that you then report on it.

@@ -19,7 +19,7 @@ from lightning_mtl.data.augmentation.transforms import (
     Sample,
     Transform,
 )
-from lightning_mtl.data.datamodule import FilesDataModule
+from lightning_mtl.data.datamodule import OfficialSplitsDataModule
 from lightning_mtl.data.datasets.human_parts import PARTS, read_human_parts
 from lightning_mtl.data.datasets.pascal_classes import INDOOR, VOC
 from lightning_mtl.data.reading.errors import CorruptFileError
@@ -161,7 +161,7 @@ class PASCALContext(Dataset[Sample]):
 
 
 @dataclass(kw_only=True, eq=False)
-class PASCALContextDataModule(FilesDataModule):
+class PASCALContextDataModule(OfficialSplitsDataModule):
     """PASCAL-Context with five tasks (`PASCALContext`): 4998 images to train, 5105 to validate.
 
     There is no other validation split than the test split.

@@ -213,8 +213,8 @@ def test_mosd_is_augmented_in_training_only(mosd_frames):
 
 
 def test_mosd_passes_on_what_it_is_given(mosd_frames):
-    data = MOSDDataModule(mosd_frames, size=(24, 32), val_fraction=0.2, cache=False)
-    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [8, 2, 3]
+    data = MOSDDataModule(mosd_frames, size=(24, 32), cache=False)
+    assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [10, 3, 3]
     assert data.dataset("val")[0]["normals"].shape == (3, 24, 32)
     assert data.CLASSES == MOSD.CLASSES == ("table", "object")
 
