@@ -19,7 +19,7 @@ AT_THE_ROOT = 14
 # A file belongs to the innermost room that is listed.
 ROOMS = [
     ("checks", "vectors", "distributed", "version"),
-    ("linalg",),
+    ("linalg", "statistics"),
     ("engine",),
     ("losses",),
     ("metrics",),
@@ -41,6 +41,8 @@ ROOMS = [
     ("callbacks",),
     ("catalogue",),
     ("compare",),
+    ("answers",),
+    ("sweeps", "diagnosis"),
     ("command_line",),
     ("cli",),
 ]
