@@ -1,4 +1,4 @@
-"""The command line: `lightning-mtl fit|validate|test|predict|compare`."""
+"""The command line: `lightning-mtl fit|validate|test|predict|compare|sweep|doctor|tune`."""
 
 import sys
 from collections.abc import Sequence
@@ -19,6 +19,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from lightning_mtl.command_line.comparison import run_comparison
 
         run_comparison(given[1:])
+    elif command == "sweep":
+        from lightning_mtl.command_line.sweeping import run_sweep
+
+        run_sweep(given[1:])
+    elif command == "doctor":
+        from lightning_mtl.command_line.doctoring import run_doctor
+
+        run_doctor(given[1:])
+    elif command == "tune":
+        from lightning_mtl.command_line.tuning import run_tuning
+
+        run_tuning(given[1:])
     elif command in COMMANDS or (command.startswith("-") and set(given) & set(COMMANDS)):
         from lightning_mtl.command_line.lightning_commands import run_command
 

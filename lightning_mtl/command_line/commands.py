@@ -14,6 +14,9 @@ COMMANDS = {
     "test": "Compute the metrics of a checkpoint on the test split.",
     "predict": "Write the predictions of a checkpoint to files.",
     "compare": "Show the metrics of several runs side by side.",
+    "sweep": "Find the method for your tasks: train many, with several seeds, and write a report.",
+    "doctor": "Train a few hundred steps, and say what is wrong between the tasks.",
+    "tune": "Find fixed weights in one short run, and write them as a config.",
 }
 
 START = f"""\

@@ -54,7 +54,11 @@ class CommandLine(LightningCLI):
         """Parse the arguments, after a look at the configs; called by the constructor."""
         self.arguments = sys.argv[1:] if args is None else list(args)
         check_configs(self.arguments)
-        super().parse_arguments(parser, args)
+        if isinstance(args, list):
+            # Lightning's own method warns of arguments that are not those of the process.
+            self.config = parser.parse_args(args)
+        else:
+            super().parse_arguments(parser, args)
         if line := replaced_callbacks(self.arguments):
             sys.stderr.write(f"{line}\n")
 
@@ -100,13 +104,17 @@ def with_weighting(
     return others if weighting is None else [weighting, *others]
 
 
-def run_command(arguments: list[str] | None) -> None:
+def run_command(arguments: list[str] | None, kind: type[CommandLine] = CommandLine) -> CommandLine:
     """Run a command of the Trainer.
 
     Args:
         arguments: its name and what follows; by default those of the process.
+        kind: of command line, one that does something else with what it has parsed.
+
+    Returns:
+        The command line, with its module, data and Trainer.
     """
-    CommandLine(
+    return kind(
         MultiTaskModule,
         MultiTaskDataModule,
         save_config_callback=SaveConfig,

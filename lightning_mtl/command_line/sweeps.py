@@ -1,0 +1,253 @@
+"""What `lightning-mtl sweep` does with its arguments: it makes a plan, works on it and reports."""
+
+import argparse
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+import yaml
+from optuna.exceptions import ExperimentalWarning
+from rich.console import Console
+
+from lightning_mtl.answers.answer import answer
+from lightning_mtl.answers.records import Measure
+from lightning_mtl.answers.tables import terminal
+from lightning_mtl.answers.writing import write_answer
+from lightning_mtl.command_line.lightning_commands import run_command
+from lightning_mtl.command_line.prepared import prepared, whole_config
+from lightning_mtl.command_line.sweeping import cores
+from lightning_mtl.evaluation.results import directions_of, primary_of
+from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.sweeps.cluster import launch
+from lightning_mtl.sweeps.configs import Config, check_budget, learning_rate_key
+from lightning_mtl.sweeps.files import write_whole
+from lightning_mtl.sweeps.methods import (
+    config_name,
+    find_weighting,
+    named_methods,
+    scalarisation,
+    single_tasks,
+)
+from lightning_mtl.sweeps.outcomes import CONFIGS, folder_of, read_outcome, results
+from lightning_mtl.sweeps.plan import FILE, Plan, merged
+from lightning_mtl.sweeps.progress import Progress
+from lightning_mtl.sweeps.queue import Queue
+from lightning_mtl.sweeps.sweep import Slot, Sweep
+
+REFERENCE = "equal"
+"""The method that others are compared with."""
+
+
+def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Work on a sweep until it is done, and write its report.
+
+    Args:
+        options: of `sweep_parser`.
+        rest: the options of `fit`.
+
+    Raises:
+        ValueError: if the sweep cannot be what was asked for.
+    """
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    plan, configs = planned(options, rest)
+    folder: Path = options.folder
+    if (folder / FILE).is_file():
+        plan = merged(Plan.load(folder), plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep_configs(folder, configs)
+    plan.save(folder)
+    queue = Queue(plan, options.study or f"sqlite:///{folder / 'study.db'}")
+    if options.retry_failed:
+        queue.retry_failed()
+    runs = list(plan.runs())
+    console = Console()
+    slots = worker_slots(options.jobs)
+    ended = [run for run in runs if read_outcome(folder_of(folder, run)) is not None]
+    progress = Progress(console, len(runs), len(ended), len(slots))
+    console.print(_summary(plan, len(runs), len(ended), folder), soft_wrap=True)
+    try:
+        with progress.shown():
+            Sweep(plan, configs, folder, queue, slots, fit, progress).run()
+        executed = queue.executions()
+    finally:
+        queue.close()
+    console.print(
+        f"{len(runs)} runs were planned, and {executed} were executed in all.", highlight=False
+    )
+    show_answer(folder, console)
+
+
+def fit(arguments: Sequence[str]) -> None:
+    """Train one run, called in a process of its own."""
+    run_command(list(arguments))
+
+
+def show_answer(folder: Path, console: Console) -> None:
+    """Print the tables of a sweep, and write its report into its folder."""
+    found = results(folder)
+    for table in terminal(answer(found)):
+        console.print(table)
+    for path in write_answer(found, folder / "report"):
+        if path.suffix == ".html":
+            console.print(f"The report is {path}", soft_wrap=True, highlight=False)
+
+
+def launch_workers(options: argparse.Namespace, arguments: list[str]) -> None:
+    """Submit workers that do the same without a launcher, and wait for them.
+
+    Args:
+        options: of `sweep_parser`.
+        arguments: all of the command.
+    """
+    own = {"--launcher": 1, "--nodes": 1}
+    kept, skip = [], 0
+    for part in arguments:
+        name, equals, _ = part.partition("=")
+        if name in own:
+            skip = 0 if equals else own[name]
+        elif name == "--launcher_settings":
+            skip = -1
+        elif skip > 0:
+            skip -= 1
+        elif skip < 0 and not part.startswith("--"):
+            continue
+        else:
+            skip = 0
+            kept.append(part)
+    settings = dict(_setting(each) for each in options.launcher_settings)
+    launch(options.launcher, kept, options.folder, options.nodes, settings)
+
+
+def planned(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Plan, dict[str, Config]]:
+    """The plan that the arguments ask for, and the whole configs of its methods.
+
+    Raises:
+        ValueError: if the config is not fit for a sweep.
+    """
+    ready = prepared(rest)
+    if getattr(ready.datamodule, "validates_on_test", False):
+        raise ValueError(
+            "A sweep should choose by data that is not the test split. Found a"
+            f" `{type(ready.datamodule).__name__}`, whose validation runs on the test samples. Hold"
+            " out training samples by `--data.init_args.val_fraction 0.2`."
+        )
+    measures = task_measures(ready.model)
+    tasks = list(ready.model.task_names or [each.task for each in measures])
+    configs = {"": whole_config(rest)}
+    for file in options.networks:
+        configs[config_name(file)] = whole_config([*rest, "--config", file])
+    for config in configs.values():
+        check_budget(config)
+    rates = tuple(options.learning_rates)
+    key = "" if rates == (1.0,) else learning_rate_key(configs[""], options.learning_rate)
+    names, read = _weightings(options.weightings)
+    methods = [
+        *single_tasks(tasks, [each.task for each in measures]),
+        *named_methods(names, configs, read),
+    ]
+    if not options.no_grid:
+        methods.insert(len(measures) + 1, scalarisation(tasks))
+    seeds = tuple(range(options.seeds))
+    plan = Plan(measures, tuple(methods), seeds, rates, key, REFERENCE, options.keep_checkpoints)
+    return plan, configs
+
+
+def task_measures(module: MultiTaskModule) -> tuple[Measure, ...]:
+    """How each task of a module is judged: by the first of its metrics that has a direction.
+
+    Raises:
+        ValueError: if a task has none, or there are fewer than two tasks.
+    """
+    found = []
+    for task, metric in module.task_metrics().items():
+        name = primary_of(metric)
+        if name is None:
+            raise ValueError(
+                f"Every task of a sweep should have a metric that says whether higher is better."
+                f" Found none for `{task}`. Put one with `higher_is_better` first in"
+                " `task_metrics`."
+            )
+        found.append(Measure(task, f"val/{task}/{name}", bool(directions_of(metric)[name])))
+    if len(found) < 2:
+        raise ValueError(
+            "A sweep should compare how two tasks or more are trained together. Found"
+            f" {[each.task for each in found]}. Give the module more tasks, with metrics in"
+            " `task_metrics`."
+        )
+    return tuple(found)
+
+
+def worker_slots(jobs: int | None) -> list[Slot]:
+    """Where runs are executed side by side: each has a GPU, or its share of the cores.
+
+    Args:
+        jobs: the number of runs; by default one for each GPU, or for each two cores without one.
+    """
+    devices = torch.cuda.device_count()
+    count = jobs or devices or max(1, cores() // 2)
+    threads = max(1, cores() // count)
+    return [Slot(threads, number % devices if devices > 1 else None) for number in range(count)]
+
+
+def _weightings(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The names of the weightings, equal weights among them, and the values that files have."""
+    parts = [part for text in given for part in text.split(",") if part]
+    names, read = [], {}
+    for part in parts:
+        if not part.endswith((".yaml", ".yml")):
+            names.append(part)
+            continue
+        if not Path(part).is_file():
+            raise ValueError(f"`--weightings` should name files that are there. Found no `{part}`.")
+        value = yaml.safe_load(Path(part).read_text(encoding="utf-8")) or {}
+        if "weighting" not in value:
+            raise ValueError(
+                f"`{part}` should have a `weighting:`. Found {sorted(value)}. Write one as in"
+                " `weighting: {class_path: ..., init_args: {...}}`."
+            )
+        names.append(config_name(part))
+        read[config_name(part)] = value["weighting"]
+    equal = find_weighting(REFERENCE)
+    others = [name for name in names if name in read or find_weighting(name) is not equal]
+    return [REFERENCE, *others], read
+
+
+def _keep_configs(folder: Path, configs: dict[str, Config]) -> None:
+    """Write the configs into the folder, or raise if a sweep there has others.
+
+    Raises:
+        ValueError: if there is another config of one of these names.
+    """
+    for name, config in configs.items():
+        path = folder / CONFIGS / f"{name or 'sweep'}.yaml"
+        if path.is_file():
+            old = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if old != yaml.safe_load(yaml.safe_dump(config)):
+                raise ValueError(
+                    f"A sweep that is started again should have the same config. Found another than"
+                    f" `{path}`. Give another `--folder`."
+                )
+        else:
+            write_whole(path, yaml.safe_dump(config, sort_keys=False))
+
+
+def _summary(plan: Plan, total: int, ended: int, folder: Path) -> str:
+    trials = sum(run.choice is not None for run in plan.runs())
+    before = f", of which {ended} have ended before" if ended else ""
+    return (
+        f"{len(plan.single)} single tasks and {len(plan.compared)} methods: {trials} trials and"
+        f" {total - trials} runs of {len(plan.seeds)} seeds, {total} in all{before}. They are kept"
+        f" in {folder}."
+    )
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"`--launcher_settings` should be of the form NAME=VALUE. Found `{text}`.")
+    return name, int(value) if re.fullmatch(r"\d+", value) else value

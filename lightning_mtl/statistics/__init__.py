@@ -1,0 +1,33 @@
+"""Statistics of results: intervals, ranks, differences beyond the noise and Pareto fronts."""
+
+from lightning_mtl.statistics.differences import Difference, compare_pairs, compare_with
+from lightning_mtl.statistics.intervals import Interval, mean_interval
+from lightning_mtl.statistics.jackknife import JackknifeInterval, jackknife_interval
+from lightning_mtl.statistics.pareto import pareto_front
+from lightning_mtl.statistics.ranks import (
+    RankTest,
+    block_ranks,
+    critical_difference,
+    indistinguishable,
+    mean_ranks,
+    rank_test,
+    task_ranks,
+)
+
+__all__ = [
+    "Difference",
+    "Interval",
+    "JackknifeInterval",
+    "RankTest",
+    "block_ranks",
+    "compare_pairs",
+    "compare_with",
+    "critical_difference",
+    "indistinguishable",
+    "jackknife_interval",
+    "mean_interval",
+    "mean_ranks",
+    "pareto_front",
+    "rank_test",
+    "task_ranks",
+]

@@ -1,0 +1,68 @@
+"""Confidence intervals of a mean."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+from lightning_mtl.statistics.arguments import check_level, finite_array
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence interval.
+
+    Attributes:
+        mean: the estimate.
+        low: the lower end; minus infinity where a single value says nothing about the noise.
+        high: the upper end; infinity there.
+        count: how many independent values it comes from.
+    """
+
+    mean: float
+    low: float
+    high: float
+    # The field hides `tuple.count`, which nobody asks of an interval.
+    count: int  # type: ignore[assignment]
+
+    @property
+    def half_width(self) -> float:
+        """The distance from the middle to either end, as in "mean ± half-width"."""
+        return (self.high - self.low) / 2
+
+    def excludes(self, value: float) -> bool:
+        """Whether a value, such as zero, lies outside; never if the interval is infinite."""
+        return not self.low <= value <= self.high
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The mean and its confidence interval by Student's t distribution.
+
+    x̄ ± t_{n-1}((1 + level) / 2) s / √n, with the standard deviation s of n independent values, such
+    as one for each seed ("Student", "The probable error of a mean", Biometrika 1908). The interval
+    of a single value is infinite; that of equal values has no width.
+
+    >>> interval = mean_interval([1.0, 2.0, 3.0])
+    >>> f"{interval.mean:.2f} ± {interval.half_width:.2f}"
+    '2.00 ± 2.48'
+
+    Args:
+        values: at least one, independent of each other and about normally distributed.
+        level: the share of such intervals that hold the true mean.
+
+    Raises:
+        ValueError: if there are no values, or one is NaN or infinite.
+    """
+    check_level("mean_interval", level)
+    numbers = finite_array("mean_interval", "values", values, axes=1).tolist()
+    count = len(numbers)
+    if not count:
+        raise ValueError("`mean_interval(values=)` should hold at least one value. Found none.")
+    # Not `fmean`: the mean of equal values should be that value.
+    mean = statistics.mean(numbers)
+    if count == 1:
+        return Interval(mean, -math.inf, math.inf, count)
+    standard_error = statistics.stdev(numbers) / math.sqrt(count)
+    half_width = float(stats.t.ppf((1 + level) / 2, count - 1)) * standard_error
+    return Interval(mean, mean - half_width, mean + half_width, count)

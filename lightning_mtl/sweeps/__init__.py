@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one config under several methods, planned, queued, executed and judged."""
