@@ -7,8 +7,8 @@ from typing import Any
 
 Config = dict[str, Any]
 
-DROPPED = ("ModelCheckpoint", "PredictionGrid", "PredictionWriter")
-"""Callbacks that write files which no one would look at in a hundred runs."""
+DROPPED = ("ModelCheckpoint", "MetricTable", "PredictionGrid", "PredictionWriter")
+"""Callbacks that write or compute what no one would look at in a hundred runs."""
 
 COST_METER = "lightning_mtl.sweeps.cost_meter.CostMeter"
 

@@ -152,13 +152,21 @@ class MOSDDataModule(OfficialSplitsDataModule):
 
     def dataset(self, split: Split) -> MOSD:
         """The frames of the split, augmented only for training."""
+        return self._frames(split, 0.0)
+
+    def _part_of_training(self, split: Split) -> MOSD:
+        # `MOSD` reads and keeps only the frames of the part.
+        return self._frames(split, self.val_fraction)
+
+    def _frames(self, split: Split, val_fraction: float) -> MOSD:
         return MOSD(
             self.root,
             split,
             self.size,
             self.tasks,
             self.transform(split),
-            cache=self.cache,
+            val_fraction,
+            self.cache,
         )
 
 

@@ -216,6 +216,10 @@ def test_mosd_passes_on_what_it_is_given(mosd_frames):
     data = MOSDDataModule(mosd_frames, size=(24, 32), cache=False)
     assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [10, 3, 3]
     assert data.dataset("val")[0]["normals"].shape == (3, 24, 32)
+    held_out = MOSDDataModule(mosd_frames, size=(24, 32), val_fraction=0.2, cache=False)
+    held_out.setup("fit")
+    assert held_out.val_dataloader().dataset.names == ["train2", "train7"]
+    assert len(held_out.train_dataloader().dataset) == 8
     assert data.CLASSES == MOSD.CLASSES == ("table", "object")
 
 

@@ -1,0 +1,1 @@
+"""What finished runs of several methods say: in words, tables, figures and one HTML report."""
