@@ -1,5 +1,6 @@
 """Sums over ranks, in one place: every statistic of a weighting passes through here."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -84,3 +85,9 @@ def buckets(tensors: Sequence[Tensor], size: int = BUCKET) -> Iterator[list[Tens
         count += tensor.numel()
     if run:
         yield run
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine has."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if usable is None else len(usable(0))

@@ -1,7 +1,6 @@
 """`lightning-mtl sweep`."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +93,7 @@ def run_sweep(arguments: Sequence[str]) -> None:
     if options.jobs is not None and options.jobs < 1:
         stop(f"`--jobs` should be at least 1. Found {options.jobs}.")
     # Imported late: help and wrong arguments need no torch.
-    from lightning_mtl.command_line.sweeps import launch_workers, work
+    from lightning_mtl.command_line.sweep_work import launch_workers, work
 
     try:
         if options.launcher is None:
@@ -108,9 +107,3 @@ def run_sweep(arguments: Sequence[str]) -> None:
             "The sweep was interrupted. Start it again by the same command: it goes on where it"
             f" stopped. `{PROGRAM} compare {options.folder}` shows what it has found so far."
         )
-
-
-def cores() -> int:
-    """The processor's cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return (os.cpu_count() or 1) if usable is None else len(usable(0))

@@ -1,6 +1,5 @@
 """Data modules: which data set serves which stage, and how it is loaded."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -25,6 +24,7 @@ from lightning_mtl.data.collate import collate
 from lightning_mtl.data.photos import Photos, collate_photos
 from lightning_mtl.data.reading.splits import Split
 from lightning_mtl.data.resuming import EpochSampler, ResumableLoader, SeededDataset
+from lightning_mtl.distributed import usable_cores
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -169,7 +169,7 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
         if self.num_workers != "auto":
             return self.num_workers
         processes = 1 if self.trainer is None else max(self.trainer.num_devices, 1)
-        return min(max(_cores() // processes - 1, 0), 8)
+        return min(max(usable_cores() // processes - 1, 0), 8)
 
     def _pins_memory(self) -> bool:
         if self.pin_memory != "auto":
@@ -178,12 +178,6 @@ class MultiTaskDataModule(L.LightningDataModule, ABC):
             return False
         # Unified memory has nothing to pin, and torch warns when asked to.
         return self.trainer.strategy.root_device.type not in ("cpu", "mps")
-
-
-def _cores() -> int:
-    """Those that this process may use, which in a container are fewer than the machine has."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return (os.cpu_count() or 1) if usable is None else len(usable(0))
 
 
 def _check_workers(

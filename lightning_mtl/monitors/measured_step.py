@@ -56,3 +56,23 @@ class MeasuredStep(NamedTuple):
             return None
         across, before = self.earlier
         return noise_between_steps(self.mean, across, before, samples)
+
+
+class Measurement(NamedTuple):
+    """One measurement as the listeners of a monitor receive it.
+
+    Attributes:
+        step: the number of the optimizer step.
+        tasks: names of the tasks that were present in every sub-batch.
+        measured: the numbers of these tasks.
+        noise: their signal and noise; `None` where there is nothing to compare with.
+        count: how many sub-batches there are.
+        samples: in each sub-batch.
+    """
+
+    step: int
+    tasks: list[str]
+    measured: MeasuredStep
+    noise: Noise | None
+    count: int
+    samples: float

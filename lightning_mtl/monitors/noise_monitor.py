@@ -1,6 +1,6 @@
 """`GradientNoiseMonitor`: how strong, how noisy and how much at odds the tasks' gradients are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from lightning_mtl.linalg.gradient_noise import (
 )
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
-from lightning_mtl.monitors.measured_step import MeasuredStep
+from lightning_mtl.monitors.measured_step import MeasuredStep, Measurement
 from lightning_mtl.monitors.noise_averages import Noise, NoiseAverages, agreement
 
 
@@ -78,6 +78,11 @@ class GradientNoiseMonitor(L.Callback):
             drawn anew at each measurement, or once for all where a step is compared with the
             previous one.
         sketch_rows: how many rows a projection has.
+
+    Attributes:
+        averages: of signal and noise, over measurements.
+        history: what the pictures show of the run.
+        listeners: called with every `Measurement`, finite or not, before it is averaged.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class GradientNoiseMonitor(L.Callback):
         self.every_n_steps = every_n_steps
         self.averages = NoiseAverages(decay)
         self.history: dict[str, list[float]] = {}
+        self.listeners: list[Callable[[Measurement], None]] = []
         self._samples = 0.0
         self._rows: dict[int, Gradients] = {}
         self._products: Tensor | None = None
@@ -201,13 +207,13 @@ class GradientNoiseMonitor(L.Callback):
         measured = measured.of(everywhere)
         indices = [window.present[k] for k in everywhere]
         noise = measured.noise(count, self._samples)
+        names, number = [tasks[task] for task in indices], micro_batch.global_step
+        for listener in self.listeners:
+            listener(Measurement(number, names, measured, noise, count, self._samples))
         if noise is not None:
             self.averages.learn(len(tasks), indices, noise)
         average = self.averages.read(indices)
-        names = [tasks[task] for task in indices]
-        return self._report(
-            names, measured.mean, measured.weights, average, micro_batch.global_step
-        )
+        return self._report(names, measured.mean, measured.weights, average, number)
 
     def _forget(self) -> None:
         self._inputs = ()

@@ -148,7 +148,7 @@ def test_memory_is_pinned_or_not_where_the_user_says_so():
 # Torch counts the cores of this machine.
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_automatic_workers_leave_a_core_to_each_device(monkeypatch, cores, devices, workers):
-    monkeypatch.setattr("lightning_mtl.data.datamodule._cores", lambda: cores)
+    monkeypatch.setattr("lightning_mtl.data.datamodule.usable_cores", lambda: cores)
     data = NumbersDataModule(num_workers="auto", prefetch_factor=3)
     data.setup("test")
     strategy = SimpleNamespace(root_device=torch.device("cpu"))

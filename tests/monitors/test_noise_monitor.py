@@ -329,3 +329,17 @@ def test_it_needs_a_multi_task_module() -> None:
 def test_wrong_arguments_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="should have `every_n_steps` of at least 1 and `decay`"):
         GradientNoiseMonitor(**settings)
+
+
+def test_listeners_receive_every_measurement_as_it_was_made() -> None:
+    monitor, heard = GradientNoiseMonitor(every_n_steps=2), []
+    monitor.listeners.append(heard.append)
+    trainer = quiet_trainer(callbacks=[monitor], max_epochs=1)
+    trainer.fit(Toy(), toy_loader(batch_size=8))
+    assert [each.step for each in heard] == list(range(0, trainer.global_step, 2))
+    assert heard[0].noise is None
+    last = heard[-1]
+    assert (last.tasks, last.count, last.samples) == (list(TASKS), 1, 8)
+    assert last.measured.mean.shape == last.noise.signal.shape == (3, 3)
+    norm = trainer.callback_metrics[f"train/noise/gradient_norm/{TASKS[0]}"]
+    assert float(last.measured.mean[0, 0].sqrt()) == pytest.approx(float(norm))

@@ -1,0 +1,42 @@
+"""Families are found in the catalogue by what their members need."""
+
+import pytest
+
+from lightning_mtl.callbacks import GramianWeighting, LossWeighting
+from lightning_mtl.catalogue import weightings
+from lightning_mtl.diagnosis.families import (
+    PLACES,
+    families,
+    takes_place,
+    told_by,
+    weighting_by_weights,
+)
+from lightning_mtl.diagnosis.suggestions import AVOIDS_CONFLICT, BALANCES_NORMS
+
+
+def test_there_is_no_weighting_then_losses_then_gradients_at_each_place():
+    plain, losses, *gradients = families()
+    assert plain.build() is None
+    assert isinstance(losses.build(), LossWeighting)
+    assert [family.place for family in gradients] == list(PLACES)
+    for family in gradients:
+        built = family.build()
+        assert isinstance(built, GramianWeighting)
+        assert built.gradients == family.place
+
+
+@pytest.mark.parametrize("words", [BALANCES_NORMS, AVOIDS_CONFLICT])
+def test_the_catalogue_knows_weightings_for_each_suggestion(words):
+    names = {kind.__name__ for kind in weightings()}
+    assert told_by(words)
+    assert set(told_by(words)) <= names
+
+
+def test_some_weighting_against_conflicts_may_measure_at_every_place():
+    for place in PLACES:
+        assert any(takes_place(name, place) for name in told_by(AVOIDS_CONFLICT))
+
+
+def test_fixed_weights_are_given_to_the_weighting_that_takes_them():
+    weighting = weighting_by_weights()({"one": 2.0, "two": 1.0})
+    assert isinstance(weighting, LossWeighting)
