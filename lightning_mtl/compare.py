@@ -96,8 +96,8 @@ def directions_of(
     directions = {column: given.get(column, names.get(_metric(column))) for column in columns}
     if unknown := [column for column, direction in directions.items() if direction is None]:
         raise ValueError(
-            f"Baselines should have metrics of this package. Found {unknown}. Name each of them in"
-            " `higher_is_better` or in `lower_is_better`."
+            "The direction of every metric should be known, as it is of those of this package."
+            f" Found {unknown}. Name each of them in `higher_is_better` or in `lower_is_better`."
         )
     return {column: bool(direction) for column, direction in directions.items()}
 

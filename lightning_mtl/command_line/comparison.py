@@ -1,6 +1,7 @@
 """`lightning-mtl compare`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
@@ -13,7 +14,8 @@ def comparison_parser() -> ArgumentParser:
     parser.add_argument(
         "runs",
         nargs="+",
-        help="folders of runs, or `name=folder`; runs of one name, seeds say, share a column",
+        help="folders of runs, or `name=folder`; runs of one name, seeds say, share a column;"
+        " the folder of a sweep stands for all of its runs, and alone shows its whole answer",
     )
     parser.add_argument(
         "--metrics",
@@ -34,6 +36,11 @@ def comparison_parser() -> ArgumentParser:
             nargs="+",
             help=f"which of the baselines are better when {better}, of metrics of your own",
         )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        help="folder for a report with intervals, differences and pictures, as of a sweep",
+    )
     return parser
 
 
@@ -41,9 +48,9 @@ def run_comparison(arguments: Sequence[str]) -> None:
     """Show the table, or exit with a message that says what is wrong with the runs."""
     parsed = comparison_parser().parse_args(arguments).as_dict()
     # Imported late: help and wrong arguments need no torch.
-    from lightning_mtl.compare import compare
+    from lightning_mtl.command_line.reporting import show_comparison
 
     try:
-        compare(**parsed)
+        show_comparison(**parsed)
     except (OSError, ValueError) as error:
         stop(str(error))

@@ -48,7 +48,9 @@ def run_doctor(arguments: Sequence[str]) -> None:
     weighting = runs.weighting()
     callbacks = [] if weighting is None else [weighting]
     try:
-        diagnosis = diagnose(runs.trainer, module, data, options.steps, options.rounds, callbacks)
+        diagnosis = diagnose(
+            runs.make_trainer, module, data, options.steps, options.rounds, callbacks
+        )
     except ValueError as error:
         stop(str(error))
     if module.global_rank:

@@ -122,7 +122,7 @@ class ShortRuns(CommandLine):
         given = (each for each in self._callbacks() if isinstance(each, Weighting))
         return deepcopy(next(given, None))
 
-    def trainer(self, callbacks: Sequence[L.Callback], **settings: Any) -> L.Trainer:
+    def make_trainer(self, callbacks: Sequence[L.Callback], **settings: Any) -> L.Trainer:
         """A Trainer as that of `fit`, with its callbacks that change the training, for a short run.
 
         Args:
@@ -141,7 +141,9 @@ class ShortRuns(CommandLine):
     def validator(self) -> L.Trainer:
         """A Trainer that validates as the one of `fit` does, without a progress bar."""
         batches = self._get(self.config_init, "trainer").limit_val_batches
-        return self.trainer([], limit_val_batches=batches, enable_progress_bar=False, max_epochs=1)
+        return self.make_trainer(
+            [], limit_val_batches=batches, enable_progress_bar=False, max_epochs=1
+        )
 
     def length(self) -> dict[str, Any]:
         """The settings by which the run of `fit` ends, for a Trainer that is stopped earlier."""

@@ -13,10 +13,8 @@ import yaml
 from optuna.exceptions import ExperimentalWarning
 from rich.console import Console
 
-from lightning_mtl.answers.answer import answer
-from lightning_mtl.answers.tables import terminal
-from lightning_mtl.answers.writing import write_answer
 from lightning_mtl.command_line.lightning_commands import run_command
+from lightning_mtl.command_line.reporting import REPORT, show_answer
 from lightning_mtl.command_line.sweep_plan import planned
 from lightning_mtl.distributed import usable_cores
 from lightning_mtl.sweeps.cluster import launch
@@ -66,22 +64,12 @@ def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
     console.print(
         f"{len(runs)} runs were planned, and {executed} were executed in all.", highlight=False
     )
-    show_answer(folder, console)
+    show_answer(results(folder), folder / REPORT, console)
 
 
 def fit(arguments: Sequence[str]) -> None:
     """Train one run, called in a process of its own."""
     run_command(list(arguments))
-
-
-def show_answer(folder: Path, console: Console) -> None:
-    """Print the tables of a sweep, and write its report into its folder."""
-    found = results(folder)
-    for table in terminal(answer(found)):
-        console.print(table)
-    for path in write_answer(found, folder / "report"):
-        if path.suffix == ".html":
-            console.print(f"The report is {path}", soft_wrap=True, highlight=False)
 
 
 def launch_workers(options: argparse.Namespace, arguments: list[str]) -> None:

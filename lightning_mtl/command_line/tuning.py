@@ -90,7 +90,7 @@ def tune(runs: "ShortRuns", options: Namespace) -> tuple["Evened", list["Candida
     module, data = runs.build()
     budget = Budget(options.steps)
     length = {"max_steps": options.steps} if options.steps else runs.length()
-    record = examine(runs.trainer, module, data, callbacks=[budget], **length)
+    record = examine(runs.make_trainer, module, data, callbacks=[budget], **length)
     found = evened(record)
     if options.random is None:
         return found, []
@@ -128,7 +128,7 @@ def validated(runs: "ShortRuns", weights: Mapping[str, float], steps: int) -> di
     weighting = weighting_by_weights()(dict(weights))  # type: ignore[call-arg]
     with quiet():
         module, data = runs.build()
-        trainer = runs.trainer([weighting], max_steps=steps, enable_progress_bar=False)
+        trainer = runs.make_trainer([weighting], max_steps=steps, enable_progress_bar=False)
         trainer.fit(module, data)
         found = runs.validator().validate(module, data, verbose=False)
     return dict(found[0]) if found else {}

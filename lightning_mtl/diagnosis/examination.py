@@ -130,8 +130,8 @@ class Examination(L.Callback):
             rows = zip(self._steps, self._losses, strict=True)
             bad = (step for step, row in rows if task in row and not bool(row[task].isfinite()))
             events += [NonFinite(task, step, "loss") for step in islice(bad, 1)]
-            bad = _bad_gradients(self.measurements, task)
-            events += [NonFinite(task, step, "gradient") for step in islice(bad, 1)]
+            worse = _bad_gradients(self.measurements, task)
+            events += [NonFinite(task, step, "gradient") for step in islice(worse, 1)]
         first = min((event.step for event in events), default=0)
         return [event for event in events if event.step == first]
 

@@ -94,11 +94,11 @@ def gradient_series(tasks: Sequence[str], measurements: Sequence[Measurement]) -
     usable = usable[int(np.ceil(WARM_UP * len(usable))) :]
     shape = (len(usable), len(tasks), len(tasks))
     signal, squares, weights = (np.full(part, np.nan) for part in (shape, shape[:2], shape[:2]))
-    for index, (_, names, measured, noise, count, _) in enumerate(usable):
+    for index, (_, names, measured, noise, parts, _) in enumerate(usable):
         assert noise is not None
         places = [tasks.index(name) for name in names]
         signal[index][np.ix_(places, places)] = noise.signal.numpy()
-        within = noise.signal + count * noise.covariance
+        within = noise.signal + parts * noise.covariance
         squares[index, places] = within.diagonal().clamp(min=0).numpy()
         weights[index, places] = measured.weights.numpy()
     scale = np.sqrt(np.where(squares > 0, squares, np.nan))
@@ -110,7 +110,7 @@ def gradient_series(tasks: Sequence[str], measurements: Sequence[Measurement]) -
         squares=squares,
         powers=np.nan_to_num(pulls / np.where(total > 0, total, np.nan)),
         batch=_median([each.samples for each in usable]),
-        samples=_median([each.samples * each.count for each in usable]),
+        samples=_median([each.samples * each.sub_batches for each in usable]),
     )
 
 

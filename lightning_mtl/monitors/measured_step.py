@@ -66,7 +66,7 @@ class Measurement(NamedTuple):
         tasks: names of the tasks that were present in every sub-batch.
         measured: the numbers of these tasks.
         noise: their signal and noise; `None` where there is nothing to compare with.
-        count: how many sub-batches there are.
+        sub_batches: how many sub-batches there are.
         samples: in each sub-batch.
     """
 
@@ -74,5 +74,5 @@ class Measurement(NamedTuple):
     tasks: list[str]
     measured: MeasuredStep
     noise: Noise | None
-    count: int
+    sub_batches: int
     samples: float

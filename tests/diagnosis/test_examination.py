@@ -63,7 +63,7 @@ def test_micro_batches_of_a_step_are_rows_of_their_own():
     record = examined(Healthy(), accumulate_grad_batches=3, max_steps=4)
     assert record.steps == 4
     assert record.losses.values.shape == (12, 2)
-    assert [each.count for each in record.measurements] == [3] * 4
+    assert [each.sub_batches for each in record.measurements] == [3] * 4
 
 
 def test_weights_are_kept_as_applied():

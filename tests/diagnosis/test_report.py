@@ -14,7 +14,8 @@ from lightning_mtl.diagnosis.families import families
 from lightning_mtl.diagnosis.findings import find
 from lightning_mtl.diagnosis.prices import Price
 from lightning_mtl.diagnosis.record import LossSeries, Record
-from lightning_mtl.diagnosis.report import as_json, markdown, sheets, show
+from lightning_mtl.diagnosis.report import as_json, markdown, show
+from lightning_mtl.diagnosis.sheets import sheets
 from lightning_mtl.diagnosis.suggestions import suggest
 from tests.diagnosis.series import measurements, noisy
 

@@ -339,7 +339,7 @@ def test_listeners_receive_every_measurement_as_it_was_made() -> None:
     assert [each.step for each in heard] == list(range(0, trainer.global_step, 2))
     assert heard[0].noise is None
     last = heard[-1]
-    assert (last.tasks, last.count, last.samples) == (list(TASKS), 1, 8)
+    assert (last.tasks, last.sub_batches, last.samples) == (list(TASKS), 1, 8)
     assert last.measured.mean.shape == last.noise.signal.shape == (3, 3)
     norm = trainer.callback_metrics[f"train/noise/gradient_norm/{TASKS[0]}"]
     assert float(last.measured.mean[0, 0].sqrt()) == pytest.approx(float(norm))
