@@ -125,7 +125,7 @@ def test_the_comparison_names_the_runs_that_the_commands_before_it_make(
     (tmp_path / "tiny.yaml").write_text(TINY)
     for arguments in commands("fit"):
         main([*arguments, "--config", "tiny.yaml", *ROOMS])
-    (compared,) = commands("compare")
+    (compared,) = commands("compare equal")
     capsys.readouterr()
     main(compared)
     assert "val/segmentation/mIoU" in capsys.readouterr().out
@@ -135,6 +135,38 @@ def test_the_comparison_names_the_runs_that_the_commands_before_it_make(
         version = Path(folder).name
         config = (tmp_path / "runs" / "quickstart" / version / "config.yaml").read_text()
         assert ("GradNorm" in config) == (name == "gradnorm")
+
+
+SHORT = {
+    "doctor": ["--steps", "6", "--rounds", "0"],
+    "tune": ["--steps", "6"],
+    "sweep": ["--seeds", "1", "--learning_rates", "1", "--no_grid", "--jobs", "2"],
+}
+"""What makes the commands that choose a weighting end within seconds."""
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "tune", pytest.param("sweep", marks=pytest.mark.slow)]
+)
+def test_the_commands_that_choose_a_weighting_run(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    (arguments,) = commands(command)
+    main([*arguments, "--config", "tiny.yaml", *ROOMS, *SHORT[command]])
+    shown = capsys.readouterr().out
+    assert "depth" in shown
+    if command == "tune":
+        assert "weighting" in yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    if command == "sweep":
+        assert (tmp_path / "runs" / "sweep" / "report" / "report.html").is_file()
+        main(["compare", "runs/sweep"])
+        assert "gradnorm" in capsys.readouterr().out
 
 
 def test_there_are_exactly_two_commands_to_set_up() -> None:

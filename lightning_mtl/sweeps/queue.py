@@ -1,16 +1,13 @@
 """The runs that wait, in a database of Optuna that any number of processes share."""
 
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, event
 
+from lightning_mtl.sweeps.database import Database
 from lightning_mtl.sweeps.plan import Phase, Plan, Run
 
 HEARTBEAT = 10
@@ -22,7 +19,7 @@ GRACE = 60
 ATTEMPTS = 5
 """How often a run may be lost before it counts as failed: it may be what ends its process."""
 
-KEY, FAILURE, EXECUTED = "run", "failure", "executed"
+KEY, EXECUTED, FAILURE, INTERRUPTED = "run", "executed", "failure", "interrupted"
 """What trials of Optuna are marked with."""
 
 
@@ -41,6 +38,9 @@ class Queue:
         url: of the database, such as `sqlite:///runs/sweep/study.db`.
         heartbeat: seconds between two signs of life of a run.
         grace: seconds without one after which a run counts as lost.
+
+    Raises:
+        ValueError: if the database cannot be opened.
     """
 
     def __init__(
@@ -48,16 +48,8 @@ class Queue:
     ) -> None:
         self.plan = plan
         self._lock = threading.Lock()
-        in_file = url.startswith("sqlite")
-        arguments: dict[str, Any] = {"connect_args": {"timeout": 120}} if in_file else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self._storage = RDBStorage(
-                url, arguments, heartbeat_interval=heartbeat, grace_period=grace
-            )
-        if in_file:
-            _lock_when_reading(self._storage.engine)
-        self._studies = {phase.name: self._study(phase) for phase in plan.phases}
+        self._database = Database(url, heartbeat, grace)
+        self._studies = {phase.name: self._database.study(phase.name) for phase in plan.phases}
 
     def take(
         self,
@@ -70,7 +62,8 @@ class Queue:
         Args:
             phase: of the plan.
             known: the score of a run that had ended before its process could say so.
-            execute: trains the run and returns its score; raises `RunFailed` if it fails.
+            execute: trains the run and returns its score; raises `RunFailed` if it fails. After any
+                other exception the run waits again.
 
         Returns:
             Whether there was one.
@@ -98,10 +91,11 @@ class Queue:
             except RunFailed as error:
                 trial.set_user_attr(FAILURE, str(error))
                 raise
+            except BaseException:
+                trial.set_user_attr(INTERRUPTED, True)
+                raise
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.optimize(objective, n_trials=1, catch=(RunFailed,))
+        study.optimize(objective, n_trials=1, catch=(RunFailed,))
         return True
 
     def open_runs(self, phase: Phase) -> list[str]:
@@ -109,13 +103,16 @@ class Queue:
         trials = self._trials(self._studies[phase.name])
         return [run.key for run in phase.runs if not _has_ended(trials.get(run.key, []))]
 
+    def ended(self) -> int:
+        """How many runs of the plan have ended, those that failed included."""
+        return sum(len(phase.runs) - len(self.open_runs(phase)) for phase in self.plan.phases)
+
     def retry_failed(self) -> None:
         """Let runs that failed be tried again, called before any worker starts."""
         for study in self._studies.values():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-                if FAILURE in trial.user_attrs:
-                    # Attributes of a trial that has ended are fixed; the study's are not.
-                    study.set_user_attr(f"retried {trial.number}", True)
+                # Attributes of a trial that has ended are fixed; the study's are not.
+                study.set_user_attr(_retried(trial), True)
 
     def executions(self) -> int:
         """How many times a run was started, by all processes together."""
@@ -127,64 +124,51 @@ class Queue:
 
     def close(self) -> None:
         """Give the database back. Called when the sweep is over."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
-
-    def _study(self, phase: Phase) -> optuna.Study:
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=phase.name,
-            direction="maximize",
-            # Runs are added with all their values; nothing is left to be drawn.
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            load_if_exists=True,
-        )
+        self._database.close()
 
     def _fill(self, study: optuna.Study, phase: Phase) -> None:
         """Add the runs that no trial stands for: at the start, and again where one was lost."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            fail_stale_trials(study)
+        self._database.fail_lost(study)
         trials = self._trials(study)
         for run in phase.runs:
             attempts = trials.get(run.key, [])
             if not _has_ended(attempts) and not any(_is_open(each) for each in attempts):
-                space = self._space(run)
-                values = {name: self._values(run)[name] for name in space}
-                study.enqueue_trial(values, user_attrs={KEY: run.key})
+                study.enqueue_trial(_values(run), user_attrs={KEY: run.key})
 
     def _trials(self, study: optuna.Study) -> dict[str, list[FrozenTrial]]:
         """The attempts at each run, but those that another attempt made superfluous."""
         found: dict[str, list[FrozenTrial]] = {}
+        retried = study.user_attrs
         for trial in study.get_trials(deepcopy=False):
-            retried = f"retried {trial.number}" in study.user_attrs
-            if trial.state != TrialState.PRUNED and KEY in trial.user_attrs and not retried:
+            superfluous = trial.state == TrialState.PRUNED or _retried(trial) in retried
+            if KEY in trial.user_attrs and not superfluous:
                 found.setdefault(trial.user_attrs[KEY], []).append(trial)
         return found
 
     def _is_taken(self, study: optuna.Study, number: int, key: str) -> bool:
         """Whether an earlier trial stands for the same run."""
         attempts = self._trials(study).get(key, [])
-        return any(
-            each.number < number and (_is_open(each) or each.state == TrialState.COMPLETE)
-            for each in attempts
-        )
+        earlier = [each for each in attempts if each.number < number]
+        return _has_ended(earlier) or any(_is_open(each) for each in earlier)
 
     def _space(self, run: Run) -> Mapping[str, list[Any]]:
-        """What Optuna is told of the values that a run could have."""
-        if run.choice is None:
-            methods = self.plan.single if run.method.task is not None else self.plan.compared
-            return {
-                "method": [method.name for method in methods],
-                "seed": list(self.plan.seeds),
-            }
-        space: dict[str, list[Any]] = {"learning_rate": list(self.plan.learning_rates)}
-        return space | ({"weights": list(range(len(run.method.grid)))} if run.method.grid else {})
+        """What a run could have for each of its values, in all sweeps of its database."""
+        points = list(range(len(run.method.grid)))
+        space = {"learning_rate": list(self.plan.learning_rates), "weights": points}
+        return {name: space[name] for name in _values(run)}
 
-    def _values(self, run: Run) -> dict[str, Any]:
-        if run.choice is None:
-            return {"method": run.method.name, "seed": run.seed}
-        return {"learning_rate": run.choice.learning_rate, "weights": run.choice.weights}
+
+def _values(run: Run) -> dict[str, Any]:
+    """What a trial tries. Seeds and methods are none: a sweep that goes on may have more."""
+    if run.choice is None:
+        return {}
+    rate = {"learning_rate": run.choice.learning_rate}
+    return rate | ({"weights": run.choice.weights} if run.method.grid else {})
+
+
+def _retried(trial: FrozenTrial) -> str:
+    """The attribute of a study that says that a trial does not count any more."""
+    return f"retried {trial.number}"
 
 
 def _is_open(trial: FrozenTrial) -> bool:
@@ -193,25 +177,7 @@ def _is_open(trial: FrozenTrial) -> bool:
 
 def _has_ended(attempts: list[FrozenTrial]) -> bool:
     """Whether a run succeeded, failed, or was lost too often."""
-    lost = 0
-    for trial in attempts:
-        if trial.state == TrialState.COMPLETE or FAILURE in trial.user_attrs:
-            return True
-        lost += trial.state == TrialState.FAIL
-    return lost >= ATTEMPTS
-
-
-def _lock_when_reading(engine: Engine) -> None:
-    """Let transactions of SQLite lock the file when they begin.
-
-    By default they lock it at their first write. Two processes that take the next run would both
-    read that it waits, and both take it.
-    """
-
-    @event.listens_for(engine, "connect")
-    def leave_transactions_to_sqlalchemy(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if any(each.state == TrialState.COMPLETE or FAILURE in each.user_attrs for each in attempts):
+        return True
+    failed = [each for each in attempts if each.state == TrialState.FAIL]
+    return sum(INTERRUPTED not in each.user_attrs for each in failed) >= ATTEMPTS
