@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
+    ThroughputMonitor,
     Timer,
 )
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -43,6 +44,7 @@ WATCHERS = (
     NetworkTable,
     PredictionGrid,
     ProgressBar,
+    ThroughputMonitor,
     Timer,
 )
 """Callbacks that write, draw or stop a run; a short run goes without them."""
@@ -57,6 +59,8 @@ QUIET: dict[str, Any] = {
     "min_epochs": None,
     "min_steps": None,
     "max_time": None,
+    "profiler": None,
+    "barebones": False,
 }
 """What every short run sets in the Trainer."""
 

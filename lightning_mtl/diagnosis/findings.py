@@ -14,7 +14,7 @@ Kind = Literal["non-finite", "unshared", "dead", "dominated", "conflict", "scale
 DOMINANT = 3.0
 """A dominating task has this many times the norm of the mean of the others, at least."""
 
-DROWNED = 0.1
+DROWNED = 0.2
 """A dominated task has less than this part of an equal share."""
 
 APART = 10.0

@@ -35,11 +35,13 @@ class CostMeter(L.Callback):
         self._batches = 0
         self._start = 0.0
         self._before = 0
+        self._device = torch.device("cpu")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the memory in use. Called before the first batch."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.device)
+        """Note the device and the memory in use. Called before the first batch."""
+        self._device = pl_module.device
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         else:
             self._before = _peak_of_process()
 
@@ -61,15 +63,16 @@ class CostMeter(L.Callback):
         self._batches += 1
         if not WARMUP < self._batches <= WARMUP + TIMED:
             return
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         self._seconds.append(time.perf_counter() - self._start)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file. Called when training ends."""
         if not trainer.is_global_zero:
             return
-        device = pl_module.device
+        # By now the strategy has brought the module back to the host.
+        device = self._device
         on_gpu = device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
         costs = {
