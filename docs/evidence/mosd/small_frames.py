@@ -7,7 +7,7 @@ validation; normals are computed at full resolution before that. The test frames
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +33,19 @@ def pixels(sample: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     }
 
 
+def save(folder: Path, names: Sequence[str], frames: Iterable[Mapping[str, Tensor]]) -> None:
+    """Write frames into the folders of their kinds, by their names."""
+    for name, frame in zip(names, frames, strict=True):
+        for kind, picture in pixels(frame).items():
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / kind / f"{name}.png")
+
+
 def write(folder: Path, root: Path | None = None) -> None:
     """Write the folders `train` and `val` as `FoldersDataModule` reads them."""
     for split in ("train", "val"):
         frames = MOSD(root, split, SIZE, val_fraction=HELD_OUT, cache=False)
-        for index, name in enumerate(frames.names):
-            for kind, picture in pixels(frames[index]).items():
-                place = folder / split / kind
-                place.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(place / f"{name}.png")
+        save(folder / split, frames.names, (frames[index] for index in range(len(frames))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Two conflicting tasks on two parameters: what every weighting does to one landscape."""
