@@ -42,6 +42,15 @@ def networks() -> list[type[MultiTaskNetwork]]:
     return sorted(kinds, key=lambda kind: (_inputs(kind) != "images", kind.__name__.lower()))
 
 
+def fixed_weights() -> type[Weighting]:
+    """The weighting that is given one number for each task, as its argument `weights`."""
+    return next(
+        kind
+        for kind in weightings()
+        if issubclass(kind, LossWeighting) and "weights" in inspect.signature(kind).parameters
+    )
+
+
 def weightings_markdown() -> str:
     """A Markdown table: name, what it needs, what it is, where it is from, what a step costs."""
     rows = [

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from lightning_mtl.callbacks import (
     DWA,
@@ -14,6 +15,7 @@ from lightning_mtl.callbacks import (
 )
 from lightning_mtl.catalogue import (
     citations,
+    fixed_weights,
     networks,
     networks_markdown,
     renewed,
@@ -95,3 +97,8 @@ def test_the_table_is_renewed_where_it_is_marked() -> None:
 def test_a_text_without_marks_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="should be marked by"):
         renewed(text)
+
+
+def test_fixed_weights_are_given_to_the_weighting_that_takes_them() -> None:
+    weighting = fixed_weights()({"one": 2.0, "two": 1.0})
+    assert weighting.weights(torch.ones(2)).tolist() == [2, 1]

@@ -122,10 +122,10 @@ def validated(runs: "ShortRuns", weights: Mapping[str, float], steps: int) -> di
     Raises:
         ValueError: if the module validates nothing.
     """
-    from lightning_mtl.diagnosis.families import weighting_by_weights
+    from lightning_mtl.catalogue import fixed_weights
     from lightning_mtl.diagnosis.prices import quiet
 
-    weighting = weighting_by_weights()(dict(weights))  # type: ignore[call-arg]
+    weighting = fixed_weights()(dict(weights))  # type: ignore[call-arg]
     with quiet():
         module, data = runs.build()
         trainer = runs.make_trainer([weighting], max_steps=steps, enable_progress_bar=False)
@@ -178,12 +178,12 @@ def write_config(path: Path, weights: Mapping[str, float]) -> None:
     """
     import yaml
 
-    from lightning_mtl.diagnosis.families import weighting_by_weights
+    from lightning_mtl.catalogue import fixed_weights
 
     rounded = {task: float(f"{weight:.4g}") for task, weight in weights.items()}
     settings = {
         "weighting": {
-            "class_path": weighting_by_weights().__name__,
+            "class_path": fixed_weights().__name__,
             "init_args": {"weights": rounded},
         }
     }

@@ -62,15 +62,6 @@ def takes_place(name: str, place: str) -> bool:
     return issubclass(kind, GramianWeighting) and place in kind.places
 
 
-def weighting_by_weights() -> type[Weighting]:
-    """The weighting that is given one number for each task."""
-    return next(
-        kind
-        for kind in weightings()
-        if issubclass(kind, LossWeighting) and "weights" in inspect.signature(kind).parameters
-    )
-
-
 def _at(kind: type[Weighting], place: str) -> Callable[[], Weighting]:
     return lambda: kind(gradients=place)  # type: ignore[call-arg]
 

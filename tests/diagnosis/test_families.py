@@ -9,7 +9,6 @@ from lightning_mtl.diagnosis.families import (
     families,
     takes_place,
     told_by,
-    weighting_by_weights,
 )
 from lightning_mtl.diagnosis.suggestions import AVOIDS_CONFLICT, BALANCES_NORMS
 
@@ -35,8 +34,3 @@ def test_the_catalogue_knows_weightings_for_each_suggestion(words):
 def test_some_weighting_against_conflicts_may_measure_at_every_place():
     for place in PLACES:
         assert any(takes_place(name, place) for name in told_by(AVOIDS_CONFLICT))
-
-
-def test_fixed_weights_are_given_to_the_weighting_that_takes_them():
-    weighting = weighting_by_weights()({"one": 2.0, "two": 1.0})
-    assert isinstance(weighting, LossWeighting)
