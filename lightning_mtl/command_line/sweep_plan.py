@@ -46,8 +46,11 @@ def planned(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Plan, dic
         configs[config_name(file)] = whole_config([*rest, "--config", file])
     for config in configs.values():
         check_budget(config)
-    rates = tuple(options.learning_rates)
+    rates = tuple(dict.fromkeys(options.learning_rates))
     key = "" if rates == (1.0,) else learning_rate_key(configs[""], options.learning_rate)
+    if key:
+        for config in configs.values():
+            learning_rate_key(config, key)
     names, read = _weightings(options.weightings)
     methods = [
         *single_tasks(tasks, [each.task for each in measures]),

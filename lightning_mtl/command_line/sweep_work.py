@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from lightning_mtl.distributed import usable_cores
 from lightning_mtl.sweeps.cluster import launch
 from lightning_mtl.sweeps.configs import Config
 from lightning_mtl.sweeps.files import write_whole
-from lightning_mtl.sweeps.outcomes import CONFIGS, folder_of, read_outcome, results
+from lightning_mtl.sweeps.outcomes import CONFIGS, results
 from lightning_mtl.sweeps.plan import FILE, Plan, merged
 from lightning_mtl.sweeps.progress import Progress
 from lightning_mtl.sweeps.queue import Queue
@@ -37,6 +38,7 @@ def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
     Raises:
         ValueError: if the sweep cannot be what was asked for.
     """
+    # For all threads: what one of them does about warnings, others undo.
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan, configs = planned(options, rest)
@@ -52,9 +54,9 @@ def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
     runs = list(plan.runs())
     console = Console()
     slots = worker_slots(options.jobs)
-    ended = [run for run in runs if read_outcome(folder_of(folder, run)) is not None]
-    progress = Progress(console, len(runs), len(ended), len(slots))
-    console.print(_summary(plan, len(runs), len(ended), folder), soft_wrap=True)
+    ended = queue.ended()
+    progress = Progress(console, len(runs), ended, len(slots))
+    console.print(_summary(plan, len(runs), ended, folder), soft_wrap=True)
     try:
         with progress.shown():
             Sweep(plan, configs, folder, queue, slots, fit, progress).run()
@@ -68,7 +70,10 @@ def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def fit(arguments: Sequence[str]) -> None:
-    """Train one run, called in a process of its own."""
+    """Train one run, called in a process of its own.
+
+    As a program, this file does the same: so Lightning starts the run's processes on more devices.
+    """
     run_command(list(arguments))
 
 
@@ -132,10 +137,10 @@ def _keep_configs(folder: Path, configs: dict[str, Config]) -> None:
 def _summary(plan: Plan, total: int, ended: int, folder: Path) -> str:
     trials = sum(run.choice is not None for run in plan.runs())
     before = f", of which {ended} have ended before" if ended else ""
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
     return (
         f"{len(plan.single)} single tasks and {len(plan.compared)} methods: {trials} trials and"
-        f" {total - trials} runs of {len(plan.seeds)} seeds, {total} in all{before}. They are kept"
-        f" in {folder}."
+        f" {total - trials} runs of {seeds}, {total} in all{before}. They are kept in {folder}."
     )
 
 
@@ -144,3 +149,7 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals:
         raise ValueError(f"`--launcher_settings` should be of the form NAME=VALUE. Found `{text}`.")
     return name, int(value) if re.fullmatch(r"\d+", value) else value
+
+
+if __name__ == "__main__":
+    fit(sys.argv[1:])

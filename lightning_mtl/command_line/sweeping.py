@@ -1,6 +1,7 @@
 """`lightning-mtl sweep`."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def sweep_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="of submitit, such as slurm_partition=gpu timeout_min=720",
+        help="of submitit, such as slurm_partition=gpu gpus_per_node=4 timeout_min=720; by default"
+        " a worker is ended after a day",
     )
     return parser
 
@@ -88,10 +90,12 @@ def run_sweep(arguments: Sequence[str]) -> None:
     options, rest = sweep_parser().parse_known_args(list(arguments))
     if options.seeds < 1:
         stop(f"`--seeds` should be at least 1. Found {options.seeds}.")
-    if any(rate <= 0 for rate in options.learning_rates):
+    if not all(0 < rate < math.inf for rate in options.learning_rates):
         stop(f"`--learning_rates` should be positive factors. Found {options.learning_rates}.")
     if options.jobs is not None and options.jobs < 1:
         stop(f"`--jobs` should be at least 1. Found {options.jobs}.")
+    if options.nodes < 1:
+        stop(f"`--nodes` should be at least 1. Found {options.nodes}.")
     # Imported late: help and wrong arguments need no torch.
     from lightning_mtl.command_line.sweep_work import launch_workers, work
 

@@ -14,9 +14,16 @@ def whole_config(arguments: Sequence[str]) -> dict[str, Any]:
     """The config of `lightning-mtl fit` with these arguments, with all defaults.
 
     Args:
-        arguments: what follows `fit`, which have been parsed without an error.
+        arguments: what follows `fit`.
+
+    Raises:
+        SystemExit: if something is wrong with them, after a message.
     """
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        run_command(["fit", *arguments, "--print_config"])
+    try:
+        with contextlib.redirect_stdout(printed):
+            run_command(["fit", *arguments, "--print_config"])
+    except SystemExit as ended:
+        if ended.code:
+            raise
     return dict(yaml.safe_load(printed.getvalue()))

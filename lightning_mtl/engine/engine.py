@@ -89,6 +89,9 @@ class Engine:
             self.begin_run()
         if self._step is not None:
             self._begin_evaluation(self._step)
+        if self.partition is None:
+            # The strategy has wrapped the module by now.
+            self._reduction = reduction_of(module.trainer.strategy)
         if self._window.length == 0:
             self.balancer.begin_window()
         last = steps_after_this_batch(module.trainer)
@@ -148,8 +151,10 @@ class Engine:
     def _task_losses(self, batch: Any) -> Any:
         """What the module returns, which must not have run a backward pass."""
         name = type(self.module).__name__
+        # Flat gradients of the step before get new tensors as units gather their parameters.
+        watched = [] if self._reduction.flat else self.module.trainer.optimizers
         with (
-            no_gradients(name, self.module.trainer.optimizers),
+            no_gradients(name, watched),
             explained(name, first=self.partition is None),
         ):
             return self.module.task_losses(batch)
@@ -267,9 +272,6 @@ class Engine:
 
     def _partition_for(self, losses: dict[str, Tensor]) -> Partition:
         """The partition of this run, for the names of its tasks."""
-        if self.partition is None:
-            # The strategy has wrapped the module by now.
-            self._reduction = reduction_of(self.module.trainer.strategy)
         if self._reduction.sharded and world_size() > 1:
             self._check_presence(losses)
         names = self.partition.tasks if self.partition is not None else self._names(losses)
@@ -379,7 +381,7 @@ class Engine:
             )
         if not self._names_shared and (self.balancer.follows_graph or self.observers):
             self._warn_of_uncertain(partition, reached)
-        if partition.complete and not was_complete:
+        if partition.complete and not was_complete and not self._reduction.flat:
             rank_zero_info(partition.describe())
         follows = self.balancer.follows_graph
         alone = len(partition.tasks) == 1 and not isinstance(self.balancer, PlainSum)

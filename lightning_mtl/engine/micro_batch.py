@@ -400,8 +400,12 @@ class MicroBatch:
         return scaled
 
     def _zero_fill_unused(self) -> None:
-        """Give DDP a gradient for the parameters that this rank's losses do not reach."""
-        if world_size() > 1:
+        """Give DDP a gradient for the parameters that this rank's losses do not reach.
+
+        Where parameters are sharded, the graph does not tell which ones these are, see below, and
+        a gradient belongs to the part of a parameter that the rank holds.
+        """
+        if world_size() > 1 and not self._reduction.sharded:
             write_zeros(self.usage.unused)
 
     def _drop_unused_gradients(self) -> None:

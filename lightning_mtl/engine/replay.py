@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_mtl.engine.strategies import flattens
 from lightning_mtl.engine.task_output import TaskOutput, read_output
+from lightning_mtl.engine.trainer_facts import task_losses_after_step
 
 BESIDE_STATE = ("_update_count", "_computed", "_forward_cache")
 """Attributes of a `torchmetrics.Metric` that `update` and `forward` change beside its state."""
@@ -51,20 +53,27 @@ class RandomState(NamedTuple):
         np.random.set_state(self.numpy)
 
 
-def replay(trainer: L.Trainer, module: Any, batch: Any, start: RandomState) -> TaskOutput:
+def replay(
+    trainer: L.Trainer, module: Any, batch: Any, start: RandomState, within_step: bool = False
+) -> TaskOutput:
     """The task losses of `batch` at the present parameters, without graph, and their counts.
 
     The same random numbers are drawn as from `start` on, so that dropout drops the same units.
     Buffers (running statistics), metrics, logs and the generators are left as they were.
 
     Args:
-        trainer: gives the precision.
+        trainer: gives the strategy and the precision.
         module: a `MultiTaskModule` in training mode.
         batch: on the device.
         start: the generators before the batch's first evaluation.
+        within_step: whether `training_step` is running, for which FSDP1 has gathered parameters.
     """
     with without_trace(trainer, module, start):
-        output = read_output(type(module).__name__, module.task_losses(batch))
+        if flattens(trainer.strategy) and not within_step:
+            returned = task_losses_after_step(trainer, module, batch)
+        else:
+            returned = module.task_losses(batch)
+        output = read_output(type(module).__name__, returned)
     losses = {task: loss.detach() for task, loss in output.losses.items()}
     return TaskOutput(losses, output.counts)
 

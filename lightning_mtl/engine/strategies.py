@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 from lightning_mtl.engine.trainer_facts import has_static_graph
 
-SHARDING = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
+FLATTENING = ("FSDPStrategy",)
+SHARDING = (*FLATTENING, "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
 class Reduction(NamedTuple):
@@ -15,11 +16,13 @@ class Reduction(NamedTuple):
             wait for their gradients.
         static_graph: whether DDP expects one and the same backward pass in every step.
         sharded: whether each rank holds only a part of the parameters, or of their gradients.
+        flat: whether parameters are parts of flat ones, see `flattens`.
     """
 
     finds_unused: bool = False
     static_graph: bool = False
     sharded: bool = False
+    flat: bool = False
 
     @property
     def takes_task_gradients(self) -> bool:
@@ -34,13 +37,27 @@ def reduction_of(strategy: Any) -> Reduction:
         finds_unused=getattr(model, "find_unused_parameters", False),
         static_graph=getattr(model, "static_graph", False),
         sharded=shards(strategy),
+        flat=flattens(strategy),
     )
 
 
 def shards(strategy: Any) -> bool:
     """Whether each rank holds only a part of the parameters, or of their gradients."""
+    return _is_one_of(SHARDING, strategy)
+
+
+def flattens(strategy: Any) -> bool:
+    """Whether parameters are parts of flat ones, as under FSDP1, also on one rank.
+
+    The flat ones are the leaves of the graph, which so shows nothing of the module's parameters;
+    and a forward pass puts other tensors in the place of their gradients.
+    """
+    return _is_one_of(FLATTENING, strategy)
+
+
+def _is_one_of(names: tuple[str, ...], strategy: Any) -> bool:
     # By name: `pytorch_lightning` has a class of its own for each.
-    return any(base.__name__ in SHARDING for base in type(strategy).__mro__)
+    return any(base.__name__ in names for base in type(strategy).__mro__)
 
 
 def check_whole_parameters(name: str, strategy: Any, way_out: str | None = None) -> None:

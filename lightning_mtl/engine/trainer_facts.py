@@ -26,6 +26,19 @@ def has_static_graph(strategy: Any) -> bool:
     return bool(getattr(strategy, "_ddp_kwargs", {}).get("static_graph", False))
 
 
+def task_losses_after_step(trainer: L.Trainer, module: Any, batch: Any) -> Any:
+    """What `task_losses` returns when it is called outside of `training_step`, under FSDP1.
+
+    The parameters of the outermost unit are gathered in the forward pass of what the strategy has
+    wrapped the module in; Lightning takes the same way to `training_step`.
+    """
+    strategy: Any = trainer.strategy
+    if strategy.model is strategy.lightning_module:
+        # Units of one's own within the module gather their parameters themselves.
+        return module.task_losses(batch)
+    return strategy._forward_redirection(strategy.model, module, "task_losses", batch)
+
+
 def skips_backward(trainer: L.Trainer) -> bool:
     """Whether this epoch only runs forward passes, as the last one of stochastic weight averaging.
 

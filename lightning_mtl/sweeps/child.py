@@ -1,5 +1,6 @@
 """The process of a run: it ends when the sweep does, however that ends."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -7,11 +8,15 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 Fit = Callable[[Sequence[str]], None]
-"""Trains by the arguments of the command line, its name `fit` included."""
+"""Trains by the arguments of the command line, its name `fit` included.
+
+Its module is run as a program, with the same arguments, by each further process of a run.
+"""
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A server that has imported everything forks each run from itself, which saves seconds."""
@@ -33,7 +38,7 @@ def child(
         environment: all its variables.
         threads: of the processor that it may use.
     """
-    context = multiprocessing.get_context(METHOD)
+    context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload([fit.__module__, "lightning_mtl.callbacks", __name__])
     return context.Process(
@@ -42,12 +47,14 @@ def child(
 
 
 def kill(process: "multiprocessing.process.BaseProcess") -> None:
-    """End a process with all that it has started; no-op if it has ended."""
-    if process.is_alive() and process.pid is not None:
-        if hasattr(os, "killpg"):
-            _kill_group(process.pid)
-        else:
-            process.kill()
+    """End a process with all that it has started, which may outlive it; no-op if nothing runs."""
+    if process.pid is None:
+        return
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    # It has no group of its own yet if it has just begun.
+    process.kill()
     process.join()
 
 
@@ -64,8 +71,9 @@ def _train(fit: Fit, config: str, log: str, environment: dict[str, str], threads
     os.environ.update(environment)
     torch.set_num_threads(threads)
     arguments = ["fit", "--config", config]
-    # Lightning starts further processes of a run, one for each device, by these words.
-    sys.argv = [sys.modules[fit.__module__].__file__ or fit.__module__, *arguments]
+    # Lightning starts further processes of a run, one for each device, as this one was started.
+    program = sys.modules["__main__"] = sys.modules[fit.__module__]
+    sys.argv = [program.__file__ or program.__name__, *arguments]
     fit(arguments)
 
 
@@ -74,13 +82,5 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     if hasattr(os, "killpg"):
-        _kill_group(os.getpid())
+        os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
-
-
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        # It has not yet got a group of its own, or has just ended.
-        os.kill(leader, signal.SIGKILL)

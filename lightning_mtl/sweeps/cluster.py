@@ -1,10 +1,14 @@
 """A sweep on a cluster: submitit starts the workers, which share the folder and the database."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 LAUNCHERS = ("local", "slurm")
+
+DAY = 24 * 60
+"""Minutes after which a worker is ended by default; submitit's own default is five."""
 
 
 def launch(
@@ -19,8 +23,12 @@ def launch(
         nodes: the number of jobs.
         settings: of submitit's executor, such as `slurm_partition` and `timeout_min`.
 
+    Returns:
+        What each job has printed.
+
     Raises:
         ModuleNotFoundError: if submitit is not installed.
+        ValueError: if a job fails.
     """
     try:
         import submitit
@@ -30,10 +38,16 @@ def launch(
             " `pip install 'lightning_mtl[cluster]'`."
         ) from error
     executor = submitit.AutoExecutor(folder=folder / "submitit", cluster=launcher)
-    executor.update_parameters(name="lightning-mtl", **settings)
+    executor.update_parameters(**{"name": "lightning-mtl", "timeout_min": DAY, **settings})
     command = submitit.helpers.CommandFunction(
-        ["python", "-m", "lightning_mtl.cli", "sweep", *arguments], verbose=True
+        [sys.executable, "-m", "lightning_mtl.cli", "sweep", *arguments], verbose=True
     )
     with executor.batch():
         jobs = [executor.submit(command) for _ in range(nodes)]
-    return [job.result() for job in jobs]
+    try:
+        return [job.result() for job in jobs]
+    except submitit.core.utils.UncompletedJobError as error:
+        raise ValueError(
+            "Every worker of a sweep should end without an error. Found one that did not. Look at"
+            f" its log in `{folder / 'submitit'}`."
+        ) from error

@@ -86,10 +86,10 @@ def learning_rate_key(config: Config, given: str | None = None) -> str:
 
 
 def check_budget(config: Config) -> None:
-    """Raise unless the config says how long a run takes, and that on one device.
+    """Raise unless the config says how long a run takes.
 
     Raises:
-        ValueError: if training would not end, or several processes would train one run.
+        ValueError: if training would not end.
     """
     trainer = config.get("trainer") or {}
     if not any((trainer.get(key) or 0) > 0 for key in ("max_epochs", "max_steps")):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mtl.callbacks import Weighting
-from lightning_mtl.catalogue import weightings
+from lightning_mtl.catalogue import fixed_weights, weightings
 
 SCALARISATION = "scalarisation"
 """The name of the fixed weights that are chosen from a grid."""
@@ -140,8 +140,7 @@ def config_name(path: str) -> str:
 
 
 def _fixed(weights: Mapping[str, float]) -> dict[str, Any]:
-    kind = next(kind for kind in weightings() if _short(kind.__name__) == "fixed")
-    return {"class_path": kind.__name__, "init_args": {"weights": dict(weights)}}
+    return {"class_path": fixed_weights().__name__, "init_args": {"weights": dict(weights)}}
 
 
 def _short(name: str) -> str:

@@ -227,7 +227,9 @@ def _notes(plan: Plan, sweep: Path) -> tuple[str, ...]:
             "Scalarisation chooses its fixed weights from a grid as well, with all these learning"
             " rates at each point; so it has more trials than any other method."
         )
-    notes.append(
-        "Single tasks are trained by the same network, with weight 0 for all other losses."
-    )
+    notes += [
+        "Single tasks are trained by the same network, with weight 0 for all other losses.",
+        "Step times are medians of runs that shared their machine with others: small differences"
+        " say nothing.",
+    ]
     return tuple(notes)

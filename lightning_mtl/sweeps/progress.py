@@ -70,6 +70,11 @@ class Progress:
             line = f"{self.done}/{self.total} {run.key} failed: {message}"
         self.console.print(Text(line), soft_wrap=True)
 
+    def recount(self, done: int) -> None:
+        """Set how many runs have ended, those of other processes included."""
+        with self._lock:
+            self.done = done
+
     def stopped(self, run: Run) -> None:
         """Note that a run was interrupted, and will begin anew."""
         with self._lock:

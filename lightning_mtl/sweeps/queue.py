@@ -87,7 +87,8 @@ class Queue:
                 return score
             trial.set_user_attr(EXECUTED, True)
             try:
-                return execute(run)
+                with self._database.at_work(trial):
+                    return execute(run)
             except RunFailed as error:
                 trial.set_user_attr(FAILURE, str(error))
                 raise
@@ -153,8 +154,10 @@ class Queue:
 
     def _space(self, run: Run) -> Mapping[str, list[Any]]:
         """What a run could have for each of its values, in all sweeps of its database."""
-        points = list(range(len(run.method.grid)))
-        space = {"learning_rate": list(self.plan.learning_rates), "weights": points}
+        space: dict[str, list[Any]] = {
+            "learning_rate": list(self.plan.learning_rates),
+            "weights": list(range(len(run.method.grid))),
+        }
         return {name: space[name] for name in _values(run)}
 
 

@@ -124,7 +124,9 @@ class Sweep:
                     phase, self._known, lambda run: self._execute(run, slot)
                 ):
                     took = True
+                    self.progress.recount(self.queue.ended())
             if not took:
+                self.progress.recount(self.queue.ended())
                 if not any(self.queue.open_runs(phase) for phase in phases):
                     return
                 self._stop.wait(PAUSE)

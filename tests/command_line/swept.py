@@ -1,11 +1,14 @@
 """A module and data for sweeps in seconds: two tasks on random points, one of them noisy."""
 
 import time
+from pathlib import Path
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import TensorDataset
+from torchmetrics import MeanMetric
 from torchmetrics.regression import MeanSquaredError
 
 from lightning_mtl import MultiTaskModule
@@ -44,6 +47,38 @@ class Swept(MultiTaskModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Unmeasured(Swept):
+    """The same without a metric for one of its tasks."""
+
+    def task_metrics(self) -> dict[str, MeanSquaredError]:
+        return {"distance": MeanSquaredError()}
+
+
+class Undirected(Swept):
+    """The same with metrics that do not say what is better."""
+
+    def task_metrics(self) -> dict[str, MeanMetric]:
+        return {task: MeanMetric() for task in self.heads}
+
+
+class Wide(Swept):
+    """The same with a learning rate of another name."""
+
+    def __init__(self, learning_rate: float = 0.01) -> None:
+        super().__init__(learning_rate)
+
+
+class FailsOnce(L.Callback):
+    """Lets the first run with a GradNorm fail that starts in the working directory."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        weightings = {type(each).__name__ for each in trainer.callbacks}
+        mark = Path("failed")
+        if "GradNorm" in weightings and not mark.exists():
+            mark.touch()
+            raise RuntimeError("this run cannot be trained")
 
 
 class SweptData(MultiTaskDataModule):

@@ -54,7 +54,7 @@ def probe(
         relative_size = relative_size_for(str(trainer.precision))
     start = RandomState.now(module.device)
     with perturbed(model, module, names, seed, relative_size) as size:
-        return Probe(replay(trainer, module, batch, start), size)
+        return Probe(replay(trainer, module, batch, start, within_step=True), size)
 
 
 def slopes(

@@ -106,6 +106,8 @@ class LossWeighting(Weighting):
 
     def _check_strategy(self, strategy: Any, accumulate: int = 1) -> None:
         self._obstacle = ""
+        # Where parameters are sharded nothing is gathered, and the graph may not show them.
+        self.follows_graph = self.depends_on_losses and not shards(strategy)
         if shards(strategy):
             self._obstacle = f"`{type(strategy).__name__}`, which shards them"
         elif has_static_graph(strategy):
