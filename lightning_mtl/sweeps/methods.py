@@ -101,10 +101,26 @@ def named_methods(
         for name in names:
             value = read[name] if name in read else find_weighting(name).__name__
             methods.append(Method("+".join(filter(None, (network, name))), value, network))
-    found = [method.folder for method in methods]
-    if twice := sorted({name for name in found if found.count(name) > 1}):
-        raise ValueError(f"Methods should have different names. Found several named {twice}.")
+    _check_different(methods)
     return methods
+
+
+def _check_different(methods: Sequence[Method]) -> None:
+    """Raise if two methods would have one folder, or be the same under two names."""
+    found = [method.folder for method in methods]
+    taken = {name for name in found if found.count(name) > 1 or name == SCALARISATION}
+    if taken:
+        raise ValueError(
+            "Methods should have names of their own, and `scalarisation` is that of the grid."
+            f" Found {sorted(taken)} for several. Rename the config files."
+        )
+    for place, method in enumerate(methods):
+        for other in methods[:place]:
+            if (other.config, other.weighting) == (method.config, method.weighting):
+                raise ValueError(
+                    f"`--weightings` should name each weighting once. Found `{other.name}` and"
+                    f" `{method.name}`, which are the same. Leave one out."
+                )
 
 
 def find_weighting(name: str) -> type[Weighting]:

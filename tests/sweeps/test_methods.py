@@ -74,7 +74,7 @@ def test_every_weighting_is_tried_on_every_network():
 
 
 def test_a_method_cannot_be_there_twice():
-    with pytest.raises(ValueError, match=r"Found several named \['equal'\]"):
+    with pytest.raises(ValueError, match=r"Found \['equal'\]"):
         named_methods(("equal", "equal"), [""], {})
 
 
@@ -103,3 +103,10 @@ def test_the_grid_favours_each_task_once_and_its_weights_have_a_mean_of_one(numb
 
 def test_the_name_of_a_config_is_that_of_its_file():
     assert config_name("configs/networks/wide.yaml") == "wide"
+
+
+def test_a_weighting_under_two_names_and_the_name_of_the_grid_are_refused():
+    with pytest.raises(ValueError, match=r"Found `gradnorm` and `GradNorm`, which are the same"):
+        named_methods(["gradnorm", "GradNorm"], [""], {})
+    with pytest.raises(ValueError, match=r"`scalarisation` is that of the grid"):
+        named_methods(["scalarisation"], [""], {"scalarisation": "DWA"})
