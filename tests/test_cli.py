@@ -9,6 +9,7 @@ import pytest
 from lightning import Trainer
 
 from lightning_mtl.cli import main
+from lightning_mtl.command_line.commands import COMMANDS
 
 PREDICT = Trainer.predict
 
@@ -68,7 +69,7 @@ def test_the_help_and_the_error_without_a_command_name_all_commands(capsys):
             main(arguments)
         assert stop.value.code == code
         shown = "".join(capsys.readouterr())
-        assert "{fit,validate,test,predict,compare}" in shown
+        assert "{" + ",".join(COMMANDS) + "}" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """One run on the landscape: a module of two parameters, a Trainer, and the path that it takes."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,10 +16,10 @@ from lightning_mtl.callbacks import Weighting
 from two_tasks.landscape import SCALES, TASKS, task_losses
 
 EPOCHS = 10
-LR = 0.1
+LR = 0.15
 BETAS = (0.5, 0.9)
-"""The averages of Adam are about as short, relative to a run of 300 steps, as those of the papers
-are in one of 35,000."""
+"""Decays of Adam: 1 / (1 - 0.9) = 10 steps are about the same part of 300, the length of a run
+here, as 1 / (1 - 0.999) = 1000 steps are of 35,000, that in the code of Navon et al."""
 
 
 class TwoParameters(MultiTaskModule):
@@ -29,6 +28,9 @@ class TwoParameters(MultiTaskModule):
     Args:
         start: the point at which training starts.
         steps: the length of the training, over whose last third the learning rate falls to 0.
+
+    Attributes:
+        path: the start, and the point after each step.
     """
 
     task_names = TASKS
@@ -39,10 +41,15 @@ class TwoParameters(MultiTaskModule):
         super().__init__()
         self.steps = steps
         self.position = nn.Parameter(torch.tensor(start))
+        self.path: list[list[float]] = [list(start)]
 
     def task_losses(self, batch: Any) -> dict[str, Float[Tensor, ""]]:
         """The losses at the current point. Called for each step; there is no data."""
         return dict(zip(TASKS, task_losses(*self.position), strict=True))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the current point. Called by the Trainer after each step."""
+        self.path.append(self.position.tolist())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log how well each task performs, from 0 to 1: its least loss, over its loss.
@@ -51,7 +58,8 @@ class TwoParameters(MultiTaskModule):
         """
         losses = self.task_losses(batch)
         least = dict(zip(TASKS, SCALES, strict=True))
-        self.log_dict({f"val/{task}": least[task] / loss for task, loss in losses.items()})
+        performance = {f"val/{task}": least[task] / loss for task, loss in losses.items()}
+        self.log_dict(performance, batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, with a learning rate that falls in the end. Called when training starts."""
@@ -64,35 +72,7 @@ class TwoParameters(MultiTaskModule):
         }
 
 
-class PathRecorder(L.Callback):
-    """Keeps the point before the first step and after each step.
-
-    Attributes:
-        path: the points, in the order in which they were visited.
-    """
-
-    def __init__(self) -> None:
-        self.path: list[list[float]] = []
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the starting point. Called by the Trainer when training starts."""
-        self.path = [pl_module.position.tolist()]
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Keep the current point. Called by the Trainer after each step."""
-        self.path.append(pl_module.position.tolist())
-
-
-def descend(
-    weighting: Weighting, start: tuple[float, float], steps: int
-) -> Float[NDArray, "n 2"]:
+def descend(weighting: Weighting, start: tuple[float, float], steps: int) -> Float[NDArray, "n 2"]:
     """The path of a training with this weighting: the start, and the point after each step.
 
     Args:
@@ -108,11 +88,11 @@ def descend(
             f"`descend(steps=)` should be a positive multiple of {EPOCHS}, the number of epochs."
             f" Found {steps}. Use {max(1, round(steps / EPOCHS)) * EPOCHS}."
         )
-    recorder = PathRecorder()
+    module = TwoParameters(start, steps)
     trainer = L.Trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
-        callbacks=[weighting, recorder],
+        callbacks=weighting,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -120,8 +100,8 @@ def descend(
         num_sanity_val_steps=0,
     )
     # The batches are the numbers of the steps, which nobody reads.
-    trainer.fit(TwoParameters(start, steps), range(steps // EPOCHS), range(1))
-    return np.array(recorder.path)
+    trainer.fit(module, range(steps // EPOCHS), range(1))
+    return np.array(module.path)
 
 
 def _falling(step: int, steps: int) -> float:

@@ -2,9 +2,8 @@
 
 Liu, Liu, Jin, Stone & Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS
 2021, the toy example of the appendix. For h > 0 each task has a narrow valley, for h < 0 a wide
-bowl, and the way from one to the other is where gradients differ most in size and direction. As in
-Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, the loss of the first task is
-ten times smaller.
+bowl. As in Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, the loss of the
+first task is ten times smaller.
 """
 
 import numpy as np
@@ -39,16 +38,17 @@ def task_losses(
     with c(h) = max(tanh(h / 2), 0). The paper writes the functions of both tasks out; each is the
     other's mirror image. The constant 21 is added here, and changes no gradient of f.
     """
-    return torch.stack(
-        [scale * _one_task(side, h) for scale, side in zip(SCALES, (x, -x), strict=True)]
-    )
-
-
-def _one_task(x: Float[Tensor, "*points"], h: Float[Tensor, "*points"]) -> Tensor:
+    sides = torch.stack([x, -x])
     upper = torch.tanh(h / 2)
-    valley = ((x + 7) / 2 - torch.tanh(h)).abs().clamp(min=5e-6).log() + 6
-    bowl = ((x - OPTIMUM) ** 2 + 0.1 * (h + 8) ** 2) / 10 - 20
-    return upper.clamp(min=0) * valley + (-upper).clamp(min=0) * bowl + OFFSET
+    valley = ((sides + 7) / 2 - torch.tanh(h)).abs().clamp(min=5e-6).log() + 6
+    bowl = ((sides - OPTIMUM) ** 2 + 0.1 * (h + 8) ** 2) / 10 - 20
+    values = upper.clamp(min=0) * valley + (-upper).clamp(min=0) * bowl + OFFSET
+    return torch.stack([scale * value for scale, value in zip(SCALES, values, strict=True)])
+
+
+def task_losses_at(points: Float[NDArray, "n 2"]) -> Float[NDArray, "n 2"]:
+    """The losses of both tasks at points (x, h), as arrays."""
+    return task_losses(*torch.from_numpy(points).T).T.numpy()
 
 
 def pareto_front(count: int = 281) -> Float[NDArray, "n 2"]:
@@ -84,10 +84,6 @@ def remaining(points: Float[NDArray, "n 2"]) -> Float[NDArray, "n 2"]:
     0 is the task's own optimum, 1 that of the other task, 1/4 for both tasks the middle of the
     front; more than 1 is worse than any point of the front.
     """
-    ends = _losses(pareto_front(count=2))
+    ends = task_losses_at(pareto_front(count=2))
     worst, best = ends.diagonal(), ends[::-1].diagonal()
-    return (_losses(points) - best) / (worst - best)
-
-
-def _losses(points: Float[NDArray, "n 2"]) -> Float[NDArray, "n 2"]:
-    return task_losses(*torch.from_numpy(points).T).T.numpy()
+    return (task_losses_at(points) - best) / (worst - best)
