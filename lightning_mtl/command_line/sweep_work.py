@@ -56,7 +56,7 @@ def work(options: argparse.Namespace, rest: Sequence[str]) -> None:
     slots = worker_slots(options.jobs)
     ended = queue.ended()
     progress = Progress(console, len(runs), ended, len(slots))
-    console.print(_summary(plan, len(runs), ended, folder), soft_wrap=True)
+    console.print(_summary(plan, len(runs), ended, folder), highlight=False)
     try:
         with progress.shown():
             Sweep(plan, configs, folder, queue, slots, fit, progress).run()
