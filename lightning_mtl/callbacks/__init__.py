@@ -40,6 +40,7 @@ from lightning_mtl.weightings.modo import MoDo as MoDo
 from lightning_mtl.weightings.nash_mtl import NashMTL as NashMTL
 from lightning_mtl.weightings.pcgrad import PCGrad as PCGrad
 from lightning_mtl.weightings.random_weighting import RandomWeighting as RandomWeighting
+from lightning_mtl.weightings.relobralo import ReLoBRaLo as ReLoBRaLo
 from lightning_mtl.weightings.sdmgrad import SDMGrad as SDMGrad
 from lightning_mtl.weightings.stch import STCH as STCH
 from lightning_mtl.weightings.torchjd.torchjd_weighting import TorchJDWeighting as TorchJDWeighting

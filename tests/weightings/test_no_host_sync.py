@@ -20,6 +20,7 @@ from lightning_mtl.callbacks import (
     LossWeighting,
     MoCo,
     RandomWeighting,
+    ReLoBRaLo,
     UncertaintyWeighting,
 )
 from tests.support.jacobians import random_jacobian
@@ -57,6 +58,7 @@ def test_the_counter_counts() -> None:
         GeometricLoss,
         IMTLL,
         RandomWeighting,
+        ReLoBRaLo,
         UncertaintyWeighting,
         lambda: DynamicTaskPriority(indicators={"a": "x"}),
         lambda: FixedWeighting(dict.fromkeys(TASKS, 2.0)),
@@ -67,6 +69,7 @@ def test_the_counter_counts() -> None:
         "GeometricLoss",
         "IMTLL",
         "RandomWeighting",
+        "ReLoBRaLo",
         "UncertaintyWeighting",
         "DynamicTaskPriority",
         "FixedWeighting",
