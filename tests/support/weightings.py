@@ -12,6 +12,7 @@ from lightning_mtl.callbacks import (
     DynamicTaskPriority,
     FixedWeighting,
     MaxGNR,
+    SoftAdapt,
     TorchJDWeighting,
     UncertaintyWeighting,
     Weighting,
@@ -30,6 +31,7 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
         indicators={"one": "val/one", "two": "val/two"}
     ),
     "STCH": lambda: STCH(warmup_epochs=1),
+    "SoftAdapt(cycle)": lambda: SoftAdapt(beta=1.1, rates="differences", cycle=2),
     "TorchJDWeighting": lambda: TorchJDWeighting(import_module("torchjd.aggregation").GradVac()),
     "MGDA(last_layer)": lambda: MGDA(gradients="last_layer"),
     "MGDA(features)": lambda: MGDA(gradients="features"),

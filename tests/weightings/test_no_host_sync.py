@@ -21,6 +21,7 @@ from lightning_mtl.callbacks import (
     MoCo,
     RandomWeighting,
     ReLoBRaLo,
+    SoftAdapt,
     UncertaintyWeighting,
 )
 from tests.support.jacobians import random_jacobian
@@ -59,6 +60,7 @@ def test_the_counter_counts() -> None:
         IMTLL,
         RandomWeighting,
         ReLoBRaLo,
+        SoftAdapt,
         UncertaintyWeighting,
         lambda: DynamicTaskPriority(indicators={"a": "x"}),
         lambda: FixedWeighting(dict.fromkeys(TASKS, 2.0)),
@@ -70,6 +72,7 @@ def test_the_counter_counts() -> None:
         "IMTLL",
         "RandomWeighting",
         "ReLoBRaLo",
+        "SoftAdapt",
         "UncertaintyWeighting",
         "DynamicTaskPriority",
         "FixedWeighting",
