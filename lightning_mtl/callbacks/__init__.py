@@ -42,6 +42,9 @@ from lightning_mtl.weightings.pcgrad import PCGrad as PCGrad
 from lightning_mtl.weightings.random_weighting import RandomWeighting as RandomWeighting
 from lightning_mtl.weightings.relobralo import ReLoBRaLo as ReLoBRaLo
 from lightning_mtl.weightings.sdmgrad import SDMGrad as SDMGrad
+from lightning_mtl.weightings.soft_optimal_uncertainty import (
+    SoftOptimalUncertainty as SoftOptimalUncertainty,
+)
 from lightning_mtl.weightings.softadapt import SoftAdapt as SoftAdapt
 from lightning_mtl.weightings.stch import STCH as STCH
 from lightning_mtl.weightings.torchjd.torchjd_weighting import TorchJDWeighting as TorchJDWeighting

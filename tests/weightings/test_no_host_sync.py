@@ -22,6 +22,7 @@ from lightning_mtl.callbacks import (
     RandomWeighting,
     ReLoBRaLo,
     SoftAdapt,
+    SoftOptimalUncertainty,
     UncertaintyWeighting,
 )
 from tests.support.jacobians import random_jacobian
@@ -61,6 +62,7 @@ def test_the_counter_counts() -> None:
         RandomWeighting,
         ReLoBRaLo,
         SoftAdapt,
+        SoftOptimalUncertainty,
         UncertaintyWeighting,
         lambda: DynamicTaskPriority(indicators={"a": "x"}),
         lambda: FixedWeighting(dict.fromkeys(TASKS, 2.0)),
@@ -73,6 +75,7 @@ def test_the_counter_counts() -> None:
         "RandomWeighting",
         "ReLoBRaLo",
         "SoftAdapt",
+        "SoftOptimalUncertainty",
         "UncertaintyWeighting",
         "DynamicTaskPriority",
         "FixedWeighting",
