@@ -12,6 +12,7 @@ from lightning_mtl.callbacks import (
     DynamicTaskPriority,
     FixedWeighting,
     MaxGNR,
+    NormBalance,
     SoftAdapt,
     SoftOptimalUncertainty,
     TorchJDWeighting,
@@ -32,6 +33,7 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
         indicators={"one": "val/one", "two": "val/two"}
     ),
     "STCH": lambda: STCH(warmup_epochs=1),
+    "NormBalance(decay)": lambda: NormBalance(decay=0.9),
     "SoftAdapt(cycle)": lambda: SoftAdapt(beta=1.1, rates="differences", cycle=2),
     "SoftOptimalUncertainty(2)": lambda: SoftOptimalUncertainty(temperature=2.0),
     "TorchJDWeighting": lambda: TorchJDWeighting(import_module("torchjd.aggregation").GradVac()),

@@ -21,6 +21,8 @@ from lightning_mtl.callbacks import (
     GradNorm,
     GramianWeighting,
     JacobianWeighting,
+    ReLoBRaLo,
+    SoftAdapt,
     Weighting,
 )
 from lightning_mtl.linalg import project_to_simplex
@@ -238,6 +240,18 @@ def simplex_error(w: Tensor, case: Case) -> float:
     return max(float(-w.min()), abs(float(w.sum()) - 1))
 
 
+def norms_error(w: Tensor, case: Case) -> float:
+    """All weighted norms are the root mean square."""
+    norms = case.exact.norm(dim=1)
+    return relative(w * norms, norms.square().mean().sqrt().expand_as(norms))
+
+
+def annealing_error(w: Tensor, case: Case) -> float:
+    """The first step from 1 towards the mean absolute entry of the first task."""
+    means = case.exact.abs().mean(1)
+    return relative(w, 0.99 + 0.01 * means[0] / means)
+
+
 GRAMIAN_TWINS: dict[str, Callable[[Tensor, Case], float]] = {
     "AlignedMTL": aligned_error,
     "CAGrad": cagrad_error,
@@ -255,6 +269,8 @@ GRAMIAN_TWINS: dict[str, Callable[[Tensor, Case], float]] = {
     "MaxGNR(features)": lambda w, case: relative(w, torch.ones_like(w).double()),
     "MoDo": modo_error,
     "NashMTL": fair_error,
+    "NormBalance": norms_error,
+    "NormBalance(decay)": norms_error,
     "PCGrad": pair_error,
     "SDMGrad": simplex_error,
     "UPGrad": upgrad_error,
@@ -358,6 +374,16 @@ def famo_twin(losses: Tensor) -> Tensor:
     return inverse / inverse.sum()
 
 
+def ones_twin(losses: Tensor) -> Tensor:
+    return (losses > 0).double()
+
+
+def soft_twin(losses: Tensor) -> Tensor:
+    inverse = stch_twin(losses)
+    mean = inverse.sum() / (losses > 0).sum()
+    return torch.softmax(torch.where(losses > 0, inverse / mean, -torch.inf), 0)
+
+
 LOSS_TWINS: dict[str, Callable[[Tensor], Tensor]] = {
     "DWA": torch.ones_like,
     "EqualWeighting": torch.ones_like,
@@ -365,7 +391,11 @@ LOSS_TWINS: dict[str, Callable[[Tensor], Tensor]] = {
     "GeometricLoss": geometric_twin,
     "GradNorm": torch.ones_like,
     "IMTLL": torch.ones_like,
+    "ReLoBRaLo": ones_twin,
     "STCH": stch_twin,
+    "SoftAdapt": ones_twin,
+    "SoftAdapt(cycle)": torch.ones_like,
+    "SoftOptimalUncertainty": soft_twin,
 }
 
 
@@ -390,7 +420,7 @@ def check_loss_rule(name: str, case: Case) -> None:
         losses = losses * (1 + 0.1 * step)
         losses = losses.clamp(max=1e38)
     assert all(torch.isfinite(value).all() for value in rule.memory.tensors.values()) or isinstance(
-        rule, DWA | GradNorm | DynamicTaskPriority
+        rule, DWA | GradNorm | DynamicTaskPriority | ReLoBRaLo | SoftAdapt
     )  # these have NaN for what they have not seen
 
 
