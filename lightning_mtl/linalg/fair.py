@@ -1,4 +1,4 @@
-"""The equation of α-fair weights, G w = w^{-1/α}."""
+"""The equation of α-fair weights, G w = (ω / w)^{1/α}."""
 
 from typing import NamedTuple
 
@@ -26,28 +26,37 @@ class FairWeights(NamedTuple):
     lifted: bool | Bool[Tensor, ""]
 
 
-def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeights:
-    """The positive w with G w = w^{-1/α}, by Newton's method.
+def fair_weights(
+    gramian: Float[Tensor, "K K"], alpha: float = 1.0, shares: Float[Tensor, " K"] | None = None
+) -> FairWeights:
+    """The positive w with G w = (ω / w)^{1/α}, by Newton's method.
 
-    It is the minimiser of the convex 1/2 wᵀ G w - Σ w^{1-p} / (1-p) with p = 1/α, or Σ log w for
-    p = 1. In the coordinates u = n w of unit rows the Hessian is a well conditioned matrix between
-    two diagonal ones, which Cholesky's method does not mind, over any range of norms n.
+    It is the minimiser of the convex 1/2 wᵀ G w - Σ ω^p w^{1-p} / (1-p) with p = 1/α, or of
+    Σ ω log w in place of the sum for p = 1. In the coordinates u = n w of unit rows the Hessian is
+    a well conditioned matrix between two diagonal ones, which Cholesky's method does not mind, over
+    any range of norms n.
 
     Opposed gradients have no finite solution: where the smallest eigenvalue of the Gramian C of
     unit rows is below `RIDGE_OF_OPPOSED`, it is lifted to it, which bounds u by 1e4 or so. Other
     problems are solved as they are.
+
+    Args:
+        gramian: G.
+        alpha: α.
+        shares: ω, positive and not far from 1; by default 1.
 
     Returns:
         The weights, and whether an eigenvalue was lifted. A zero row, whose weight would be
         infinite, has 1.
     """
     if not on_host(gramian):
-        return FairWeights(*on_device.fair_weights(gramian, alpha))
+        return FairWeights(*on_device.fair_weights(gramian, alpha, shares))
     kept = gramian.diagonal() > 0
     if not bool(kept.all()):
         every = FairWeights(torch.ones_like(gramian.diagonal()), False)
         if bool(kept.any()):
-            inside = fair_weights(gramian[kept][:, kept], alpha)
+            given = None if shares is None else shares[kept]
+            inside = fair_weights(gramian[kept][:, kept], alpha, given)
             every.weights[kept] = inside.weights
             every = every._replace(lifted=inside.lifted)
         return every
@@ -59,6 +68,9 @@ def fair_weights(gramian: Float[Tensor, "K K"], alpha: float = 1.0) -> FairWeigh
     # As large as the force itself where p < 1, else its p-th root: no power leaves the range.
     pull = relative.pow(power - 1 if power < 1 else 1 - 1 / power)
     start = relative.pow((power - 1) / (1 + power))
+    if shares is not None:
+        pull = pull * shares.pow(min(power, 1.0))
+        start = start * shares.pow(power / (1 + power))
     floor = max(RIDGE_OF_OPPOSED, resolution(gramian))
     identity = torch.eye(len(norms), dtype=cosines.dtype, device=cosines.device)
     lifted = bool(torch.linalg.cholesky_ex(torch.sub(cosines, identity, alpha=floor)).info)

@@ -10,6 +10,7 @@ from lightning_mtl.callbacks import (
     MGDA,
     STCH,
     DynamicTaskPriority,
+    FairGrad,
     FixedWeighting,
     MaxGNR,
     NormBalance,
@@ -33,6 +34,7 @@ SPECIAL: dict[str, Callable[[], Weighting]] = {
         indicators={"one": "val/one", "two": "val/two"}
     ),
     "STCH": lambda: STCH(warmup_epochs=1),
+    "FairGrad(priorities)": lambda: FairGrad(2.0, priorities={"two": 0.5, "three": 0.01}),
     "NormBalance(decay)": lambda: NormBalance(decay=0.9),
     "SoftAdapt(cycle)": lambda: SoftAdapt(beta=1.1, rates="differences", cycle=2),
     "SoftOptimalUncertainty(2)": lambda: SoftOptimalUncertainty(temperature=2.0),

@@ -1,4 +1,4 @@
-"""The equation of α-fair weights, G w = w^{-1/α}, by a fixed number of steps."""
+"""The equation of α-fair weights, G w = (ω / w)^{1/α}, by a fixed number of steps."""
 
 from typing import NamedTuple
 
@@ -14,6 +14,10 @@ FURTHEST = 8.0
 
 SQUARINGS = 8
 """Of an inverse, for its largest eigenvalue: 2^8 times what sets it apart from the next ones."""
+
+
+MORE_STEPS = 8
+"""Of Newton's method where tasks have shares, from a start that is farther from the solution."""
 
 
 class Problem(NamedTuple):
@@ -35,9 +39,9 @@ class Problem(NamedTuple):
 
 
 def fair_weights(
-    gramian: Float[Tensor, "K K"], alpha: float = 1.0
+    gramian: Float[Tensor, "K K"], alpha: float = 1.0, shares: Float[Tensor, " K"] | None = None
 ) -> tuple[Float[Tensor, " K"], Bool[Tensor, ""]]:
-    """The positive w with G w = w^{-1/α}, in the Gramian's dtype; and whether C was lifted."""
+    """The positive w with G w = (ω / w)^{1/α}, in the Gramian's dtype; and whether C was lifted."""
     cosines, norms = cosines_and_norms(gramian)
     power = 1 / alpha
     kept = cosines.diagonal() > 0
@@ -50,10 +54,13 @@ def fair_weights(
     inverse, smallest = _smallest_eigenvalue(cosines, identity, zero, floor)
     lift = (floor - smallest).clamp(min=0)
     matrix = torch.addcmul(cosines, identity, lift * kept)
-    problem = Problem(matrix, pull, zero, count, power)
     start = relative.pow((power - 1) / (1 + power))
+    if shares is not None:
+        pull = pull * shares.pow(min(power, 1.0))
+        start = start * shares.pow(power / (1 + power))
+    problem = Problem(matrix, pull, zero, count, power)
     u = _better(problem, start, start * inverse.diagonal().sqrt())
-    u = _newton(problem, u, identity, steps(alpha))
+    u = _newton(problem, u, identity, steps(alpha) + (0 if shares is None else MORE_STEPS))
     weights = u / relative * common ** (-2 / (1 + power))
     return torch.where(kept, weights, 1.0).to(gramian), lift > 0
 
@@ -106,8 +113,7 @@ def _newton(
         # The common factor of u is best found at once.
         pulled = u * torch.mv(matrix, u)
         push = _push(problem, u)
-        total = problem.kept if power == 1 else push.sum()
-        u = u * (total / pulled.sum()).pow(1 / (1 + power))
+        u = u * (push.sum() / pulled.sum()).pow(1 / (1 + power))
         scaled = matrix * u * u.unsqueeze(1)
         push = _push(problem, u)
         hessian = torch.addcmul(scaled, identity, torch.add(problem.zero, push, alpha=power))

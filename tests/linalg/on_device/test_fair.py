@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from lightning_mtl.linalg import fair_weights, on_device
 from lightning_mtl.linalg.on_device import fair
@@ -12,6 +13,15 @@ def test_weights_are_those_of_the_host(alpha: float) -> None:
         weights, lifted = on_device.fair_weights(rows @ rows.T, alpha)
         assert bool(lifted) == expected.lifted, case
         assert_same_weights(weights, expected.weights, rows, case)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.7, 1.0, 2.0, 8.0])
+def test_weights_with_shares_are_those_of_the_host(alpha: float) -> None:
+    for case, rows in cases(1, 2, 8):
+        shares = torch.linspace(0.7, 1.4, len(rows), dtype=torch.float64)
+        expected = fair_weights(rows @ rows.T, alpha, shares).weights
+        found, _ = on_device.fair_weights(rows @ rows.T, alpha, shares)
+        assert_same_weights(found, expected, rows, case)
 
 
 def test_as_many_steps_are_taken_as_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
