@@ -33,6 +33,9 @@ from lightning_mtl.weightings.gradvac import GradVac as GradVac
 from lightning_mtl.weightings.imtl import IMTL as IMTL
 from lightning_mtl.weightings.imtlg import IMTLG as IMTLG
 from lightning_mtl.weightings.imtll import IMTLL as IMTLL
+from lightning_mtl.weightings.learning_rate_annealing import (
+    LearningRateAnnealing as LearningRateAnnealing,
+)
 from lightning_mtl.weightings.maxgnr import MaxGNR as MaxGNR
 from lightning_mtl.weightings.mgda import MGDA as MGDA
 from lightning_mtl.weightings.moco import MoCo as MoCo

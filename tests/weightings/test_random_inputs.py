@@ -268,6 +268,7 @@ GRAMIAN_TWINS: dict[str, Callable[[Tensor, Case], float]] = {
     "GradVac": pair_error,
     "IMTL": impartial_error,
     "IMTLG": impartial_error,
+    "LearningRateAnnealing": annealing_error,
     "MGDA": mgda_error,
     "MGDA(every_n_steps)": mgda_error,
     "MGDA(features)": mgda_error,
