@@ -42,6 +42,7 @@ from lightning_mtl.weightings.moco import MoCo as MoCo
 from lightning_mtl.weightings.modo import MoDo as MoDo
 from lightning_mtl.weightings.nash_mtl import NashMTL as NashMTL
 from lightning_mtl.weightings.norm_balance import NormBalance as NormBalance
+from lightning_mtl.weightings.ntkmtl import NTKMTL as NTKMTL
 from lightning_mtl.weightings.pcgrad import PCGrad as PCGrad
 from lightning_mtl.weightings.random_weighting import RandomWeighting as RandomWeighting
 from lightning_mtl.weightings.relobralo import ReLoBRaLo as ReLoBRaLo

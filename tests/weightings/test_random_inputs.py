@@ -277,6 +277,7 @@ GRAMIAN_TWINS: dict[str, Callable[[Tensor, Case], float]] = {
     "MaxGNR(features)": lambda w, case: relative(w, torch.ones_like(w).double()),
     "MoDo": modo_error,
     "NashMTL": fair_error,
+    "NTKMTL": kernels_error,
     "NormBalance": norms_error,
     "NormBalance(decay)": norms_error,
     "PCGrad": pair_error,
