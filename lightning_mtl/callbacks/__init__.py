@@ -5,6 +5,7 @@ from lightning_mtl.reports.metric_table import MetricTable as MetricTable
 from lightning_mtl.reports.network_table import NetworkTable as NetworkTable
 from lightning_mtl.reports.prediction_grid import PredictionGrid as PredictionGrid
 from lightning_mtl.reports.prediction_writer import PredictionWriter as PredictionWriter
+from lightning_mtl.weightings.adatask import AdaTask as AdaTask
 from lightning_mtl.weightings.aligned_mtl import AlignedMTL as AlignedMTL
 from lightning_mtl.weightings.alternating.alternating_updates import (
     AlternatingUpdates as AlternatingUpdates,
