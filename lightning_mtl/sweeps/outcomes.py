@@ -1,7 +1,7 @@
 """What the runs of a sweep have come to, read from its folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -180,7 +180,7 @@ def results(sweep: Path) -> Results:
             if outcome is not None and outcome.failure is not None
         ),
         missing=sum(outcome is None for outcome in ended.values()),
-        notes=_notes(plan, sweep),
+        notes=(*_notes(plan, sweep), *_at_the_edge(plan, records)),
     )
 
 
@@ -197,12 +197,34 @@ def _record(sweep: Path, run: Run, outcome: Outcome) -> RunRecord:
 
 
 def _settings(run: Run, choice: Choice) -> dict[str, Any]:
-    settings: dict[str, Any] = {"learning rate": f"{choice.learning_rate:g} x"}
+    settings: dict[str, Any] = {"learning rate": _rate_words(choice.learning_rate)}
     if run.method.grid:
         settings["weights"] = ", ".join(
             f"{task} {weight:g}" for task, weight in run.method.grid[choice.weights].items()
         )
     return settings
+
+
+def _at_the_edge(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
+    """A sentence on methods whose learning rate was the largest or the smallest of those tried."""
+    found = []
+    for rate, kind in (
+        (max(plan.learning_rates), "largest"),
+        (min(plan.learning_rates), "smallest"),
+    ):
+        word = _rate_words(rate)
+        chose = {each.method for each in records if each.settings["learning rate"] == word}
+        names = [method.name for method in plan.compared if method.name in chose]
+        if names and len(plan.learning_rates) > 1:
+            found.append(
+                f"The {kind} learning rate that was tried, {word}, was the best of"
+                f" {', '.join(names)}: rates beyond it might change their results."
+            )
+    return found
+
+
+def _rate_words(factor: float) -> str:
+    return f"{factor:g} x"
 
 
 def _notes(plan: Plan, sweep: Path) -> tuple[str, ...]:

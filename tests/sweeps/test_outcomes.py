@@ -1,5 +1,6 @@
 """What runs have come to: scores by which trials are chosen, and what is handed to answers."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from lightning_mtl.sweeps.outcomes import (
     write_outcome,
 )
 from lightning_mtl.sweeps.plan import Choice, Run
+from tests.support.swept_folder import write_sweep
 from tests.sweeps.examples import ended, plan, saved
 
 RATES = (0.5, 1.0, 2.0)
@@ -193,3 +195,13 @@ def test_a_plan_with_fewer_seeds_does_not_count_the_others(tmp_path):
         ended(tmp_path, run, 0.8, 2.0)
     replace(made, seeds=(1,)).save(tmp_path)
     assert [run.seed for run in results(tmp_path).runs] == [1]
+
+
+def test_a_learning_rate_at_the_edge_of_those_tried_is_told(tmp_path):
+    write_sweep(tmp_path / "sweep")
+    assert not any("rates beyond it" in note for note in results(tmp_path / "sweep").notes)
+    file = tmp_path / "sweep" / "plan.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"learning_rates": [0.5, 1.0]}))
+    (note,) = [note for note in results(tmp_path / "sweep").notes if "rates beyond it" in note]
+    assert note.startswith("The largest learning rate that was tried, 1 x, was the best of equal, ")
