@@ -49,7 +49,7 @@ def test_the_grid_has_every_point_with_a_mean_of_one(tmp_path: Path) -> None:
 
 
 def test_small_rooms_train(capsys: pytest.CaptureFixture[str]) -> None:
-    quickstart, small = ROOT / "configs" / "quickstart.yaml", EVIDENCE / "rooms.yaml"
+    quickstart, small = ROOT / "configs" / "quickstart.yaml", EVIDENCE / "rooms" / "rooms.yaml"
     main(["fit", "--config", str(quickstart), "--config", str(small), *SMALL])
     assert "segmentation" in capsys.readouterr().out
 

@@ -218,6 +218,7 @@ def test_an_unknown_weighting_is_an_error(
 def test_numbers_and_caption_in_the_repository_belong_together(modules: Modules) -> None:
     found = modules.ends.read_csv((FIGURES / "trajectories.csv").read_text())
     shown = [kind.__name__ for kind in modules.methods.shown_weightings()]
+    # If the catalogue has changed, the command draws the figure anew.
     assert [end.weighting for end in found] == [name for name in shown for _ in range(3)]
     caption = modules.command.caption(found, modules.command.STEPS)
     assert (FIGURES / "trajectories.md").read_text() == caption

@@ -30,6 +30,7 @@ class TwoParameters(MultiTaskModule):
         steps: the length of the training, over whose last third the learning rate falls to 0.
 
     Attributes:
+        features: the point of the last step, as the features of one sample.
         path: the start, and the point after each step.
     """
 
@@ -41,11 +42,17 @@ class TwoParameters(MultiTaskModule):
         super().__init__()
         self.steps = steps
         self.position = nn.Parameter(torch.tensor(start))
+        self.features: Float[Tensor, "1 2"] = self.position[None]
         self.path: list[list[float]] = [list(start)]
 
     def task_losses(self, batch: Any) -> dict[str, Float[Tensor, ""]]:
         """The losses at the current point. Called for each step; there is no data."""
-        return dict(zip(TASKS, task_losses(*self.position), strict=True))
+        self.features = self.position[None]
+        return dict(zip(TASKS, task_losses(*self.features[0]), strict=True))
+
+    def shared_features(self) -> Float[Tensor, "1 2"]:
+        """The current point, as the features of one sample: both losses are computed from it."""
+        return self.features
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the current point. Called by the Trainer after each step."""
