@@ -34,6 +34,7 @@ class Outcome:
         step_seconds: median of a training batch.
         peak_bytes: the most memory in use.
         failure: the last lines of the log of a run that failed.
+        warnings: of this package, in the log.
     """
 
     metrics: Mapping[str, float]
@@ -42,6 +43,7 @@ class Outcome:
     step_seconds: float | None = None
     peak_bytes: float | None = None
     failure: str | None = None
+    warnings: Sequence[str] = ()
 
 
 def folder_of(sweep: Path, run: Run) -> Path:
@@ -59,7 +61,8 @@ def read_outcome(folder: Path) -> Outcome | None:
     if not (folder / FILE).is_file():
         return None
     values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return Outcome(**(values | {"choice": Choice(**values["choice"])}))
+    choice, warnings = Choice(**values["choice"]), tuple(values.get("warnings", ()))
+    return Outcome(**(values | {"choice": choice, "warnings": warnings}))
 
 
 def finished(sweep: Path, run: Run) -> Outcome | None:
@@ -180,7 +183,7 @@ def results(sweep: Path) -> Results:
             if outcome is not None and outcome.failure is not None
         ),
         missing=sum(outcome is None for outcome in ended.values()),
-        notes=(*_notes(plan, sweep), *_at_the_edge(plan, records)),
+        notes=(*_notes(plan, sweep), *_at_the_edge(plan, records), *_warnings(plan, ended)),
     )
 
 
@@ -221,6 +224,16 @@ def _at_the_edge(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
                 f" {', '.join(names)}: rates beyond it might change their results."
             )
     return found
+
+
+def _warnings(plan: Plan, ended: Mapping[str, Outcome | None]) -> list[str]:
+    """What the judged runs have warned of, once for each method."""
+    found: dict[str, None] = {}
+    for run in plan.judged(plan.compared):
+        outcome = ended[run.key]
+        for warning in () if outcome is None else outcome.warnings:
+            found[f"{run.method.name} warned: {warning}"] = None
+    return list(found)
 
 
 def _rate_words(factor: float) -> str:

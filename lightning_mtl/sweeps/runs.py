@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -16,6 +17,9 @@ from lightning_mtl.compare import read_results
 from lightning_mtl.sweeps.child import Fit, child, kill
 from lightning_mtl.sweeps.files import write_whole
 from lightning_mtl.sweeps.queue import RunFailed
+
+WARNING = re.compile(r"^\S+:\d+: (?:UserWarning: )?(`\w+` should .+)$", re.MULTILINE)
+"""A line of the log that warns: where from, and what should be, was found and is to be done."""
 
 LINES = 12
 """How much of the log of a failed run its message repeats."""
@@ -48,7 +52,7 @@ def train(
         stop: set to end the process.
 
     Returns:
-        `metrics`, `seconds`, `step_seconds` and `peak_bytes`.
+        `metrics`, `seconds`, `step_seconds`, `peak_bytes` and `warnings`.
 
     Raises:
         RunFailed: if the process ends with an error, or without metrics.
@@ -76,6 +80,7 @@ def train(
         "seconds": time.monotonic() - begun,
         "step_seconds": read.get("step_seconds"),
         "peak_bytes": read.get("peak_bytes"),
+        "warnings": _warnings_of(log),
     }
 
 
@@ -96,3 +101,9 @@ def _end_of(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     return "Its log ends: " + " | ".join(lines[-LINES:]) if lines else "Its log is empty."
+
+
+def _warnings_of(log: Path) -> list[str]:
+    """What this package has warned of, in the form that all its messages have."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return list(dict.fromkeys(WARNING.findall(text)))

@@ -59,6 +59,10 @@ class ExcessMTL(JacobianWeighting):
         self._initial = self.memory.per_task("initial", measured=True)
         self._logits = self.memory.per_task("logits")
 
+    def warm_up(self, steps_per_epoch: float) -> float:
+        """The steps of equal weights, over which the first excess risks are averaged."""
+        return self.warmup_steps
+
     def combine(
         self, losses: Float[Tensor, " K"], jacobian: Float[Tensor, "K P"]
     ) -> Float[Tensor, " P"]:

@@ -118,6 +118,10 @@ class MaxGNR(GramianWeighting):
         price = super().price_of(accumulate)
         return f"{price}, and K {self.place.size} numbers of averaged gradients"
 
+    def warm_up(self, steps_per_epoch: float) -> float:
+        """The steps of equal weights, in which the averages are filled."""
+        return self.warmup_steps * self.every_n_steps
+
     def observe(self, rows: list[Gradients], scale: Float[Tensor, " K"]) -> Float[Tensor, " n"]:
         """Average the gradients of the tasks present. Called before `weights` at steps that solve.
 

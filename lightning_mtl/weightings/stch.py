@@ -60,6 +60,10 @@ class STCH(LossWeighting):
         self._nadir = RunningMean(nadir, count)
         self._epochs = self.memory.single("epoch")
 
+    def warm_up(self, steps_per_epoch: float) -> float:
+        """The steps with weights 1 / L, of whose last epoch the nadir is the mean."""
+        return self.warmup_epochs * steps_per_epoch
+
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The weights: 1 / L in the warm-up, then K p / L; 0 for a loss of zero."""
         positive = losses > 0

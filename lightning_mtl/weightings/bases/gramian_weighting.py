@@ -171,7 +171,8 @@ class GramianWeighting(GradientWeighting):
         self._source.begin_window()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find the optimizer, for the metric. Called when there is one."""
+        """Find the optimizer, for the metric. Called before the first step."""
+        super().on_train_start(trainer, pl_module)
         if self.metric == "preconditioned":
             assert isinstance(self.place, (RowPlace, CrossGramian))
             place = self.place.place if isinstance(self.place, CrossGramian) else self.place

@@ -4,12 +4,13 @@ The base of the weightings that need only the losses is in `loss_weighting.py`, 
 need the gradients of the tasks in `gradient_weighting.py`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_mtl.engine.balancer import PlainSum
@@ -133,6 +134,29 @@ class Weighting(L.Callback, ABC):
             batch = "a step" if accumulate == 1 else f"each of {accumulate} batches of a step"
             price = self.price_of(accumulate)
             rank_zero_info(f"{name}: {batch} costs {price} (equal weighting: F + H + B)")
+
+    def warm_up(self, steps_per_epoch: float) -> float:
+        """How many steps of the optimizer pass before the rule is what its name says; 0 by default.
+
+        Args:
+            steps_per_epoch: of the run, for a warm-up that is counted in epochs.
+        """
+        return 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn of a warm-up that does not end within the run. Called before the first step."""
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        batches = float(trainer.num_training_batches)
+        warm_up = self.warm_up(math.ceil(batches / trainer.accumulate_grad_batches))
+        steps = float(trainer.estimated_stepping_batches)
+        if 0 < steps <= warm_up:
+            name = type(self).__name__
+            rank_zero_warn(
+                f"`{name}` should have a warm-up that ends within the run. Found one of"
+                f" {warm_up:g} steps in a run of {steps:g}, whose results say nothing about"
+                f" `{name}`. Shorten the warm-up, or train for longer."
+            )
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the module its plain sum back. Called at the end of each stage."""
