@@ -97,8 +97,6 @@ def test_weightings_of_every_kind_train_the_quick_start(overlay: Path, tiny: lis
     run("fit", CONFIGS / "quickstart.yaml", overlay, tiny=tiny, extra=[*ROOMS, *LIGHT])
 
 
-# The warm-up of the config ends within the run that it is written for, not within this one.
-@pytest.mark.filterwarnings("ignore:.*should have a warm-up that ends within the run")
 def test_noise_is_drawn_over_a_run(tiny: list[str], tmp_path: Path) -> None:
     noise = (CONFIGS / "noise.yaml").read_text()
     assert noise.count("every_n_steps: 8") == 1

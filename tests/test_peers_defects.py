@@ -95,8 +95,9 @@ def test_a_gramian_rule_reads_its_statistics_once_and_never_a_gradient(
         monkeypatch.setattr(solver, "arrays", turned)
     found = reads_of_a_step(EXAMPLES[name](), accumulate=accumulate)
     numbers = len(TASKS) ** 2 + 2 * len(TASKS)
-    # MaxGNR has a second matrix: that of its averaged gradients.
-    averages = len(TASKS) ** 2 if name.startswith("MaxGNR") else 0
+    # MaxGNR has a second matrix, of its averaged gradients, and LearningRateAnnealing l1 norms.
+    more = {"MaxGNR": len(TASKS) ** 2, "LearningRateAnnealing": len(TASKS)}
+    averages = more.get(name.partition("(")[0], 0)
     assert brought == [numbers + averages]
     # What is on the host by then is turned into arrays, two calls for each; nothing else is copied.
     assert copies(found) == [count for count in solved for _ in ("cpu", "numpy")]
@@ -148,11 +149,19 @@ def heads_after_a_step(weighting: Weighting) -> tuple[Heads, dict[str, Tensor]]:
     return module, own
 
 
+WEIGHTS_HEADS = ("LearningRateAnnealing", "NTKMTL")
+"""Rules whose authors' code weighs the losses, and so the heads too: their default, as a switch."""
+
+
 @pytest.mark.peer("L24")
 @pytest.mark.parametrize("name", [*GRAMIAN, *JACOBIAN])
 def test_heads_receive_the_gradient_of_their_own_loss(name: str) -> None:
     """LibMTL's FairGrad weights the heads too, unlike its authors' code."""
-    module, own = heads_after_a_step(EXAMPLES[name]())
+    weighting = EXAMPLES[name]()
+    if name in WEIGHTS_HEADS:
+        assert weighting.weight_heads
+        weighting.weight_heads = False
+    module, own = heads_after_a_step(weighting)
     torch.testing.assert_close(module.gradients, own, atol=1e-6, rtol=1e-5)
 
 

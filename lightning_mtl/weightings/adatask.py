@@ -45,7 +45,7 @@ class AdaTask(JacobianWeighting):
         tensor([1., 1.])
     """
 
-    price: ClassVar[str] = "F + H + K B, and K optimizer states of the trunk"
+    price: ClassVar[str] = "F + H + K B, and K P numbers for each state of the optimizer"
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from lightning_mtl.statistics import Interval
         (0.5, 0.0, "0.5000 ± 0.0000"),
         (0.123456, math.inf, "0.1235"),
     ],
+    ids=["below one", "above ten", "rounded", "thousands", "no spread", "unknown"],
 )
 def test_the_half_width_has_two_significant_digits(mean: float, half: float, text: str) -> None:
     assert interval(Interval(mean, mean - half, mean + half, 3)) == text

@@ -20,6 +20,7 @@ from lightning_mtl.statistics import Interval
         (-math.inf, "-∞"),
         (math.nan, "unknown"),
     ],
+    ids=["zero", "small", "tens", "thousands", "millions", "infinite", "minus infinite", "unknown"],
 )
 def test_numbers_have_two_or_three_digits(value, text):
     assert number(value) == text

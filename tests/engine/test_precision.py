@@ -26,7 +26,7 @@ OF_GRADIENTS = [
     for name, build in EXAMPLES.items()
     if isinstance(build(), GramianWeighting | JacobianWeighting)
 ]
-ELSEWHERE = ["MGDA(last_layer)", "MGDA(features)", "MaxGNR(features)"]
+ELSEWHERE = ["MGDA(last_layer)", "MGDA(features)", "MaxGNR(features)", "NTKMTL"]
 """They look at the last layer or the features, where the gradient of `Steep` is finite."""
 
 of_gradients = pytest.mark.parametrize("name", OF_GRADIENTS)
@@ -82,10 +82,10 @@ def test_gradients_are_those_of_full_precision_once_unscaled(weighting):
 
 @pytest.mark.parametrize("name", ["EqualWeighting", "GradNorm", *OF_GRADIENTS])
 def test_a_loss_scale_that_overflows_skips_steps_and_spoils_nothing(name: str) -> None:
-    module, plugin = Toy(), half_precision(2.0**34)
+    module, plugin = Toy(), half_precision(2.0**33)
     chosen = EXAMPLES[name]()
     quiet_trainer(callbacks=[chosen], plugins=[plugin]).fit(module, toy_loader())
-    assert plugin.scaler.get_scale() < 2.0**34
+    assert plugin.scaler.get_scale() < 2.0**33
     assert torch.isfinite(parameters(module)).all()
     assert not torch.equal(parameters(module), parameters(Toy()))
     assert all(torch.isfinite(value).all() for value in chosen.memory.tensors.values())
@@ -102,9 +102,7 @@ class Steep(Toy):
 
 
 @pytest.mark.peer("T14")
-@pytest.mark.parametrize(
-    "name", [name for name in OF_GRADIENTS if "(last" not in name and "(feat" not in name]
-)
+@pytest.mark.parametrize("name", [name for name in OF_GRADIENTS if name not in ELSEWHERE])
 def test_an_infinite_gradient_of_a_finite_loss_names_task_and_step(name: str) -> None:
     module = Steep()
     before: list[Tensor] = []

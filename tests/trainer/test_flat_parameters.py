@@ -11,9 +11,9 @@ from torch import Tensor
 from tests.support.ddp_flat import OF_GRADIENTS, OF_LOSSES, SIZE, VARIANTS, Run
 from tests.support.ranks import outputs_of
 from tests.support.toy import Graded, GradedData, parameters, quiet_trainer, weights
-from tests.support.weightings import has_moved
+from tests.support.weightings import EXAMPLES, has_moved
 
-OF_THIS_STEP = ("FAMO", "GeometricLoss", "STCH")
+OF_THIS_STEP = [name for name in OF_LOSSES if EXAMPLES[name]().depends_on_losses]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
@@ -52,7 +52,8 @@ def test_losses_are_weighted_as_on_one_device(name: str, flat: Any) -> None:
     for accumulate, nested in VARIANTS:
         run = Run(name, accumulate, nested)
         if name in OF_THIS_STEP and accumulate > 1:
-            assert f"`{name}` under gradient accumulation should have whole" in found[run]
+            rule = type(EXAMPLES[name]()).__name__
+            assert f"`{rule}` under gradient accumulation should have whole" in found[run]
         else:
             assert_equal(found[run], on_one_device(name, accumulate), run)
 

@@ -4,7 +4,6 @@ The base of the weightings that need only the losses is in `loss_weighting.py`, 
 need the gradients of the tasks in `gradient_weighting.py`.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -148,7 +147,7 @@ class Weighting(L.Callback, ABC):
         if getattr(trainer, "fast_dev_run", False):
             return
         batches = float(trainer.num_training_batches)
-        warm_up = self.warm_up(math.ceil(batches / trainer.accumulate_grad_batches))
+        warm_up = self.warm_up(batches / trainer.accumulate_grad_batches)
         steps = float(trainer.estimated_stepping_batches)
         if 0 < steps <= warm_up:
             name = type(self).__name__

@@ -5,6 +5,8 @@ import pytest
 from lightning_mtl.callbacks import STCH, ExcessMTL, MaxGNR, Weighting
 from tests.support.toy import Toy, quiet_trainer, toy_loader
 
+pytestmark = pytest.mark.filterwarnings("error:.*should have a warm-up")
+
 LONG = {
     "MaxGNR": lambda: MaxGNR(),
     "MaxGNR, solved now and then": lambda: MaxGNR(warmup_steps=2, every_n_steps=2),
