@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting
+from lightning_mtl.callbacks import GramianWeighting, JacobianWeighting, Weighting
 from tests.support.toy import (
     Graded,
     PartlyGraded,
@@ -18,7 +18,7 @@ from tests.support.toy import (
     validation,
     weights,
 )
-from tests.support.weightings import EXAMPLES, ROUTES, has_moved
+from tests.support.weightings import EXAMPLES, PRIOR, ROUTES, has_moved
 
 # Weights that do not depend on which tasks a micro-batch has.
 CONSTANT = ("EqualWeighting", "FixedWeighting", "UncertaintyWeighting", "IMTLL")
@@ -135,6 +135,16 @@ def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
     assert torch.isfinite(trained).all()
 
 
+def witnessed(name: str, rule: Weighting, module: Toy, accumulate: int) -> Toy:
+    """The module after a short training, in which the logged weights made the gradients."""
+    witness = Witness(sums_losses(name))
+    trainer = quiet_trainer(callbacks=[rule, witness], **EPOCHS, **windows(accumulate))
+    trainer.fit(module, toy_loader(), validation())
+    assert witness.steps == (12 if accumulate == 1 else 6)
+    assert witness.worst < 1e-5
+    return module
+
+
 @pytest.mark.peer("L10", "L11")
 @pytest.mark.parametrize(
     ("name", "network", "accumulate"), [case for case in CASES if has_one_weight_per_step(*case)]
@@ -142,10 +152,16 @@ def test_tasks_may_be_absent(name: str, accumulate: int) -> None:
 def test_logged_weights_reproduce_the_applied_gradient(
     name: str, network: type[Toy], accumulate: int
 ) -> None:
-    witness, module = Witness(sums_losses(name)), network()
-    trainer = quiet_trainer(callbacks=[EXAMPLES[name](), witness], **EPOCHS, **windows(accumulate))
-    trainer.fit(module, toy_loader(), validation())
-    assert witness.steps == (12 if accumulate == 1 else 6)
-    assert witness.worst < 1e-5
+    module = witnessed(name, EXAMPLES[name](), network(), accumulate)
     assert has_moved(name, weights(module))
     assert torch.isfinite(parameters(module)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "accumulate"),
+    [case for case in CASES if has_one_weight_per_step(*case) and case[0] in ROUTES.values()],
+)
+def test_logged_weights_of_a_prior_reproduce_the_applied_gradient_from_the_given_losses(
+    name: str, network: type[Toy], accumulate: int
+) -> None:
+    witnessed(name, EXAMPLES[name](prior=PRIOR), network(), accumulate)

@@ -18,6 +18,7 @@ class Balancer(Protocol):
         tasks: the names of all tasks; set at the first step, or restored from a checkpoint.
         learned: what the graphs of the run have shown of its parameters, see `Partition.state`; set
             by the engine, or restored from a checkpoint.
+        prior: what multiplies the losses of tasks before they are balanced, by name; 1 for others.
         positive_losses: whether a negative loss is an error.
         reweights: whether the weighted sum of the losses differs from the plain one.
         follows_graph: whether it asks which parameters are shared.
@@ -25,6 +26,7 @@ class Balancer(Protocol):
 
     tasks: tuple[str, ...]
     learned: Mapping[str, Sequence[str]]
+    prior: Mapping[str, float]
     positive_losses: ClassVar[bool]
     reweights: ClassVar[bool]
 
@@ -101,6 +103,7 @@ class PlainSum:
 
     tasks: tuple[str, ...] = ()
     learned: Mapping[str, Sequence[str]] = MappingProxyType({})
+    prior: Mapping[str, float] = MappingProxyType({})
     positive_losses: ClassVar[bool] = False
     reweights: ClassVar[bool] = False
     follows_graph = False

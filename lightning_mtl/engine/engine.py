@@ -23,6 +23,7 @@ from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.module_checks import explained, no_gradients, whole_graph
 from lightning_mtl.engine.module_hooks import ModuleHooks
 from lightning_mtl.engine.optimizer_step import OptimizerStep
+from lightning_mtl.engine.prior import check_prior_names, prior_weights
 from lightning_mtl.engine.shared_parameters import Partition
 from lightning_mtl.engine.step_log import StepLog
 from lightning_mtl.engine.strategies import Reduction, reduction_of
@@ -66,6 +67,7 @@ class Engine:
     def begin_run(self) -> None:
         """Forget what belongs to the run before. Called when a run starts, ends or breaks off."""
         self.partition: Partition | None = None
+        self._prior: Tensor | None = None
         self._checks = LateChecks()
         self._graphs = KnownGraphs()
         self._micro_batch: MicroBatch | None = None
@@ -124,6 +126,7 @@ class Engine:
             graphs=self._graphs,
             stacked=stacked if every else None,
             leaves=leaves,
+            prior=self._prior,
         )
         return self.balancer.total(self._micro_batch)
 
@@ -266,7 +269,8 @@ class Engine:
 
     def _finish(self, micro_batch: MicroBatch) -> None:
         tasks, balancer = micro_batch.partition.tasks, self.balancer
-        self.log.add_window(micro_batch.window, tasks, balancer.reweights)
+        reweights = balancer.reweights or self._prior is not None
+        self.log.add_window(micro_batch.window, tasks, reweights)
         self.log.add_details(balancer.logs())
         self._window = Window()
 
@@ -283,7 +287,10 @@ class Engine:
             )
         self.balancer.tasks = names
         if self.partition is None:
+            prior = self.balancer.prior
+            check_prior_names(type(self.balancer).__name__, prior, names)
             self.partition = self._new_partition(names)
+            self._prior = prior_weights(prior, names, self.partition.like)
         unknown = [task for task in losses if task not in names]
         if unknown:
             raise ValueError(

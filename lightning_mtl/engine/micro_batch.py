@@ -11,6 +11,10 @@ the mean over the micro-batches that have it, J_k = (1 / f N_k) Σ_rm J_krm, and
 Lightning expects is f n Σ_k w_k J_k. So it is where gradients are collected until the end of the
 window; weights that are applied to each micro-batch at once count an absent task as zero.
 
+Prior weights c of the tasks multiply losses and gradients before a weighting sees them: to it the
+loss of task k is c_k L_k, and J_krm contains c_k. What is logged are L_k and the weights of the
+given losses, c_k w_k.
+
 Where the module says over how many labels c_krm a loss is a mean, J_krm contains c_krm as well, N_k
 is the sum of c_krm, and J_k the gradient of the mean over all labels of the window.
 
@@ -64,6 +68,7 @@ class MicroBatch:
         checks: of numbers that the host does not know yet.
         graphs: those that earlier steps have walked.
         leaves: of their graph, beside the parameters; they count as shared ones.
+        prior: c, of all tasks; `None` for 1.
         stacked: the losses as one tensor, with their graph, if they have been stacked already.
 
     Attributes:
@@ -89,6 +94,7 @@ class MicroBatch:
         graphs: KnownGraphs | None = None,
         stacked: Float[Tensor, " l"] | None = None,
         leaves: Sequence[Tensor] = (),
+        prior: Float[Tensor, " K"] | None = None,
     ) -> None:
         tasks = partition.tasks
         self.partition = partition
@@ -100,6 +106,7 @@ class MicroBatch:
         self.checks = checks or LateChecks()
         self._graphs = graphs or KnownGraphs()
         self._leaves = leaves
+        self._prior = prior
         self._losses = [losses[tasks[index]] for index in self.local]
         edges = map(root_edge, self._losses) if reached is None else reached.roots
         self._roots = list(edges)
@@ -112,13 +119,16 @@ class MicroBatch:
         self._rows: list[Gradients] | None = None
         self._totals = self._sum_over_ranks()
         self.present = self._presence()
-        window.count(self._totals, self.present)
+        window.count(self._totals, self.present, prior)
         self.alone = last and window.length == 1
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
-        """The losses of the tasks in `present`: means over the ranks that have them, detached."""
-        return select(self._totals.means, self.present)
+        """The losses of the tasks in `present`: means over the ranks that have them, detached.
+
+        Times the prior weights, as a weighting sees them.
+        """
+        return self.times_prior(select(self._totals.means, self.present), self.present)
 
     @property
     def wide(self) -> Float[Tensor, ""]:
@@ -128,7 +138,7 @@ class MicroBatch:
 
     @property
     def local_losses(self) -> dict[str, Tensor]:
-        """The losses of this rank's tasks, by their names."""
+        """The losses of this rank's tasks as the module gives them, by their names."""
         names = (self.partition.tasks[task] for task in self.local)
         return dict(zip(names, self._losses, strict=True))
 
@@ -170,10 +180,10 @@ class MicroBatch:
         return several and self._reduction.takes_task_gradients
 
     def total(self, weights: Float[Tensor, " k"] | None = None) -> Tensor:
-        """Σ w_k L_k over this rank's tasks, ready for `LightningModule.training_step` to return.
+        """Σ w_k c_k L_k over this rank's tasks, for `LightningModule.training_step` to return.
 
         Args:
-            weights: of the tasks in `present`; `None` for a plain sum, whose gradients are written
+            weights: w of the tasks in `present`; `None` for Σ c_k L_k, whose gradients are written
                 task by task.
         """
         anchored = self._reduction.finds_unused and (weights is None or not self._losses)
@@ -181,8 +191,9 @@ class MicroBatch:
             # Nothing to train here, but other ranks may be waiting for this one.
             self._plain = torch.zeros_like(self._totals.losses[0], requires_grad=True)
         elif weights is None:
-            self._plain = self._stacked.sum()
+            self._plain = self.times_prior(self._stacked, self.local).sum()
         else:
+            weights = self.times_prior(weights, self.present)
             return (self._stacked * self._local_scaled(weights, self._shares)).sum()
         # DDP looks for what this sum does not reach, and would not expect gradients of it.
         return anchor(self._plain, self.partition.parameters) if anchored else self._plain
@@ -202,13 +213,16 @@ class MicroBatch:
         self.window.used_here |= self.usage.used
         task_specific = [self.partition.task_specific[task] for task in self.local]
         cotangents = [factor * share.to(factor) for share in self._shares]
+        if self._prior is not None and cotangents:
+            scaled = self.times_prior(torch.stack(cotangents), self.local)
+            cotangents = list(scaled.unbind())
         return self._differentiate(task_specific, cotangents, keep_graph=False)
 
     def differentiate_heads_unscaled(self) -> TaskBackward:
-        """Differentiate the heads down to the trunk, without Lightning's factor.
+        """Differentiate the heads down to the trunk, without Lightning's factor and prior weights.
 
         For observers: it keeps the graph, and computes no gradients of the heads' parameters. This
-        rank has to have a task.
+        rank has to have a task. The applied weights belong to these gradients.
         """
         ones = [torch.ones_like(loss) for loss in self._losses]
         return self._differentiate([[] for _ in self.local], ones, keep_graph=True)
@@ -326,9 +340,14 @@ class MicroBatch:
             write_zeros(self.partition.unused_by(list(heads)))
         self._drop_unused_gradients()
 
+    def times_prior(self, values: Float[Tensor, " k"], tasks: Sequence[int]) -> Float[Tensor, " k"]:
+        """Numbers of these tasks, times their prior weights."""
+        return values if self._prior is None else values * select(self._prior, tasks).to(values)
+
     def record_weights(self, present: Sequence[int], weights: Float[Tensor, " k"]) -> None:
-        """Remember the weights that were applied, for the logs."""
-        self.window.applied.update(zip(present, weights.detach().unbind(), strict=True))
+        """Remember the weights that were applied, c_k w_k, for the logs."""
+        applied = self.times_prior(weights.detach(), present)
+        self.window.applied.update(zip(present, applied.unbind(), strict=True))
 
     def _differentiate(
         self,

@@ -44,7 +44,7 @@ class StepLog:
             reweights: whether some weights differ from 1, so that the bar shows the weighted sum.
         """
         self._shown = ("total", "weighted") if reweights else ("total",)
-        present, losses, applied = window.present, window.losses, window.applied
+        present, losses, applied = window.present, window.given_losses, window.applied
         weights = {tasks[k]: weight for k, weight in sorted(applied.items())}
         # Groups of tasks that take turns add up; of tasks evaluated again, the last time counts.
         self.weights = self.weights | weights if self._sums else weights

@@ -44,10 +44,11 @@ class Window:
         rows: for each task the sum of its gradients on the shared parameters, on this rank; filled
             by the weightings that combine these.
         heads: for each task the sum of its task-specific parameters' gradients, on this rank.
-        applied: the weights that were applied, for the logs.
+        applied: the weights of the given losses that were applied, for the logs.
         batches: in how many micro-batches some rank had each task.
         used_here: the parameters that the losses of this rank have reached.
         reference: what counts of labels are relative to, see `TaskTotals`.
+        prior: what multiplies the losses of the tasks before they are balanced; `None` for 1.
     """
 
     def __init__(self) -> None:
@@ -61,19 +62,27 @@ class Window:
         self._counts: Tensor | None = None
         self._ranks: Tensor | None = None
         self.reference: Float[Tensor, " K"] | None = None
+        self.prior: Float[Tensor, " K"] | None = None
         self._alone = True
         self.used_here: set[Tensor] = set()
         self._usage: Tensor | None = None
         self._reduced: list[Gradients] | None = None
 
-    def count(self, totals: TaskTotals, present: Sequence[int]) -> None:
+    def count(
+        self,
+        totals: TaskTotals,
+        present: Sequence[int],
+        prior: Float[Tensor, " K"] | None = None,
+    ) -> None:
         """Add the losses of one micro-batch.
 
         Args:
             totals: their sums over the ranks.
             present: indices of the tasks that some rank has.
+            prior: what multiplies the losses of all tasks.
         """
         self.length += 1
+        self.prior = prior
         self.reference = totals.reference
         self._alone = self._alone and totals.alone
         self._loss_sums = _plus(self._loss_sums, totals.losses)
@@ -124,6 +133,12 @@ class Window:
 
     @property
     def losses(self) -> Float[Tensor, " k"]:
+        """The losses of the tasks in `present`, times their prior weights; see `given_losses`."""
+        losses = self.given_losses
+        return losses if self.prior is None else losses * select(self.prior, self.present)
+
+    @property
+    def given_losses(self) -> Float[Tensor, " k"]:
         """The losses of the tasks in `present`: means over micro-batches and ranks, detached."""
         assert self._loss_sums is not None and self._counts is not None
         if self._alone:

@@ -11,6 +11,7 @@ from torch.optim import LBFGS, Optimizer
 
 from lightning_mtl.engine.gradients import as_gradient_of, views_of
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 States = dict[str, dict[str, Any]]
@@ -39,6 +40,9 @@ class AdaTask(JacobianWeighting):
     of the tasks see gradients that are not clipped. What a run logs as the gradient is that sum. An
     absent task takes no step, and its moments rest.
 
+    Args:
+        common: what every weighting takes, see `Weighting`.
+
     Example:
         >>> rule = AdaTask()
         >>> rule.combine(torch.ones(2), torch.eye(2))  # what is clipped and logged
@@ -47,8 +51,8 @@ class AdaTask(JacobianWeighting):
 
     price: ClassVar[str] = "F + H + K B, and K P numbers for each state of the optimizer"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         # By task, as tasks are known by their names in checkpoints.
         self._states: dict[str, States] = {}
         # The gradients of the step that is being taken, by task; none if there is nothing to do.

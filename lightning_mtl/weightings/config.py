@@ -20,7 +20,8 @@ class ConFIG(GramianWeighting):
     Liu, Chu & Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural
     Networks", ICLR 2025, eq. 2.
 
-    Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients.
+    Scale: as in the paper and in TorchJD: the length is about that of the sum of the gradients. A
+    `prior` cancels on the shared parameters, but for the length of the step.
     Heads: their own gradients, unweighted.
     Deviations: eigenvalues of C below 1e-10 are the rounding of gradients, and count as zero. Where
     no direction exists (1 ⟂ the range of C, two opposed gradients), w = 0.

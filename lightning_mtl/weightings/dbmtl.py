@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.engine.gradients import weighted_sum
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
@@ -19,7 +20,8 @@ class DBMTL(JacobianWeighting):
     Lin, Jiang, Ye, Zhang, Chen, Chen, Liu & Kwok, "Dual-Balancing for Multi-Task Learning", 2023
     (arXiv 2308.12029), Algorithm 1.
 
-    Scale: as in the paper: K vectors of the largest norm.
+    Scale: as in the paper: K vectors of the largest norm. A `prior` cancels on the shared
+    parameters.
     Heads: their own gradients, unweighted; in the paper those of log L_k, which an optimizer that
     normalises hardly tells apart.
     Memory: K P numbers of averaged gradients beside the K P of J. Checkpoints hold them too. They
@@ -32,6 +34,7 @@ class DBMTL(JacobianWeighting):
     Args:
         beta: β of the averages; 0 does not average.
         beta_sigma: σ, their decay.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> gradients = torch.diag(torch.tensor([1.0, 6.0]))
@@ -42,8 +45,10 @@ class DBMTL(JacobianWeighting):
     price: ClassVar[str] = "F + H + K B, and K P numbers of averaged gradients"
     positive_losses: ClassVar[bool] = True
 
-    def __init__(self, beta: float = 0.9, beta_sigma: float = 0.5) -> None:
-        super().__init__()
+    def __init__(
+        self, beta: float = 0.9, beta_sigma: float = 0.5, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(**common)
         if not 0 <= beta < 1 or beta_sigma < 0:
             raise ValueError(
                 "`DBMTL` should have beta in [0, 1) and beta_sigma >= 0. Found"

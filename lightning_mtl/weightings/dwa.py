@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.running_mean import RunningMean
 
@@ -28,6 +29,7 @@ class DWA(LossWeighting):
 
     Args:
         temperature: T; large values even the weights out.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = DWA()
@@ -40,8 +42,8 @@ class DWA(LossWeighting):
 
     positive_losses: ClassVar[bool] = True
 
-    def __init__(self, temperature: float = 2.0) -> None:
-        super().__init__()
+    def __init__(self, temperature: float = 2.0, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         if temperature <= 0:
             raise ValueError(
                 f"`DWA(temperature=)` should be positive. Found {temperature}. Use a large one for"

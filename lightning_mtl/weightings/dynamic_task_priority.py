@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
 from lightning_mtl.tasks.task import Task
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
 SMALLEST = 1e-6
@@ -48,6 +49,7 @@ class DynamicTaskPriority(LossWeighting):
             `{"segmentation": "val/segmentation/mIoU", "depth": "val/depth/delta1"}`; a task that is
             not named keeps w = 1. By default the primary metrics of the tasks of a
             `DensePrediction`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = DynamicTaskPriority(indicators={"depth": "val/delta1", "labels": "val/mIoU"})
@@ -57,9 +59,13 @@ class DynamicTaskPriority(LossWeighting):
     """
 
     def __init__(
-        self, gamma: float = 1.0, alpha: float = 1.0, indicators: dict[str, str] | None = None
+        self,
+        gamma: float = 1.0,
+        alpha: float = 1.0,
+        indicators: dict[str, str] | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         if gamma < 0 or not 0 < alpha <= 1:
             raise ValueError(
                 "`DynamicTaskPriority` should have gamma >= 0 and alpha in (0, 1]. Found"

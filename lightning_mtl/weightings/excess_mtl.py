@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.gradients import weighted_sum
 from lightning_mtl.engine.jacobian import columns
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
@@ -33,6 +34,7 @@ class ExcessMTL(JacobianWeighting):
         eta: η, the step size.
         warmup_steps: optimizer steps of equal weights, over which E_k(0) is averaged; the paper
             advises three epochs, the authors' code has 1.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = ExcessMTL()
@@ -44,8 +46,8 @@ class ExcessMTL(JacobianWeighting):
 
     price: ClassVar[str] = "F + H + K B, and the K P numbers of H"
 
-    def __init__(self, eta: float = 1.0, warmup_steps: int = 1) -> None:
-        super().__init__()
+    def __init__(self, eta: float = 1.0, warmup_steps: int = 1, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         if eta <= 0 or warmup_steps < 1:
             raise ValueError(
                 "`ExcessMTL` should have eta > 0 and warmup_steps of at least 1. Found"

@@ -40,7 +40,7 @@ class FairGrad(GramianWeighting):
     Variance Reduction", CVPR 2025 (PIVRG), there with α = 2.
 
     Scale: as that equation and TorchJD have it. The authors' code multiplies by K and clips ||d||
-    to 1.
+    to 1. For α = 1, without `priorities`, a `prior` cancels on the shared parameters.
     Heads: their own gradients, unweighted, as in the authors' code; LibMTL weights them
     (`weight_heads`).
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest
@@ -50,8 +50,8 @@ class FairGrad(GramianWeighting):
 
     Args:
         alpha: α > 0; 2 in the paper's NYUv2 runs.
-        priorities: b, the loss that each task reaches when it is trained alone, by the names of the
-            tasks; one that is not named has ω = 1. By default all have.
+        priorities: b, the loss that each task reaches when it is trained alone, without a `prior`,
+            by the names of the tasks; one that is not named has ω = 1. By default all have.
         measurement: where and how often gradients are measured, see `GramianWeighting`.
 
     Example:
@@ -122,7 +122,8 @@ class FairGrad(GramianWeighting):
                 f" {sorted(unknown)}. Correct the names, or those of the tasks."
             )
         names = self.memory.names(len(losses))
-        alone = self._constants.like([self.priorities.get(n, math.nan) for n in names], losses)
+        given = self.in_prior_units(self.priorities)
+        alone = self._constants.like([given.get(n, math.nan) for n in names], losses)
         excess = 100 * (self._last.read(losses) / alone - 1)
         known = ~torch.isnan(excess)
         highest = torch.where(known, excess, -torch.inf).amax()

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from lightning_mtl.distributed import sum_over_ranks
 from lightning_mtl.engine.coming import Coming
+from lightning_mtl.engine.prior import scaled_losses
 from lightning_mtl.engine.replay import RandomState, replay
 from lightning_mtl.engine.task_totals import or_one
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
 
@@ -30,7 +32,8 @@ class FAMO(LossWeighting):
     Algorithm 1.
 
     Scale: Σ w = 1, as in the paper. Part of the authors' code multiplies by c where the paper
-    divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5; in LibMTL and TorchJD it is 1e-3.
+    divides by Σ z / L, and its γ is 0.01, 1e-3 or 1e-5; in LibMTL and TorchJD it is 1e-3. A `prior`
+    cancels on the shared parameters, but for the length of the step.
     Heads: weighted, as the network minimises the objective.
     Memory: under gradient accumulation, all batches of the window and K P numbers for the task
     gradients, which then take one trunk pass each.
@@ -45,6 +48,7 @@ class FAMO(LossWeighting):
     Args:
         lr: learning rate of ξ.
         gamma: γ, the decay of ξ.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule, before = FAMO(), torch.tensor([1.0, 4.0])
@@ -59,8 +63,8 @@ class FAMO(LossWeighting):
     depends_on_losses: ClassVar[bool] = True
     positive_losses: ClassVar[bool] = True
 
-    def __init__(self, lr: float = 0.025, gamma: float = 1e-3) -> None:
-        super().__init__()
+    def __init__(self, lr: float = 0.025, gamma: float = 1e-3, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.lr = lr
         self.gamma = gamma
         self._logits = self.memory.per_task("logits")
@@ -140,7 +144,7 @@ class FAMO(LossWeighting):
         sums = before.new_zeros(2, len(self.tasks))
         for inputs, generators in window:
             output = replay(trainer, pl_module, inputs, generators)
-            for task, loss in output.losses.items():
+            for task, loss in scaled_losses(output.losses, self.prior).items():
                 index = self.tasks.index(task)
                 count = output.counts.get(task, torch.ones_like(loss)).to(sums)
                 sums[0, index] += loss * count

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.constants import Constants
 
@@ -18,6 +19,7 @@ class FixedWeighting(LossWeighting):
 
     Args:
         weights: by the names of the tasks, all of them. Zero switches a task off, heads included.
+        common: what every weighting takes, see `Weighting`.
 
     Raises:
         ValueError: at the first step, if the names are not those of the module's tasks.
@@ -28,8 +30,8 @@ class FixedWeighting(LossWeighting):
         tensor([2.0000, 0.5000])
     """
 
-    def __init__(self, weights: dict[str, float]) -> None:
-        super().__init__()
+    def __init__(self, weights: dict[str, float], **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.given = dict(weights)
         self._constants = Constants()
 

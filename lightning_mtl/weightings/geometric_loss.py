@@ -18,7 +18,7 @@ class GeometricLoss(LossWeighting):
     Geometric Loss Strategy for Multi-Task Learning", CVPR Workshops 2019, eq. 2.
 
     Scale: Σ w_k L_k is the geometric mean, as in the paper and as in LibMTL and TorchJD; w = 1/K
-    for equal losses.
+    for equal losses. A `prior` cancels on the shared parameters.
     Heads: weighted, as the network minimises the objective.
     Memory: under gradient accumulation, K P numbers for the task gradients, which then take one
     trunk pass each.

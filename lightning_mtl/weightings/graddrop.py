@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.engine.jacobian import columns
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 from lightning_mtl.weightings.memory.counter_uniform import uniform
 from lightning_mtl.weightings.memory.random_stream import RandomStream
@@ -32,6 +33,7 @@ class GradDrop(JacobianWeighting):
         leak: in [0, 1]; 1 is the plain sum.
         seed: of the draws, which are alike on every rank and every device, and saved with
             checkpoints; by default that of `seed_everything`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> disagree = torch.tensor([[1.0, 2.0], [3.0, -2.0]])  # on the second parameter
@@ -41,8 +43,10 @@ class GradDrop(JacobianWeighting):
 
     price: ClassVar[str] = "F + H + K B"
 
-    def __init__(self, leak: float = 0.0, seed: int | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, leak: float = 0.0, seed: int | None = None, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(**common)
         if not 0 <= leak <= 1:
             raise ValueError(
                 f"`GradDrop(leak=)` should be in [0, 1]. Found {leak}. Use 1 for the plain sum."

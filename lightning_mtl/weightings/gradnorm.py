@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.places.shared_layer import SharedLayer
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.weighting import Weighting
 from lightning_mtl.weightings.memory.adam import Adam
 from lightning_mtl.weightings.memory.constants import Constants
@@ -42,7 +43,8 @@ class GradNorm(Weighting):
         layer: name of W, a shared submodule or parameter; by default the last shared layer.
         initial_loss: L_k(0). `"first"`: of the first step in which the task is present;
             `"theoretical"`: the numbers in `theoretical_losses`, such as log(C) for C classes.
-        theoretical_losses: by the names of the tasks.
+        theoretical_losses: by the names of the tasks, without a `prior`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = GradNorm()
@@ -61,8 +63,9 @@ class GradNorm(Weighting):
         layer: str | None = None,
         initial_loss: Literal["first", "theoretical"] = "first",
         theoretical_losses: dict[str, float] | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         if (initial_loss == "theoretical") != (theoretical_losses is not None):
             raise ValueError(
                 '`GradNorm(initial_loss="theoretical")` should go with `theoretical_losses`, a dict'
@@ -157,7 +160,8 @@ class GradNorm(Weighting):
                     f" {sorted(tasks)}. Found {given}. Use log(C) for C classes."
                 )
             present = self.memory.present(len(losses))
-            return self._constants.like([given[tasks[k]] for k in present], losses)
+            scaled = self.in_prior_units(given)
+            return self._constants.like([scaled[tasks[k]] for k in present], losses)
         initial = self._first.read(losses)
         # A loss of zero, of a batch without a valid label, is nothing to compare with.
         initial = torch.where(torch.isnan(initial) & (losses > 0), losses, initial)

@@ -22,7 +22,8 @@ class IMTL(GramianWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, Algorithm 1.
 
-    Scale: Σ α = 1, as in the paper.
+    Scale: Σ α = 1, as in the paper. A `prior` cancels on the shared parameters, but for the length
+    of the step.
     Heads: their own gradients, unweighted; the paper scales them by e^s, which an optimizer that
     normalises does not see.
     Deviations: s has its own Adam and no weight decay. Dependent gradients, and weights of negative

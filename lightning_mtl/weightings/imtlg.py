@@ -19,7 +19,8 @@ class IMTLG(GramianWeighting):
     Liu, Li, Kuang, Xue, Chen, Yang, Liao & Zhang, "Towards Impartial Multi-task Learning", ICLR
     2021, IMTL-G.
 
-    Scale: Σ w = 1, as in the paper and in TorchJD.
+    Scale: Σ w = 1, as in the paper and in TorchJD. A `prior` cancels on the shared parameters, but
+    for the length of the step.
     Heads: their own gradients, unweighted.
     Deviations: where gradients depend on each other (an eigenvalue of C is below 1e-10, the
     rounding of gradients), a least-squares solution; w = 0 where no direction exists. Where the

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
 
@@ -26,6 +27,7 @@ class IMTLL(LossWeighting):
 
     Args:
         lr: learning rate of s.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = IMTLL()
@@ -34,8 +36,8 @@ class IMTLL(LossWeighting):
         tensor([1.0000, 0.9753])
     """
 
-    def __init__(self, lr: float = 0.025) -> None:
-        super().__init__()
+    def __init__(self, lr: float = 0.025, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.lr = lr
         self._log_scale = self.memory.per_task("log_scale")
         self._adam = Adam(self.memory)

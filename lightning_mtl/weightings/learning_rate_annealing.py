@@ -41,6 +41,7 @@ class LearningRateAnnealing(GramianWeighting):
             advises 10.
         layer: name of the shared layer for `"last_layer"`; by default the last one.
         weight_heads: whether the gradients of the heads are weighted too.
+        prior: what multiplies the losses, by the names of the tasks, see `Weighting`.
 
     Example:
         >>> rule = LearningRateAnnealing(alpha=0.5)
@@ -62,8 +63,9 @@ class LearningRateAnnealing(GramianWeighting):
         every_n_steps: int = 1,
         layer: str | None = None,
         weight_heads: bool = True,
+        prior: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(gradients, every_n_steps, layer, weight_heads)
+        super().__init__(gradients, every_n_steps, layer, weight_heads, prior=prior)
         if not 0 <= alpha <= 1:
             raise ValueError(
                 f"`LearningRateAnnealing(alpha=)` should lie in [0, 1]. Found {alpha}. Use 1 for"

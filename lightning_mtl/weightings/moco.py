@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.gradients import gramian, weighted_sum
 from lightning_mtl.linalg import project_to_simplex
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.jacobian_weighting import JacobianWeighting
 
 
@@ -34,6 +35,7 @@ class MoCo(JacobianWeighting):
         gamma: γ of the weights.
         gamma_sigma: σ', their decay.
         rho: ρ, the pull to equal weights.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = MoCo()
@@ -52,8 +54,9 @@ class MoCo(JacobianWeighting):
         gamma: float = 0.1,
         gamma_sigma: float = 0.5,
         rho: float = 0.0,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         if not 0 < beta <= 1 or gamma <= 0 or min(beta_sigma, gamma_sigma, rho) < 0:
             raise ValueError(
                 "`MoCo` should have beta in (0, 1], gamma > 0, and decays and rho of at least 0."

@@ -20,8 +20,8 @@ class NashMTL(GramianWeighting):
     Bargaining Game", ICML 2022, Claim 3.1, Algorithm 1.
 
     Scale: G w = 1/w, hence ||d|| = √K whatever the gradients; then clipped to `max_norm`. The
-    authors' code solves for G / ||G||_F, which the same clipping undoes. LibMTL clips in the
-    same way.
+    authors' code solves for G / ||G||_F, which the same clipping undoes. LibMTL clips in the same
+    way. A `prior` cancels on the shared parameters.
     Heads: their own gradients, unweighted; the authors' code and LibMTL weight them by w before the
     clipping (here `weight_heads`, after it).
     Deviations: where gradients are (nearly) opposed there is no finite solution: the smallest

@@ -27,7 +27,8 @@ class NormBalance(GramianWeighting):
     Scale: equal gradients have w = c. NTKMTL's code has √K times these weights, multiplies the
     gradient by K once more, and clips its norm to 1. jaxpi has mean_j ||g_j|| / ||g_k||, which is
     smaller by the ratio of the mean norm to the root mean square. EnCodec's c sum to 1, and it
-    scales to a norm of 1, not to the root mean square.
+    scales to a norm of 1, not to the root mean square. With p = 1/2, a `prior` cancels on the
+    shared parameters, but for the length of the step: use `shares`.
     Heads: their own gradients, unweighted, as in NTKMTL's code; in jaxpi all parameters are shared,
     and EnCodec balances what its losses send to the output of the whole network
     (`gradients="features"` with `shared_features` returning that output).

@@ -22,7 +22,8 @@ class NTKMTL(GramianWeighting):
     Qin, Wang, Liao & Yan, "NTKMTL: Mitigating Task Imbalance in Multi-Task Learning from Neural
     Tangent Kernel Perspective", NeurIPS 2025, NTKMTL-SR.
 
-    Scale: as that formula and the authors' code have it: √K for equal gradients.
+    Scale: as that formula and the authors' code have it: √K for equal gradients. A `prior` cancels
+    on the shared parameters, but for the length of the step.
     Heads: weighted, as in the authors' code, where the network minimises Σ w_k L_k.
     Deviations: the authors take the losses of the parts apart; here the gradient of each task's
     loss is cut along the first axis of the features, by samples, which is the same but for a
@@ -36,6 +37,7 @@ class NTKMTL(GramianWeighting):
         parts: n.
         every_n_steps: measure at every n-th optimizer step, and reuse the weights in between.
         weight_heads: whether the gradients of the heads are weighted too.
+        prior: what multiplies the losses, by the names of the tasks, see `Weighting`.
 
     Example:
         >>> largest = torch.tensor([1.0, 3.0])
@@ -47,10 +49,16 @@ class NTKMTL(GramianWeighting):
     takes_probes: ClassVar[bool] = False
     most_on_device: ClassVar[int] = 10_000
 
-    def __init__(self, parts: int = 4, every_n_steps: int = 1, weight_heads: bool = True) -> None:
+    def __init__(
+        self,
+        parts: int = 4,
+        every_n_steps: int = 1,
+        weight_heads: bool = True,
+        prior: dict[str, float] | None = None,
+    ) -> None:
         check_number("NTKMTL", "parts", parts, 1, remedy="Use 1 for the whole batch.")
         self.parts = parts
-        super().__init__("features", every_n_steps, weight_heads=weight_heads)
+        super().__init__("features", every_n_steps, weight_heads=weight_heads, prior=prior)
 
     def weights(
         self, losses: Float[Tensor, " K"], gramian: Float[Tensor, "K K"]

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.random_stream import RandomStream
 
@@ -21,14 +22,15 @@ class RandomWeighting(LossWeighting):
     Args:
         seed: of the draws, which are alike on every rank and saved with checkpoints; by default
             that of `seed_everything`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> RandomWeighting(seed=0).weights(torch.ones(2))
         tensor([0.8623, 0.1377])
     """
 
-    def __init__(self, seed: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, seed: int | None = None, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.seed = seed
         self._stream = RandomStream(self.memory, seed)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_mtl.checks import check_number
 from lightning_mtl.engine.transfers import to_device
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_shares import relative_to, softmax_shares
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.random_stream import RandomStream
@@ -40,6 +41,7 @@ class ReLoBRaLo(LossWeighting):
         temperature: T; large values even the shares out.
         seed: of ρ, which is alike on every rank and saved with checkpoints; by default that of
             `seed_everything`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = ReLoBRaLo(alpha=0.5, rho=1.0)
@@ -57,8 +59,9 @@ class ReLoBRaLo(LossWeighting):
         rho: float = 0.99,
         temperature: float = 1.0,
         seed: int | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         check_number("ReLoBRaLo", "alpha", alpha, 0, 1, "Use 0 for the shares of this step alone.")
         check_number("ReLoBRaLo", "rho", rho, 0, 1, "Use 1 for no lookback.")
         if temperature <= 0:

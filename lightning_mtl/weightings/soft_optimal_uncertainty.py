@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_shares import softmax_shares
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
@@ -35,6 +36,7 @@ class SoftOptimalUncertainty(LossWeighting):
         temperature: T. A number: that of the paper, which searches for the best one on each data
             set, as its effect depends on the scale of the losses; `"auto"`: see above; `None`:
             UW-O, without a softmax.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> losses = torch.tensor([1.0, 4.0])
@@ -49,8 +51,10 @@ class SoftOptimalUncertainty(LossWeighting):
     depends_on_losses: ClassVar[bool] = True
     positive_losses: ClassVar[bool] = True
 
-    def __init__(self, temperature: float | Literal["auto"] | None = "auto") -> None:
-        super().__init__()
+    def __init__(
+        self, temperature: float | Literal["auto"] | None = "auto", **common: Unpack[Common]
+    ) -> None:
+        super().__init__(**common)
         is_number = isinstance(temperature, (int, float)) and temperature > 0
         if not is_number and temperature not in ("auto", None):
             raise ValueError(

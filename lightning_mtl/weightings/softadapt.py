@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_number
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_shares import relative_to, softmax_shares
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 
@@ -41,6 +42,7 @@ class SoftAdapt(LossWeighting):
         beta: β; 0 for equal weights, negative for tasks that fall fast to weigh more.
         rates: "ratios" or "differences".
         cycle: n, in optimizer steps; `None` for the weights of this step.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = SoftAdapt()
@@ -52,10 +54,14 @@ class SoftAdapt(LossWeighting):
     positive_losses: ClassVar[bool] = True
 
     def __init__(
-        self, beta: float = 1.0, rates: Rates = "ratios", cycle: int | None = None
+        self,
+        beta: float = 1.0,
+        rates: Rates = "ratios",
+        cycle: int | None = None,
+        **common: Unpack[Common],
     ) -> None:
         self.cycle = cycle
-        super().__init__()
+        super().__init__(**common)
         check_choice("SoftAdapt", "rates", rates, get_args(Rates))
         if not math.isfinite(beta):
             raise ValueError(

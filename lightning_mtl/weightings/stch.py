@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.running_mean import RunningMean
 
@@ -22,7 +23,8 @@ class STCH(LossWeighting):
     Lin, Zhang, Yang, Liu, Wang & Zhang, "Smooth Tchebycheff Scalarization for Multi-Objective
     Optimization", ICML 2024; logarithms, nadir and warm-up are those of its authors' code.
 
-    Scale: Σ w_k L_k = K, as in the authors' code and LibMTL. TorchJD scalarises the raw losses.
+    Scale: Σ w_k L_k = K, as in the authors' code and LibMTL. TorchJD scalarises the raw losses. A
+    `prior` cancels on the shared parameters.
     Heads: weighted, as the network minimises the objective.
     Memory: under gradient accumulation, K P numbers for the task gradients, which then take one
     trunk pass each.
@@ -35,6 +37,7 @@ class STCH(LossWeighting):
     Args:
         mu: μ > 0, the smoothing.
         warmup_epochs: epochs of the warm-up; 0 for n = 1 from the start.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> losses = torch.tensor([1.0, 4.0])
@@ -47,8 +50,8 @@ class STCH(LossWeighting):
     depends_on_losses: ClassVar[bool] = True
     positive_losses: ClassVar[bool] = True
 
-    def __init__(self, mu: float = 1.0, warmup_epochs: int = 5) -> None:
-        super().__init__()
+    def __init__(self, mu: float = 1.0, warmup_epochs: int = 5, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         if mu <= 0 or warmup_epochs < 0:
             raise ValueError(
                 "`STCH` should have a positive mu, and warmup_epochs of at least 0. Found"

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.loss_weighting import LossWeighting
 from lightning_mtl.weightings.memory.adam import Adam
 from lightning_mtl.weightings.memory.constants import Constants
@@ -33,6 +34,7 @@ class UncertaintyWeighting(LossWeighting):
     Args:
         lr: learning rate of s.
         classification: names of the tasks with c_k = 1; the others have c_k = 1/2.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = UncertaintyWeighting()
@@ -41,8 +43,10 @@ class UncertaintyWeighting(LossWeighting):
         tensor([0.5127, 0.4877])
     """
 
-    def __init__(self, lr: float = 0.025, classification: Sequence[str] = ()) -> None:
-        super().__init__()
+    def __init__(
+        self, lr: float = 0.025, classification: Sequence[str] = (), **common: Unpack[Common]
+    ) -> None:
+        super().__init__(**common)
         self.lr = lr
         self.classification = tuple(classification)
         self._log_variance = self.memory.per_task("log_variance")

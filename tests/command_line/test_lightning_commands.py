@@ -1,6 +1,8 @@
 """`--weighting` beside the callbacks, and the words of the commands."""
 
 import functools
+import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +10,15 @@ from pathlib import Path
 import lightning as L
 import pytest
 import yaml
+from jsonargparse import ArgumentParser
 from lightning import Trainer
 
-from lightning_mtl.callbacks import MGDA, GradNorm, MetricTable
+from lightning_mtl.callbacks import MGDA, GradNorm, GramianWeighting, MetricTable
+from lightning_mtl.catalogue import weightings
 from lightning_mtl.cli import main
 from lightning_mtl.command_line.lightning_commands import with_weighting
 
+INHERITED = inspect.signature(GramianWeighting).parameters
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BASE = """
 model:
@@ -66,6 +71,23 @@ def test_a_weighting_replaces_the_one_of_the_config_and_has_its_arguments(traine
     main(["fit", "--config=base.yaml", "--weighting", "GradNorm", "--weighting.alpha", "0.5"])
     assert names(trainers[0]) == {"MetricTable", "GradNorm"}
     assert own(trainers[0])[0].alpha == 0.5
+
+
+def test_a_weighting_has_prior_weights_from_the_command_line(trainers):
+    given = ["--weighting", "GradNorm", "--weighting.prior", "{digit: 2.0}"]
+    main(["fit", "--config=base.yaml", *given])
+    assert own(trainers[0])[0].prior == {"digit": 2.0}
+
+
+@pytest.mark.parametrize("kind", weightings(), ids=lambda kind: kind.__name__)
+def test_every_weighting_has_prior_weights_with_a_text_and_no_argument_of_another(kind):
+    parser = ArgumentParser()
+    parser.add_class_arguments(kind, "rule")
+    text = " ".join(parser.format_help().split())
+    assert "--rule.prior PRIOR" in text
+    assert re.search(r"prior weights c_k|what multiplies the losses, by the names", text)
+    for option in re.findall(r"--rule\.(\w+)", text):
+        assert f"{option}: " in inspect.getdoc(kind) or option in (*INHERITED, "prior")
 
 
 def test_null_removes_the_weighting_of_the_config(trainers):

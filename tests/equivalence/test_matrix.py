@@ -58,6 +58,16 @@ def test_ranks_with_uneven_batches_and_other_tasks_equal_one(name: str) -> None:
     check("3 uneven ranks = 1", name)
 
 
+@rules_of("prior = in losses")
+def test_prior_weights_equal_losses_that_are_multiplied_by_them(name: str) -> None:
+    check("prior = in losses", name)
+
+
+@rules_of("2 ranks, prior = 1, in losses", dear=True)
+def test_prior_weights_on_two_ranks_equal_losses_of_one_that_are_multiplied(name: str) -> None:
+    check("2 ranks, prior = 1, in losses", name)
+
+
 @pytest.mark.peer("O20")
 @rules_of("n micro-batches = 1")
 def test_accumulated_batches_equal_one_large_batch(name: str) -> None:

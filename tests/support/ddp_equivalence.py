@@ -3,10 +3,11 @@
 import sys
 import warnings
 
-from tests.support.equivalence import fit, rank_run
+from tests.support.equivalence import RULES, fit, rank_run
 from tests.support.parts import Parts, PartsData
 from tests.support.ranks import distance_between_replicas, save_of_first
 from tests.support.toy import parameters
+from tests.support.weightings import PRIOR
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
                 name,
                 Parts(),
                 PartsData(run.batches),
+                weighting=RULES[name](prior=PRIOR) if run.prior else None,
                 devices=run.ranks,
                 strategy="ddp",
                 accumulate_grad_batches=accumulate,

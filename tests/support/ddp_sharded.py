@@ -9,20 +9,24 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from lightning_mtl.callbacks import Weighting
 from tests.support.ranks import save_of_first
 from tests.support.toy import Toy, ToyData, quiet_trainer
-from tests.support.weightings import EXAMPLES
+from tests.support.weightings import EXAMPLES, PRIOR
 
 RUNS = [
-    ("UncertaintyWeighting", 1),
-    ("UncertaintyWeighting", 2),
-    ("GeometricLoss", 1),
-    ("STCH", 1),
-    ("FAMO", 1),
-    ("GeometricLoss", 2),
-    ("STCH", 2),
-    ("FAMO", 2),
+    ("UncertaintyWeighting", 1, False),
+    ("UncertaintyWeighting", 2, False),
+    ("UncertaintyWeighting", 2, True),
+    ("GeometricLoss", 1, False),
+    ("STCH", 1, False),
+    ("FAMO", 1, False),
+    ("FAMO", 1, True),
+    ("GeometricLoss", 2, False),
+    ("STCH", 2, False),
+    ("FAMO", 2, False),
 ]
+"""Names, numbers of accumulated batches, and whether there are prior weights."""
 
 
 class Sharded(Toy):
@@ -46,10 +50,14 @@ def settings(accumulate: int) -> dict[str, Any]:
     return {"accumulate_grad_batches": accumulate, "max_epochs": 3, "limit_train_batches": 6}
 
 
-def trained(name: str, accumulate: int) -> Tensor | str:
+def rule_of(name: str, prior: bool) -> Weighting:
+    return EXAMPLES[name](prior=PRIOR) if prior else EXAMPLES[name]()
+
+
+def trained(name: str, accumulate: int, prior: bool) -> Tensor | str:
     module = Sharded()
     trainer = quiet_trainer(
-        callbacks=[EXAMPLES[name]()],
+        callbacks=[rule_of(name, prior)],
         devices=2,
         strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
         **settings(accumulate),
@@ -63,10 +71,7 @@ def trained(name: str, accumulate: int) -> Tensor | str:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    results: dict[str, Any] = {
-        f"{name} {accumulate}": trained(name, accumulate) for name, accumulate in RUNS
-    }
-    save_of_first(results, sys.argv[1])
+    save_of_first({run: trained(*run) for run in RUNS}, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -33,12 +33,12 @@ from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from tests.support.parts import EPOCHS, Part, Parts, PartsData, Stream, in_groups, joined, parts
 from tests.support.ranks import results_of
 from tests.support.toy import TASKS, parameters, quiet_trainer, weights
-from tests.support.weightings import EXAMPLES, ROUTES, has_moved
+from tests.support.weightings import EXAMPLES, IN_LOSSES, PRIOR, ROUTES, has_moved
 
-Build = Callable[[], Weighting | None]
+Build = Callable[..., Weighting | None]
 
 RULES: dict[str, Build] = {
-    "none": lambda: None,
+    "none": lambda **common: None,
     **EXAMPLES,
     "AlternatingUpdates": AlternatingUpdates,
 }
@@ -156,11 +156,12 @@ def micro_batches_and_one(name: str) -> float:
 
 
 class RankRun(NamedTuple):
-    """A run of several ranks: for each batch a part for each rank."""
+    """A run of several ranks: for each batch a part for each rank; perhaps with prior weights."""
 
     ranks: int
     batches: list[list[Part]]
     even: bool
+    prior: bool = False
 
     def windows(self, name: str) -> tuple[int, ...]:
         """By how many micro-batches to accumulate, in a run each.
@@ -183,6 +184,8 @@ def rank_run(column: str) -> RankRun:
     """The run of a column."""
     if column == "2 ranks = 1":
         return RankRun(2, in_groups(parts([4] * 8), 2), even=True)
+    if column == "2 ranks, prior = 1, in losses":
+        return RankRun(2, in_groups(parts([4] * 8), 2), even=True, prior=True)
     sizes = [2, 5, 3, 1, 6, 4, 3, 2, 5]
     present = [tasks for batch in PRESENT for tasks in batch]
     return RankRun(3, in_groups(parts(sizes, present), 3), even=False)
@@ -222,8 +225,37 @@ def ranks_and_one(column: str, name: str) -> float:
         else:
             batches = [[joined(batch)] for batch in run.batches] if run.even else run.batches
             settings = {"accumulate_grad_batches": accumulate}
-        one = parameters(fit(name, Joint(), PartsData(batches), **settings))
+        module, rule = Joint(), None
+        if run.prior:
+            module, rule = with_prior_in_losses(module), rule_of_losses(name)
+        one = parameters(fit(name, module, PartsData(batches), weighting=rule, **settings))
         worst = max(worst, apart, float((found - one).abs().max()))
+    return worst
+
+
+# -- prior weights = losses that are multiplied by them
+
+
+def with_prior_in_losses(module: Parts) -> Parts:
+    """The module, whose losses are multiplied by the prior weights."""
+    module.scales = {task: c * PRIOR.get(task, 1.0) for task, c in module.scales.items()}
+    return module
+
+
+def rule_of_losses(name: str) -> Weighting | None:
+    """A rule without prior weights, for losses that are multiplied by them."""
+    return IN_LOSSES.get(name, RULES[name])()
+
+
+def prior_and_in_losses(name: str) -> float:
+    """Prior weights, and losses that are multiplied by them, of tasks that come and go."""
+    some, worst = parts([4] * 6, [TASKS, TASKS[1:], TASKS[::2]]), 0.0
+    for settings in ({},) if name in REFUSES else ({}, {"accumulate_grad_batches": 2}):
+        data = PartsData(in_groups(some, 1))
+        prior = fit(name, Parts(), data, weighting=RULES[name](prior=PRIOR), **settings)
+        scaled = with_prior_in_losses(Parts())
+        fit(name, scaled, data, weighting=rule_of_losses(name), **settings)
+        worst = max(worst, difference(prior, scaled))
     return worst
 
 
@@ -533,6 +565,15 @@ EQUIVALENCES: dict[str, Equivalence] = {
         lambda name: ranks_and_one("3 uneven ranks = 1", name),
         1e-5,
         {"NTKMTL": "its parts are other samples, as the batches of ranks are no multiples of them"},
+        notes=AS_PARTS,
+    ),
+    "prior = in losses": Equivalence(
+        prior_and_in_losses, 1e-5, {"none": "without a weighting there is no prior"}
+    ),
+    "2 ranks, prior = 1, in losses": Equivalence(
+        lambda name: ranks_and_one("2 ranks, prior = 1, in losses", name),
+        1e-5,
+        {"none": "without a weighting there is no prior"},
         notes=AS_PARTS,
     ),
     "n micro-batches = 1": Equivalence(micro_batches_and_one, 1e-5, MORE_PARTS | REFUSES),

@@ -27,27 +27,37 @@ UNAVAILABLE = () if find_spec("torchjd") else ("TorchJDWeighting",)
 """Weightings whose package is not installed: no test, and no script of several ranks, has them."""
 
 # Those that need arguments, or would not leave their warm-up; and places and times to measure.
-SPECIAL: dict[str, Callable[[], Weighting]] = {
-    "FixedWeighting": lambda: FixedWeighting(dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))),
-    "UncertaintyWeighting": lambda: UncertaintyWeighting(classification=["two"]),
-    "DynamicTaskPriority": lambda: DynamicTaskPriority(
-        indicators={"one": "val/one", "two": "val/two"}
+SPECIAL: dict[str, Callable[..., Weighting]] = {
+    "FixedWeighting": lambda **common: FixedWeighting(
+        dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True)), **common
     ),
-    "STCH": lambda: STCH(warmup_epochs=1),
-    "FairGrad(priorities)": lambda: FairGrad(2.0, priorities={"two": 0.5, "three": 0.01}),
-    "NormBalance(decay)": lambda: NormBalance(decay=0.9),
-    "SoftAdapt(cycle)": lambda: SoftAdapt(beta=1.1, rates="differences", cycle=2),
-    "SoftOptimalUncertainty(2)": lambda: SoftOptimalUncertainty(temperature=2.0),
-    "TorchJDWeighting": lambda: TorchJDWeighting(import_module("torchjd.aggregation").GradVac()),
-    "MGDA(last_layer)": lambda: MGDA(gradients="last_layer"),
-    "MGDA(features)": lambda: MGDA(gradients="features"),
-    "MGDA(every_n_steps)": lambda: MGDA(every_n_steps=3),
-    "MaxGNR": lambda: MaxGNR(warmup_steps=3),
-    "MaxGNR(features)": lambda: MaxGNR(warmup_steps=3, objective="min", gradients="features"),
+    "UncertaintyWeighting": lambda **common: UncertaintyWeighting(classification=["two"], **common),
+    "DynamicTaskPriority": lambda **common: DynamicTaskPriority(
+        indicators={"one": "val/one", "two": "val/two"}, **common
+    ),
+    "STCH": lambda **common: STCH(warmup_epochs=1, **common),
+    "FairGrad(priorities)": lambda **common: FairGrad(
+        2.0, priorities={"two": 0.5, "three": 0.01}, **common
+    ),
+    "NormBalance(decay)": lambda **common: NormBalance(decay=0.9, **common),
+    "SoftAdapt(cycle)": lambda **common: SoftAdapt(
+        beta=1.1, rates="differences", cycle=2, **common
+    ),
+    "SoftOptimalUncertainty(2)": lambda **common: SoftOptimalUncertainty(temperature=2.0, **common),
+    "TorchJDWeighting": lambda **common: TorchJDWeighting(
+        import_module("torchjd.aggregation").GradVac(), **common
+    ),
+    "MGDA(last_layer)": lambda **common: MGDA(gradients="last_layer", **common),
+    "MGDA(features)": lambda **common: MGDA(gradients="features", **common),
+    "MGDA(every_n_steps)": lambda **common: MGDA(every_n_steps=3, **common),
+    "MaxGNR": lambda **common: MaxGNR(warmup_steps=3, **common),
+    "MaxGNR(features)": lambda **common: MaxGNR(
+        warmup_steps=3, objective="min", gradients="features", **common
+    ),
 }
 
 # One that steps by itself is no rule of one step, and has tests of its own.
-EXAMPLES: dict[str, Callable[[], Weighting]] = {
+EXAMPLES: dict[str, Callable[..., Weighting]] = {
     name: example
     for name, example in ({kind.__name__: kind for kind in weightings()} | SPECIAL).items()
     if name not in ("AlternatingUpdates", *UNAVAILABLE)
@@ -85,6 +95,17 @@ OFTEN_EQUAL = (
     "AlternatingUpdates",
 )
 """Of weights of 1, always or in a step without a conflict; TorchJD's rule here is a `GradVac`."""
+
+
+PRIOR = {"one": 2.5, "three": 0.4}
+"""Prior weights of the toy's tasks, of which one has none."""
+
+IN_LOSSES: dict[str, Callable[[], Weighting]] = {
+    "FairGrad(priorities)": lambda: FairGrad(
+        2.0, priorities={"two": 0.5, "three": 0.01 * PRIOR["three"]}
+    ),
+}
+"""Weightings that are given losses, where the prior weights are part of the losses instead."""
 
 
 def has_moved(name: str, weights: Tensor) -> bool:

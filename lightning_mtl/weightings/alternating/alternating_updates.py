@@ -19,6 +19,7 @@ from lightning_mtl.engine.replay import uncounted
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.weighting import Weighting
 
 OptimizerState = Literal["per_group", "shared"]
@@ -61,6 +62,7 @@ class AlternatingUpdates(Weighting):
         seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> rule = AlternatingUpdates(group_size=2, seed=0)
@@ -81,8 +83,9 @@ class AlternatingUpdates(Weighting):
         order: Order = "fixed",
         seed: int | None = None,
         track_path: bool = True,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         choices = get_args(OptimizerState)
         check_choice("AlternatingUpdates", "optimizer_state", optimizer_state, choices)
         self.grouping = Grouping(self.memory, group_size, regroup, order, seed)

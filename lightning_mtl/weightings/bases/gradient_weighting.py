@@ -10,18 +10,22 @@ from torch import Tensor
 from lightning_mtl.engine.loss_guard import check_gradients
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.linalg.host import on_host
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.weighting import Weighting
 
 
 class GradientWeighting(Weighting):
     """A weighting of task gradients, which have to be finite.
 
+    Args:
+        common: what every weighting takes, see `Weighting`.
+
     Attributes:
         loss_is_scaled: whether a loss scaler catches infinite gradients.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.loss_is_scaled = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -26,6 +26,7 @@ from lightning_mtl.engine.strategies import check_original_parameters, check_tas
 from lightning_mtl.engine.transfers import to_device
 from lightning_mtl.linalg.host import on_host
 from lightning_mtl.weightings.bases.answers import check_finite_weights, check_weights
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.bases.gramians.measured import Measured
 from lightning_mtl.weightings.bases.gramians.probed import Probed
@@ -70,6 +71,7 @@ class GramianWeighting(GradientWeighting):
         sketch_rows: s of `"sketch"`. The standard deviation of an entry of G is about √(2 / s) of
             what one layer contributes to it; over many layers it is a few percent.
         probe_decay: of the averages of `"probes"`.
+        common: what every weighting takes, see `Weighting`.
 
     Attributes:
         places: the classes of the places that `gradients` may name.
@@ -100,8 +102,9 @@ class GramianWeighting(GradientWeighting):
         metric: str = "euclidean",
         sketch_rows: int = 16,
         probe_decay: float = DECAY,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         name = type(self).__name__
         check_choice(name, "gradients", gradients, self._choices())
         check_choice(name, "metric", metric, METRICS)

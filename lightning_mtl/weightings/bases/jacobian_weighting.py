@@ -17,6 +17,7 @@ from lightning_mtl.weightings.bases.answers import (
     check_finite_direction,
     check_weights,
 )
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 
 
@@ -33,14 +34,17 @@ class JacobianWeighting(GradientWeighting):
     gradient is made of J at all shared parameters, and of that of this very step, so that there is
     neither a cheaper place to measure at nor a weight to reuse.
 
+    Args:
+        common: what every weighting takes, see `Weighting`.
+
     Attributes:
         applied: the w of a rule whose `combine` is w @ J, which sets it there; it is logged.
     """
 
     price: ClassVar[str] = "F + H + K B"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.applied: Float[Tensor, " K"] | None = None
         self._jacobian = JacobianSum()
 

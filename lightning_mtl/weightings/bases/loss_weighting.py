@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.strategies import shards
 from lightning_mtl.engine.trainer_facts import has_static_graph
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.weighting import Weighting
 
 
@@ -22,6 +23,9 @@ class LossWeighting(Weighting):
     with their numbers of labels, means run over the labels; under gradient accumulation the task
     gradients are then gathered as well.
 
+    Args:
+        common: what every weighting takes, see `Weighting`.
+
     Attributes:
         depends_on_losses: whether the weights of a step depend on its own losses. Under gradient
             accumulation these are known only at the end of the window; the task gradients are then
@@ -31,8 +35,8 @@ class LossWeighting(Weighting):
 
     depends_on_losses: ClassVar[bool] = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.follows_graph = self.depends_on_losses
         self._obstacle = ""
 

@@ -16,6 +16,7 @@ from lightning_mtl.engine.balancer import PlainSum
 from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.loss_guard import check_automatic
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.prior import check_prior
 from lightning_mtl.engine.strategies import check_task_gradients
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
@@ -25,6 +26,12 @@ class Weighting(L.Callback, ABC):
     """Turns statistics of the tasks into weights; at most one per Trainer.
 
     Its memory is saved with the Trainer's checkpoints, and a resumed run continues bit for bit.
+
+    Args:
+        prior: prior weights c_k by the names of the tasks, positive; 1 for a task that is not
+            named. To the rule and to the heads the losses are c_k L_k. For units (energies and
+            forces), tasks that are sampled more rarely, and what is known of their worth. Logged
+            losses stay L_k, and logged weights are those of the L_k: c_k times what the rule gives.
 
     Attributes:
         price: the cost of a step, with F a forward pass, H all heads, B one trunk backward pass and
@@ -41,7 +48,10 @@ class Weighting(L.Callback, ABC):
     reweights: ClassVar[bool] = True
     follows_graph: bool = True
 
-    def __init__(self) -> None:
+    def __init__(self, prior: dict[str, float] | None = None) -> None:
+        if prior is not None:
+            check_prior(type(self).__name__, prior)
+        self.prior: Mapping[str, float] = dict(prior or {})
         self.memory = TaskMemory()
 
     @abstractmethod
@@ -89,6 +99,10 @@ class Weighting(L.Callback, ABC):
     def logs(self) -> dict[str, Tensor]:
         """What to log under `train/` beside losses and weights; regularisers, say."""
         return {}
+
+    def in_prior_units(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Losses that were given as those of the module, as the rule sees losses: c_k L_k."""
+        return {task: loss * self.prior.get(task, 1.0) for task, loss in losses.items()}
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.cross_gramian_weighting import CrossGramianWeighting
 from lightning_mtl.weightings.bases.gradient_weighting import GradientWeighting
 from lightning_mtl.weightings.bases.gramian_weighting import GramianWeighting
@@ -49,6 +50,7 @@ class TorchJDWeighting(GradientWeighting):
         statistic: what a Weighting receives whose class does not say so: `"gramian"`,
             `"cross_gramian"` (as `MoDoWeighting`) or `"jacobian"`.
         seed: of its random numbers; by default that of `seed_everything`.
+        common: what every weighting takes, see `Weighting`.
 
     Example:
         >>> from torchjd.aggregation import AlignedMTLWeighting
@@ -64,8 +66,9 @@ class TorchJDWeighting(GradientWeighting):
         weighting: nn.Module,
         statistic: Statistic | None = None,
         seed: int | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__()
+        super().__init__(**common)
         self.weighting = weighting
         self.seed = seed
         self._rule = rule_of(weighting, statistic)

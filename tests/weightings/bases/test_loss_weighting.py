@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_mtl.callbacks import DWA, FAMO, IMTLL, STCH, GeometricLoss, LossWeighting
 from lightning_mtl.catalogue import weightings
 from lightning_mtl.weightings.bases import loss_weighting
-from tests.support.ddp_sharded import RUNS, settings
+from tests.support.ddp_sharded import RUNS, rule_of, settings
 from tests.support.presence import set_present
 from tests.support.ranks import results_of
 from tests.support.toy import TASKS, Toy, ToyData, parameters, quiet_trainer, toy_loader
@@ -66,21 +66,21 @@ def test_accumulation_that_is_scheduled_later_is_refused_when_it_starts(
 
 
 @pytest.fixture(scope="module")
-def sharded() -> dict[str, Any]:
+def sharded() -> dict[tuple[str, int, bool], Any]:
     """Runs of two gloo processes, each of which holds half of every parameter."""
     return results_of("ddp_sharded")
 
 
-@pytest.mark.parametrize(("name", "accumulate"), RUNS)
+@pytest.mark.parametrize(("name", "accumulate", "prior"), RUNS)
 def test_sharded_ranks_equal_one_or_are_refused(
-    name: str, accumulate: int, sharded: dict[str, Any]
+    name: str, accumulate: int, prior: bool, sharded: dict[tuple[str, int, bool], Any]
 ) -> None:
-    found = sharded[f"{name} {accumulate}"]
+    found = sharded[name, accumulate, prior]
     if name in OF_THIS_STEP and accumulate > 1:
         assert "Found `ModelParallelStrategy`, which shards them" in found
         return
     module = Toy()
-    trainer = quiet_trainer(callbacks=[EXAMPLES[name]()], **settings(accumulate))
+    trainer = quiet_trainer(callbacks=[rule_of(name, prior)], **settings(accumulate))
     trainer.fit(module, ToyData(8))
     torch.testing.assert_close(found, parameters(module), atol=1e-5, rtol=1e-4)
 

@@ -105,7 +105,7 @@ class Probed(Source):
             return
         partition, window = micro_batch.partition, micro_batch.window
         present = window.present
-        z = self._window_slopes(present).to(micro_batch.wide)
+        z = micro_batch.times_prior(self._window_slopes(present).to(micro_batch.wide), present)
         self._rule.memory.measured_at(partition.identity(partition.shared))
         whole = window.is_whole and len(present) == len(partition.tasks)
         self.probes.learn(present, z, whole, partial(self._solve, micro_batch))
