@@ -34,6 +34,11 @@ class GradientWeighting(Weighting):
         plugin: Any = trainer.precision_plugin
         self.loss_is_scaled = getattr(plugin, "scaler", None) is not None
 
+    @property
+    def scales_losses(self) -> bool:
+        """Whether weights multiply losses: only prior weights, as heads keep their gradients."""
+        return bool(self.prior)
+
     def total(self, micro_batch: MicroBatch) -> Tensor:
         """Σ L_k; the weights are not known yet."""
         return micro_batch.total()

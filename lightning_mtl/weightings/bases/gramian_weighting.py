@@ -136,6 +136,12 @@ class GramianWeighting(GradientWeighting):
         self.follows_graph = self._source.needs_task_gradients
 
     @property
+    def scales_losses(self) -> bool:
+        """Whether weights multiply losses, and not only the gradients of the shared parameters."""
+        weights_losses = not self._source.needs_task_gradients
+        return self.weight_heads or weights_losses or super().scales_losses
+
+    @property
     def price(self) -> str:  # type: ignore[override]
         """The price of a step, by where the gradients are measured and how often."""
         return self.price_of(1)

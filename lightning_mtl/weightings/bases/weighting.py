@@ -19,6 +19,7 @@ from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.prior import check_prior
 from lightning_mtl.engine.strategies import check_task_gradients
 from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.weightings.bases.magnitudes import warn_of_lost_magnitudes
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
 
@@ -100,6 +101,11 @@ class Weighting(L.Callback, ABC):
         """What to log under `train/` beside losses and weights; regularisers, say."""
         return {}
 
+    @property
+    def scales_losses(self) -> bool:
+        """Whether weights multiply the losses of the tasks, those of the heads included."""
+        return self.reweights or bool(self.prior)
+
     def in_prior_units(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Losses that were given as those of the module, as the rule sees losses: c_k L_k."""
         return {task: loss * self.prior.get(task, 1.0) for task, loss in losses.items()}
@@ -170,6 +176,11 @@ class Weighting(L.Callback, ABC):
                 f" {warm_up:g} steps in a run of {steps:g}, whose results say nothing about"
                 f" `{name}`. Shorten the warm-up, or train for longer."
             )
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn of optimizers under which weights lose an effect. Called when there are some."""
+        if self.scales_losses:
+            warn_of_lost_magnitudes(type(self).__name__, trainer.optimizers)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the module its plain sum back. Called at the end of each stage."""
