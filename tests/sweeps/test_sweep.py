@@ -95,6 +95,15 @@ def test_a_run_that_fails_lets_the_others_go_on(tmp_path):
     assert "Found none of ['low'] that succeeded" in line
 
 
+@pytest.fixture
+def interruptible():
+    """Programs that a shell runs in the background ignore this signal, and hand that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_sweep_ends_its_runs_and_starts_them_again(tmp_path):
     made = plan(seeds=2)
     sweep = prepared(tmp_path, made, fit=fits.sleeps)
