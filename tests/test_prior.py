@@ -120,6 +120,8 @@ def test_the_monitor_sees_the_given_gradients_and_the_applied_weights() -> None:
 
 @pytest.mark.parametrize("kind", weightings(), ids=lambda kind: kind.__name__)
 def test_every_weighting_refuses_a_prior_of_zero_by_its_own_name(kind: type[Weighting]) -> None:
+    if kind.__name__ == "TorchJDWeighting":
+        pytest.importorskip("torchjd", reason="the extra `torchjd` is optional")
     build: Callable[..., Weighting] = EXAMPLES.get(kind.__name__, kind)
     with pytest.raises(ValueError, match=rf"`{kind.__name__}\(prior=\)` should be positive"):
         build(prior={"one": 0.0})

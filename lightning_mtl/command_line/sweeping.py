@@ -96,7 +96,8 @@ def run_sweep(arguments: Sequence[str]) -> None:
         stop(f"`--jobs` should be at least 1. Found {options.jobs}.")
     if options.nodes < 1:
         stop(f"`--nodes` should be at least 1. Found {options.nodes}.")
-    # Imported late: help and wrong arguments need no torch.
+    # Imported late: help and wrong arguments need no torch. Why Lightning first: `child.FIRST`.
+    import lightning.pytorch  # noqa: F401, I001
     from lightning_mtl.command_line.sweep_work import launch_workers, work
 
     try:

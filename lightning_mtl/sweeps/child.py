@@ -18,6 +18,10 @@ Fit = Callable[[Sequence[str]], None]
 Its module is run as a program, with the same arguments, by each further process of a run.
 """
 
+FIRST = "lightning.pytorch"
+"""What is imported first. Types such as that of `limit_val_batches`, `int | float`, have the order in
+which a process has named them before, and by that order 1 is one batch, or 1.0 and all of them."""
+
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A server that has imported everything forks each run from itself, which saves seconds."""
 
@@ -40,7 +44,7 @@ def child(
     """
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        context.set_forkserver_preload([fit.__module__, "lightning_mtl.callbacks", __name__])
+        context.set_forkserver_preload([FIRST, fit.__module__, "lightning_mtl.callbacks", __name__])
     return context.Process(
         target=_train, args=(fit, str(config), str(log), dict(environment), threads)
     )
