@@ -19,8 +19,8 @@ Its module is run as a program, with the same arguments, by each further process
 """
 
 FIRST = "lightning.pytorch"
-"""What is imported first. Types such as that of `limit_val_batches`, `int | float`, have the order in
-which a process has named them before, and by that order 1 is one batch, or 1.0 and all of them."""
+"""What is imported first. Types such as that of `limit_val_batches`, `int | float`, have the order
+in which a process has named them before: by that, 1 is one batch, or 1.0 and all of them."""
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A server that has imported everything forks each run from itself, which saves seconds."""
