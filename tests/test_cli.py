@@ -1,6 +1,7 @@
 """The command line, apart from the configs, which test_configs.py runs."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from lightning import Trainer
 
 from lightning_mtl.cli import main
 from lightning_mtl.command_line.commands import COMMANDS
+from lightning_mtl.import_order import LIGHTNING
 
 PREDICT = Trainer.predict
 
@@ -223,3 +225,36 @@ def test_classes_go_by_their_short_names(name, capsys):
         main(["fit", f"{option}.help={name}"])
     assert stop.value.code == 0
     assert name in capsys.readouterr().out
+
+
+ORDER = """
+import contextlib, importlib, inspect, sys
+from lightning_mtl.cli import main
+for name in {first}:
+    importlib.import_module(name)
+with contextlib.suppress(SystemExit):
+    main({arguments})
+import lightning as L
+print(inspect.signature(L.Trainer).parameters["limit_val_batches"].annotation)
+"""
+MISSING = ["--config", "missing.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("first", "arguments"),
+    [
+        ([], ["fit", *MISSING]),
+        ([], ["doctor", *MISSING]),
+        ([], ["tune", *MISSING]),
+        ([], ["sweep", "--weightings", "dwa", *MISSING]),
+        ([LIGHTNING, "lightning_mtl.command_line.sweep_work"], ["fit", *MISSING]),
+    ],
+    ids=["fit", "doctor", "tune", "sweep", "a run of a sweep"],
+)
+def test_one_batch_is_never_read_as_all_batches(first, arguments):
+    """The parser takes the first type that fits, 1.0 for 1 if that is the float."""
+    script = ORDER.format(first=first, arguments=arguments)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("[int, float, NoneType]"), done

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_mtl.command_line.commands import stop
-from lightning_mtl.command_line.run_files import free_path
 from lightning_mtl.command_line.short_run_options import at_least, short_run_parser
+from lightning_mtl.import_order import import_lightning
 
 
 def doctor_parser() -> ArgumentParser:
@@ -37,8 +37,10 @@ def run_doctor(arguments: Sequence[str]) -> None:
     """
     options, rest = doctor_parser().parse_known_args(list(arguments))
     # Imported late: help and wrong arguments need no torch.
+    import_lightning()
     from rich.console import Console
 
+    from lightning_mtl.command_line.run_files import free_path
     from lightning_mtl.command_line.short_runs import ShortRuns
     from lightning_mtl.diagnosis.doctor import diagnose
     from lightning_mtl.diagnosis.report import as_json, markdown, show

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_mtl.command_line.commands import COMMANDS, PROGRAM, stop
+from lightning_mtl.import_order import import_lightning
 
 EPILOG = f"""\
 All other options are those of `{PROGRAM} fit`, such as --config and --trainer.max_epochs.
@@ -96,8 +97,8 @@ def run_sweep(arguments: Sequence[str]) -> None:
         stop(f"`--jobs` should be at least 1. Found {options.jobs}.")
     if options.nodes < 1:
         stop(f"`--nodes` should be at least 1. Found {options.nodes}.")
-    # Imported late: help and wrong arguments need no torch. Why Lightning first: `child.FIRST`.
-    import lightning.pytorch  # noqa: F401, I001
+    # Imported late: help and wrong arguments need no torch.
+    import_lightning()
     from lightning_mtl.command_line.sweep_work import launch_workers, work
 
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_mtl.command_line.commands import stop
 from lightning_mtl.command_line.short_run_options import at_least, short_run_parser
+from lightning_mtl.import_order import import_lightning
 
 if TYPE_CHECKING:
     from lightning_mtl.command_line.short_runs import ShortRuns
@@ -46,6 +47,7 @@ def run_tuning(arguments: Sequence[str]) -> None:
     options, rest = tuning_parser().parse_known_args(list(arguments))
     check_files(options)
     # Imported late: help and wrong arguments need no torch.
+    import_lightning()
     from lightning_mtl.command_line.short_runs import ShortRuns
 
     runs = ShortRuns(rest)

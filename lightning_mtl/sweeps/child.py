@@ -12,15 +12,13 @@ from typing import Any
 
 import torch
 
+from lightning_mtl.import_order import LIGHTNING
+
 Fit = Callable[[Sequence[str]], None]
 """Trains by the arguments of the command line, its name `fit` included.
 
 Its module is run as a program, with the same arguments, by each further process of a run.
 """
-
-FIRST = "lightning.pytorch"
-"""What is imported first. Types such as that of `limit_val_batches`, `int | float`, have the order
-in which a process has named them before: by that, 1 is one batch, or 1.0 and all of them."""
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A server that has imported everything forks each run from itself, which saves seconds."""
@@ -44,7 +42,9 @@ def child(
     """
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        context.set_forkserver_preload([FIRST, fit.__module__, "lightning_mtl.callbacks", __name__])
+        context.set_forkserver_preload(
+            [LIGHTNING, fit.__module__, "lightning_mtl.callbacks", __name__]
+        )
     return context.Process(
         target=_train, args=(fit, str(config), str(log), dict(environment), threads)
     )

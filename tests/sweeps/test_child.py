@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mtl.sweeps.child import FIRST, child, kill
+from lightning_mtl.sweeps.child import child, kill
 from tests.sweeps import fits
 from tests.sweeps.examples import comes_true, lives
 
@@ -78,24 +78,3 @@ def test_a_run_ends_when_the_sweep_is_killed(tmp_path):
         assert all(map(lives, both))
         parent.send_signal(signal.SIGKILL)
     assert comes_true(lambda: not any(map(lives, both)), 10)
-
-
-ORDER = """
-import importlib, inspect
-for name in {names}:
-    importlib.import_module(name)
-import lightning as L
-print(inspect.signature(L.Trainer.__init__).parameters["limit_val_batches"].annotation)
-"""
-
-
-def test_a_number_of_batches_stays_one_where_runs_are_forked():
-    """Python keeps the order of a union's types from whoever names it first in a process."""
-    names = [FIRST, "lightning_mtl.command_line.sweep_work", "lightning_mtl.callbacks"]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ORDER.format(names=names)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip().endswith("[int, float, NoneType]")
