@@ -14,6 +14,13 @@ from torchmetrics.regression import MeanSquaredError
 from lightning_mtl import MultiTaskModule
 from lightning_mtl.data import MultiTaskDataModule
 
+ROOM = __name__
+CONFIG = {
+    "model": {"class_path": f"{ROOM}.Swept"},
+    "data": {"class_path": f"{ROOM}.SweptData"},
+    "trainer": {"accelerator": "cpu", "max_epochs": 2},
+}
+
 
 class Swept(MultiTaskModule):
     """Distance from the origin and height of points."""

@@ -8,14 +8,7 @@ import yaml
 
 from lightning_mtl.command_line.sweep_plan import planned, task_measures
 from lightning_mtl.command_line.sweeping import sweep_parser
-from tests.command_line.swept import Swept
-
-ROOM = "tests.command_line.swept"
-CONFIG = {
-    "model": {"class_path": f"{ROOM}.Swept"},
-    "data": {"class_path": f"{ROOM}.SweptData"},
-    "trainer": {"accelerator": "cpu", "max_epochs": 2},
-}
+from tests.command_line.swept import CONFIG, ROOM, Swept
 
 
 @pytest.fixture(autouse=True)

@@ -14,15 +14,10 @@ from lightning_mtl.cli import main
 from lightning_mtl.command_line.sweep_work import launch_workers, worker_slots
 from lightning_mtl.command_line.sweeping import sweep_parser
 from lightning_mtl.distributed import usable_cores
+from tests.command_line.swept import CONFIG
 from tests.sweeps.examples import comes_true, lives
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOM = "tests.command_line.swept"
-CONFIG = {
-    "model": {"class_path": f"{ROOM}.Swept"},
-    "data": {"class_path": f"{ROOM}.SweptData"},
-    "trainer": {"accelerator": "cpu", "max_epochs": 2},
-}
 SMALL = ["--config=config.yaml", "--folder=sweep", "--no_grid", "--jobs=2", "--learning_rates=1"]
 
 

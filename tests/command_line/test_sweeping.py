@@ -10,13 +10,7 @@ import yaml
 from lightning_mtl.cli import main
 from lightning_mtl.command_line import sweep_work
 from lightning_mtl.command_line.sweeping import sweep_parser
-
-ROOM = "tests.command_line.swept"
-CONFIG = {
-    "model": {"class_path": f"{ROOM}.Swept"},
-    "data": {"class_path": f"{ROOM}.SweptData"},
-    "trainer": {"accelerator": "cpu", "max_epochs": 2},
-}
+from tests.command_line.swept import CONFIG, ROOM
 
 
 @pytest.fixture(autouse=True)
