@@ -42,6 +42,15 @@ def networks() -> list[type[MultiTaskNetwork]]:
     return sorted(kinds, key=lambda kind: (_inputs(kind) != "images", kind.__name__.lower()))
 
 
+def needs_arguments(kind: type[Weighting]) -> bool:
+    """Whether a weighting is none by its name alone."""
+    packed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return any(
+        parameter.default is inspect.Parameter.empty and parameter.kind not in packed
+        for parameter in inspect.signature(kind).parameters.values()
+    )
+
+
 def fixed_weights() -> type[Weighting]:
     """The weighting that is given one number for each task, as its argument `weights`."""
     return next(

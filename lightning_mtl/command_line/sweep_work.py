@@ -14,6 +14,7 @@ import yaml
 from optuna.exceptions import ExperimentalWarning
 from rich.console import Console
 
+from lightning_mtl.command_line.launcher_options import launcher_parser
 from lightning_mtl.command_line.lightning_commands import run_command
 from lightning_mtl.command_line.reporting import REPORT, show_answer
 from lightning_mtl.command_line.sweep_plan import planned
@@ -84,21 +85,7 @@ def launch_workers(options: argparse.Namespace, arguments: list[str]) -> None:
         options: of `sweep_parser`.
         arguments: all of the command.
     """
-    own = {"--launcher": 1, "--nodes": 1}
-    kept, skip = [], 0
-    for part in arguments:
-        name, equals, _ = part.partition("=")
-        if name in own:
-            skip = 0 if equals else own[name]
-        elif name == "--launcher_settings":
-            skip = -1
-        elif skip > 0:
-            skip -= 1
-        elif skip < 0 and not part.startswith("--"):
-            continue
-        else:
-            skip = 0
-            kept.append(part)
+    _, kept = launcher_parser().parse_known_args(arguments)
     settings = dict(_setting(each) for each in options.launcher_settings)
     launch(options.launcher, kept, options.folder, options.nodes, settings)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_mtl.command_line.commands import COMMANDS, PROGRAM, stop
+from lightning_mtl.command_line.launcher_options import launcher_parser
 from lightning_mtl.import_order import import_lightning
 
 EPILOG = f"""\
@@ -26,6 +27,7 @@ def sweep_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[launcher_parser()],
     )
     add = parser.add_argument
     add(
@@ -69,20 +71,6 @@ def sweep_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, help="runs side by side (default: one for each GPU, or each two cores)")
     add("--keep_checkpoints", action="store_true", help="let every run write its checkpoints")
     add("--retry_failed", action="store_true", help="run again what had failed")
-    add(
-        "--launcher",
-        choices=("local", "slurm"),
-        help="submit workers by submitit, which the extra `cluster` installs",
-    )
-    add("--nodes", type=int, default=1, help="workers that are submitted (default 1)")
-    add(
-        "--launcher_settings",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="of submitit, such as slurm_partition=gpu gpus_per_node=4 timeout_min=720; by default"
-        " a worker is ended after a day",
-    )
     return parser
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lightning_mtl.callbacks import GramianWeighting, LossWeighting, Weighting
-from lightning_mtl.catalogue import summary, weightings
+from lightning_mtl.catalogue import needs_arguments, summary, weightings
 
 PLACES = {
     "features": "gradients at the features",
@@ -47,7 +47,7 @@ def families() -> list[Family]:
 
 def told_by(words: str) -> list[str]:
     """The weightings whose summary in the catalogue has these words and that need no arguments."""
-    kinds = [kind for kind in weightings() if _needs_no_arguments(kind)]
+    kinds = [kind for kind in weightings() if not needs_arguments(kind)]
     return [kind.__name__ for kind in kinds if words.lower() in summary(kind).lower()]
 
 
@@ -83,13 +83,5 @@ def _takes_places(kind: type[Weighting]) -> bool:
         issubclass(kind, GramianWeighting)
         and not kind.needs_rows
         and kind.places.keys() >= PLACES.keys()
-        and _needs_no_arguments(kind)
-    )
-
-
-def _needs_no_arguments(kind: type[Weighting]) -> bool:
-    packed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return all(
-        parameter.default is not inspect.Parameter.empty or parameter.kind in packed
-        for parameter in inspect.signature(kind).parameters.values()
+        and not needs_arguments(kind)
     )

@@ -41,7 +41,7 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 
 
 def markdown(diagnosis: Diagnosis) -> str:
-    """The report as Markdown."""
+    """The whole report as a Markdown document, for a file beside the terminal."""
     parts = ["# What the run tells about its tasks", headline(diagnosis)]
     for sheet in sheets(diagnosis):
         marks = tuple("---" if not index else "---:" for index in range(len(sheet.columns)))

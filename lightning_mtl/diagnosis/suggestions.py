@@ -57,7 +57,7 @@ def suggest(
 def _all(
     findings: Sequence[Finding], estimates: Estimates, prices: Sequence[Price]
 ) -> Iterator[Suggestion]:
-    """Suggestions by their urgency."""
+    """All suggestions that the findings give rise to, the most urgent first."""
     for finding in _of("non-finite", findings):
         yield Suggestion(
             f"First find out why the numbers of {listed(finding.tasks)} break: look at its labels"

@@ -79,7 +79,7 @@ class Database:
                     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def close(self) -> None:
-        """Give the database back."""
+        """Close all connections to the database. Called when the sweep is over."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 

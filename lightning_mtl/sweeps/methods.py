@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mtl.callbacks import Weighting
-from lightning_mtl.catalogue import fixed_weights, weightings
+from lightning_mtl.catalogue import fixed_weights, needs_arguments, weightings
 
 SCALARISATION = "scalarisation"
 """The name of the fixed weights that are chosen from a grid."""
@@ -137,17 +137,13 @@ def find_weighting(name: str) -> type[Weighting]:
             f"`--weightings` should name weightings of this package, or config files. Found"
             f" `{name}`. Near it are: {', '.join(near)}."
         )
-    if _short(kind.__name__) in NEED_ARGUMENTS:
+    if needs_arguments(kind):
         raise ValueError(
             f"`--weightings` should give `{name}` with its arguments. Found its name alone. Write"
             f" a config that says `weighting:` with its `class_path` and `init_args`, and name that"
             " file."
         )
     return kind
-
-
-NEED_ARGUMENTS = ("fixed", "torchjd")
-"""Weightings that are none without arguments."""
 
 
 def config_name(path: str) -> str:

@@ -183,7 +183,7 @@ def results(sweep: Path) -> Results:
             if outcome is not None and outcome.failure is not None
         ),
         missing=sum(outcome is None for outcome in ended.values()),
-        notes=(*_notes(plan, sweep), *_at_the_edge(plan, records), *_warnings(plan, ended)),
+        notes=(*_notes(plan, sweep), *_at_the_edge(plan, ended), *_warnings(plan, ended)),
     )
 
 
@@ -200,7 +200,7 @@ def _record(sweep: Path, run: Run, outcome: Outcome) -> RunRecord:
 
 
 def _settings(run: Run, choice: Choice) -> dict[str, Any]:
-    settings: dict[str, Any] = {"learning rate": _rate_words(choice.learning_rate)}
+    settings: dict[str, Any] = {"learning rate": f"{choice.learning_rate:g} x"}
     if run.method.grid:
         settings["weights"] = ", ".join(
             f"{task} {weight:g}" for task, weight in run.method.grid[choice.weights].items()
@@ -208,19 +208,22 @@ def _settings(run: Run, choice: Choice) -> dict[str, Any]:
     return settings
 
 
-def _at_the_edge(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
+def _at_the_edge(plan: Plan, ended: Mapping[str, Outcome | None]) -> list[str]:
     """A sentence on methods whose learning rate was the largest or the smallest of those tried."""
+    chosen = {
+        run.method.name: outcome.choice.learning_rate
+        for run in plan.judged(plan.compared)
+        if (outcome := ended[run.key]) is not None and outcome.failure is None
+    }
     found = []
-    for rate, kind in (
-        (max(plan.learning_rates), "largest"),
-        (min(plan.learning_rates), "smallest"),
+    for kind, rate in (
+        ("largest", max(plan.learning_rates)),
+        ("smallest", min(plan.learning_rates)),
     ):
-        word = _rate_words(rate)
-        chose = {each.method for each in records if each.settings["learning rate"] == word}
-        names = [method.name for method in plan.compared if method.name in chose]
+        names = [name for name, choice in chosen.items() if choice == rate]
         if names and len(plan.learning_rates) > 1:
             found.append(
-                f"The {kind} learning rate that was tried, {word}, was the best of"
+                f"The {kind} learning rate that was tried, {rate:g} x, was the best of"
                 f" {', '.join(names)}: rates beyond it might change their results."
             )
     return found
@@ -234,10 +237,6 @@ def _warnings(plan: Plan, ended: Mapping[str, Outcome | None]) -> list[str]:
         for warning in () if outcome is None else outcome.warnings:
             found[f"{run.method.name} warned: {warning}"] = None
     return list(found)
-
-
-def _rate_words(factor: float) -> str:
-    return f"{factor:g} x"
 
 
 def _notes(plan: Plan, sweep: Path) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def single(self) -> list[Method]:
-        """The single-task baselines."""
+        """The single-task baselines, over which Delta_MTL is taken."""
         return [method for method in self.methods if method.task is not None]
 
     @property
@@ -114,7 +114,7 @@ class Plan:
         return tuple(phase for phase in found if phase.runs)
 
     def runs(self) -> Iterator[Run]:
-        """All runs."""
+        """All runs of all phases, in the order of these."""
         for phase in self.phases:
             yield from phase.runs
 

@@ -134,26 +134,23 @@ class Sweep:
     def _known(self, run: Run) -> float | None:
         """The score of a run that has its outcome in the folder."""
         outcome = finished(self.folder, run)
-        if outcome is None:
-            return None
-        return _comparable(score(self.plan, run, outcome.metrics, self.folder))
+        return None if outcome is None else self._score(run, outcome)
 
     def _execute(self, run: Run, slot: Slot) -> float:
         self.progress.begins(run)
         try:
-            outcome = self._outcome(run, slot)
+            outcome, reached = self._outcome(run, slot)
         except RunFailed as error:
             self.progress.failed(run, str(error))
             raise
         except BaseException:
             self.progress.stopped(run)
             raise
-        reached = _comparable(score(self.plan, run, outcome.metrics, self.folder))
         self.progress.ended(run, reached, outcome.seconds)
         return reached
 
-    def _outcome(self, run: Run, slot: Slot) -> Outcome:
-        """Train a run, and note what it came to in its folder."""
+    def _outcome(self, run: Run, slot: Slot) -> tuple[Outcome, float]:
+        """Train a run, note what it came to in its folder, and return that with its score."""
         folder = folder_of(self.folder, run)
         choice = run.choice
         try:
@@ -170,7 +167,7 @@ class Sweep:
             )
             found = train(config, folder, self.fit, slot.environment, slot.threads, self._stop)
             outcome = Outcome(choice=choice, **found)
-            score(self.plan, run, outcome.metrics, self.folder)
+            reached = self._score(run, outcome)
         except (RunFailed, ValueError) as error:
             failure = Outcome(
                 {}, choice or self.plan.choices(run.method)[0], 0.0, failure=str(error)
@@ -178,8 +175,8 @@ class Sweep:
             write_outcome(folder, failure)
             raise RunFailed(str(error)) from error
         write_outcome(folder, outcome)
-        return outcome
+        return outcome, reached
 
-
-def _comparable(value: float) -> float:
-    return value if math.isfinite(value) else WORST
+    def _score(self, run: Run, outcome: Outcome) -> float:
+        reached = score(self.plan, run, outcome.metrics, self.folder)
+        return reached if math.isfinite(reached) else WORST

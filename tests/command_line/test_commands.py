@@ -22,7 +22,16 @@ print(sorted({{"torch", "lightning", "torchmetrics"}} & set(sys.modules)))
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["compare", "--help"]], ids=" ".join
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["compare", "--help"],
+        ["sweep", "--help"],
+        ["doctor", "--help"],
+        ["tune", "--help"],
+    ],
+    ids=" ".join,
 )
 def test_help_imports_neither_torch_nor_lightning(arguments):
     command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
