@@ -2,25 +2,27 @@
 
     python docs/evidence/grid.py FOLDER [--tasks segmentation depth normals] [--values 1 3 9]
 
-With three tasks and three values these are 27 configs. Weights are scaled to a mean of 1, so that
-some points are alike, such as 1, 1, 1 and 3, 3, 3: they are left in, as their difference is noise.
+With three tasks and three values these are 27 configs. The weights of a point are its values,
+divided by the geometric mean of all values: points such as 1, 1, 1 and 3, 3, 3 differ by a factor,
+which an optimizer such as Adam hardly sees, and a sweep takes them for two methods.
 """
 
 import argparse
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from statistics import geometric_mean
 
 import yaml
 
 
 def points(tasks: Sequence[str], values: Sequence[float]) -> dict[str, dict[str, float]]:
     """The weights of every point, by a name such as `w_1_3_9`."""
+    middle = geometric_mean(values)
     found = {}
     for point in product(values, repeat=len(tasks)):
-        scale = len(tasks) / sum(point)
         name = "_".join(f"{value:g}" for value in point)
-        weights = [round(scale * value, 4) for value in point]
+        weights = [round(value / middle, 4) for value in point]
         found[f"w_{name}"] = dict(zip(tasks, weights, strict=True))
     return found
 
