@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_mtl.engine.coming import Coming
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.task_output import TaskOutput
 
 
 class Balancer(Protocol):
@@ -59,6 +60,12 @@ class Balancer(Protocol):
 
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains. Called for each micro-batch."""
+
+    def observe_losses(self, output: TaskOutput) -> None:
+        """Called for each micro-batch after `active`, with the losses of all tasks of this rank.
+
+        Also with those that the next backward pass does not train.
+        """
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """Called in place of the optimizer's step.
@@ -127,6 +134,9 @@ class PlainSum:
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """The names of all tasks: every task is trained."""
         return set(tasks)
+
+    def observe_losses(self, output: TaskOutput) -> None:
+        """No-op: nothing is learned from the losses."""
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """One optimizer step for each batch."""

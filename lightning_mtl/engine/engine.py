@@ -109,6 +109,7 @@ class Engine:
         self._checks.add(stacked, partial(check_losses, present, step, positive_for))
         reached = self._follow_graph(partition, output)
         active = self.balancer.active(partition.tasks)
+        self.balancer.observe_losses(output)
         trained = {task: losses[task] for task in present if task in active}
         every = len(trained) == len(present)
         self._micro_batch = MicroBatch(

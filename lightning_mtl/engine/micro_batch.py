@@ -21,7 +21,7 @@ is the sum of c_krm, and J_k the gradient of the mean over all labels of the win
 Shapes: K are all tasks, k those present on some rank, l those present on this rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from lightning_mtl.distributed import world_size
+from lightning_mtl.distributed import sum_over_ranks, world_size
 from lightning_mtl.engine.anchor import anchor
 from lightning_mtl.engine.gradients import (
     Gradients,
@@ -158,6 +158,27 @@ class MicroBatch:
     def usage(self) -> Usage:
         """Which parameters this rank's losses use."""
         return self.partition.usage(self.reach, self.local)
+
+    def used_by(self, tasks: Collection[int]) -> set[Tensor]:
+        """The trainable parameters that the losses of some tasks use, on any rank.
+
+        A collective call, before the graph is differentiated. With several ranks, it waits for the
+        device.
+
+        Args:
+            tasks: their indices.
+        """
+        pairs = zip(self.local, self._roots, strict=True)
+        roots = {task: root for task, root in pairs if task in tasks}
+        used: set[Tensor] = set()
+        if roots:
+            reached = self._graphs.reach(list(roots.values()))
+            used = self.partition.usage(reached, list(roots)).used
+        if world_size() == 1:
+            return used
+        flags = [float(parameter in used) for parameter in self.partition.names]
+        everywhere = sum_over_ranks(self.partition.like.new_tensor(flags)).tolist()
+        return {p for p, ranks in zip(self.partition.names, everywhere, strict=True) if ranks}
 
     @property
     def local_counts(self) -> Float[Tensor, " l"]:

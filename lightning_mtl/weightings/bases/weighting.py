@@ -18,6 +18,7 @@ from lightning_mtl.engine.loss_guard import check_automatic
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.prior import check_prior
 from lightning_mtl.engine.strategies import check_task_gradients
+from lightning_mtl.engine.task_output import TaskOutput
 from lightning_mtl.module import MultiTaskModule
 from lightning_mtl.weightings.bases.magnitudes import warn_of_lost_magnitudes
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
@@ -92,6 +93,9 @@ class Weighting(L.Callback, ABC):
     def active(self, tasks: tuple[str, ...]) -> set[str]:
         """Which tasks the next backward pass trains: by default all."""
         return set(tasks)
+
+    def observe_losses(self, output: TaskOutput) -> None:
+        """Called after `active` with the losses of all tasks, trained or not, on this rank."""
 
     def optimizer_step(self, optimizer: Any, step: Callable[[], Any]) -> None:
         """Called in place of the optimizer's step: by default one for each batch."""
