@@ -1,0 +1,1 @@
+"""How tasks are split into groups, and which groups step on a batch."""
