@@ -68,7 +68,11 @@ def test_every_network_has_one_complete_row() -> None:
     [
         (DWA, "Liu et al., CVPR 2019"),
         (MGDA, "Désidéri, Comptes Rendus Mathematique 2012; Sener & Koltun, NeurIPS 2018"),
-        (AlternatingUpdates, "Pascal et al., arXiv 2109.11678"),
+        (
+            AlternatingUpdates,
+            "Pascal et al., arXiv 2109.11678; Jeong & Yoon, ICLR 2025; Patapati & Srinivasan,"
+            " arXiv 2509.16959",
+        ),
         (EqualWeighting, ""),
     ],
     ids=["one work", "two works", "a preprint", "no work"],

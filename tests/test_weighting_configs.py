@@ -30,9 +30,13 @@ def named(path: Path) -> str:
     return settings["weighting"]["class_path"]
 
 
-def test_every_weighting_has_one_config() -> None:
-    found = [named(path) for path in FILES]
+def test_every_weighting_has_one_config_and_others_of_it_extend_its_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        found.setdefault(named(path), []).append(path.stem)
     assert sorted(found) == sorted(kind.__name__ for kind in weightings())
+    for first, *others in found.values():
+        assert all(other.startswith(f"{first}_") for other in others)
 
 
 @pytest.mark.slow

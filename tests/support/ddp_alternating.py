@@ -18,6 +18,13 @@ ALTERNATING: dict[str, dict[str, Any]] = {
     "per_group": {},
     "shared": {"optimizer_state": "shared"},
     "random": {"group_size": 2, "regroup": "step", "order": "random"},
+    "affinity": {"regroup": "affinity", "affinity_decay": 0.2, "affinity_warm_up": 4},
+    "conflicts": {
+        "regroup": "conflicts",
+        "conflict_tolerance": 0.0,
+        "conflict_every_n_steps": 3,
+        "conflict_decay": 0.5,
+    },
 }
 
 

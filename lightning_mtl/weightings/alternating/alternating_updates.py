@@ -1,4 +1,4 @@
-"""Alternating independent updates with random task grouping."""
+"""Alternating independent updates of groups of tasks: random, of like effect or of one colour."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,20 +9,25 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lightning_mtl.checks import check_choice
 from lightning_mtl.distributed import world_size
-from lightning_mtl.engine.gradients import norms
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.replay import uncounted
+from lightning_mtl.engine.task_output import TaskOutput
 from lightning_mtl.engine.trainer_facts import skips_backward
 from lightning_mtl.module import MultiTaskModule
-from lightning_mtl.weightings.alternating.grouping import Grouping, Order, Regroup
+from lightning_mtl.weightings.alternating.group_states import GroupStates
+from lightning_mtl.weightings.alternating.groupings.affinity_groups import AffinityGroups
+from lightning_mtl.weightings.alternating.groupings.conflict_groups import ConflictGroups
+from lightning_mtl.weightings.alternating.groupings.grouping import Grouping, OptimizerState
+from lightning_mtl.weightings.alternating.groupings.random_groups import Order, RandomGroups
+from lightning_mtl.weightings.alternating.measured_step import differentiate_for_all
+from lightning_mtl.weightings.alternating.path import Path
 from lightning_mtl.weightings.bases.common import Common, Unpack
 from lightning_mtl.weightings.bases.weighting import Weighting
 
-OptimizerState = Literal["per_group", "shared"]
+Regroup = Literal["never", "epoch", "step", "affinity", "conflicts"]
 
 
 class AlternatingUpdates(Weighting):
@@ -37,31 +42,60 @@ class AlternatingUpdates(Weighting):
     Networks", arXiv 2109.11678 (2021): `"per_group"` is its IO, `"shared"` its IUS; one group of
     all tasks is plain training, its SUS.
 
+    `regroup="affinity"` clusters the tasks for every batch by their proximal affinities A_st, the
+    running mean of 1 - L_t after / L_t before the steps of task s, over the size of its group. The
+    groups come in random order. The pass of each group shows what the step before has done; the
+    last step of a batch is not judged. A single group steps twice. Needs scikit-learn.
+
+    Jeong & Yoon, "Selective Task Group Updates for Multi-Task Optimization", ICLR 2025, and the
+    authors' code.
+
+    `regroup="conflicts"` colours the graph in which tasks with -cos(g_i, g_j) > τ are joined, by
+    the averaged Gramian of the shared parameters. One colour steps on each batch, in turn: a batch
+    does not train every task. Every R-th batch is differentiated for all tasks, and then the tasks
+    are coloured again.
+
+    Patapati & Srinivasan, "Graph Coloring for Multi-Task Learning", arXiv 2509.16959 (2025).
+
     Scale: all weights are 1. The shared parameters move up to n times as far per batch as with one
-    step, for n groups: tune the learning rate for each method.
+    step, for n groups: tune the learning rate for each method. Not so with `"conflicts"`, where a
+    batch has one step, and each head sees one batch in n.
     Heads: stepped with their group; the others are left alone, momentum and decay included.
-    Batch norm's running statistics see n passes of each batch. Metrics among the submodules and
-    `log` count once a batch, in the pass of the first group. What else `task_losses` changes (a
-    counter or a list of the module, a file), it changes n times.
-    Memory: one optimizer state of the trunk for each group, in checkpoints too.
+    Batch norm's running statistics see as many passes of each batch as it has steps. Metrics among
+    the submodules and `log` count once a batch, in its first pass. What else `task_losses` changes
+    (a counter or a list of the module, a file), it changes in each of them.
+    Memory: one optimizer state of the trunk for each group, in checkpoints too; K P numbers for the
+    task gradients of the batches that `"conflicts"` measures.
     Deviations: the authors' IUS lets Adam move idle heads by their momentum; here they rest.
     Gradient accumulation is refused: a group would need all micro-batches again. So is an
     `optimizer_step` of the module's own that does not call `super().optimizer_step`.
+    `"affinity"`: a change of the losses counts for the group whose step made it, in the authors'
+    code for the one after it; tasks that have never lowered their own loss stay alone; where
+    affinity propagation does not settle, it is damped more. `"conflicts"`: the paper averages the
+    gradients of each task, here their products are averaged, over the measured batches; the
+    defaults of τ, R and β are not the paper's.
 
     Logged beside losses and weights: `train/group/<task>`, and of the shared parameters θ since the
     start `train/path_length` Σ ||Δθ||, `train/displacement` ||θ - θ_0|| and `train/exploration`,
     their ratio.
 
     Args:
-        group_size: tasks per group; the last group may be smaller.
-        optimizer_state: of the shared parameters: one per group, or one for all.
-        regroup: draw the groups once ("never"), every epoch or every step. Optimizer states then
+        group_size: tasks per random group; the last group may be smaller.
+        optimizer_state: of the shared parameters: one per group, or one for all. By default one
+            per random group, and one for all groups that are found, as in the papers. States
             follow the groups' places.
-        order: of the groups within a batch: "fixed" or "random". Groups of one task are not drawn:
-            their fixed order is that of the tasks, as in the authors' code.
+        regroup: draw random groups once ("never"), every epoch or every step, or find them by
+            their affinities or conflicts.
+        order: of random groups within a batch: "fixed" or "random". Groups of one task are not
+            drawn: their fixed order is that of the tasks, as in the authors' code.
         seed: of groups and orders, which are alike on every rank and saved with checkpoints; by
             default that of `seed_everything`.
         track_path: measure how far the shared parameters go; takes two copies of them.
+        affinity_decay: d of the affinities, A ← (1 - d) A + d B.
+        affinity_warm_up: for how many batches each task is first a group of its own.
+        conflict_tolerance: τ, the conflict that tasks of one colour may have.
+        conflict_every_n_steps: R, how many batches there are from one colouring to the next.
+        conflict_decay: β of the averaged Gramian, G ← β G + (1 - β) G_t.
         common: what every weighting takes, see `Weighting`.
 
     Example:
@@ -72,35 +106,61 @@ class AlternatingUpdates(Weighting):
         [[0, 2], [1]]
     """
 
-    price: ClassVar[str] = "n (F + B) + H for n groups, and n optimizer states of the trunk"
     reweights: ClassVar[bool] = False
 
     def __init__(
         self,
         group_size: int = 1,
-        optimizer_state: OptimizerState = "per_group",
+        optimizer_state: OptimizerState | None = None,
         regroup: Regroup = "never",
         order: Order = "fixed",
         seed: int | None = None,
         track_path: bool = True,
+        affinity_decay: float = 1e-3,
+        affinity_warm_up: int = 100,
+        conflict_tolerance: float = 0.1,
+        conflict_every_n_steps: int = 32,
+        conflict_decay: float = 0.9,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)
+        check_choice("AlternatingUpdates", "regroup", regroup, get_args(Regroup))
+        if regroup in ("affinity", "conflicts") and (group_size, order) != (1, "fixed"):
+            raise ValueError(
+                f'`AlternatingUpdates(regroup="{regroup}")` should find groups and their order by'
+                f' itself. Found group_size={group_size} and order="{order}". Leave both out.'
+            )
+        self.grouping: Grouping
+        if regroup == "affinity":
+            self.grouping = AffinityGroups(self.memory, seed, affinity_decay, affinity_warm_up)
+        elif regroup == "conflicts":
+            self.grouping = ConflictGroups(
+                self.memory, conflict_tolerance, conflict_every_n_steps, conflict_decay
+            )
+        else:
+            self.grouping = RandomGroups(self.memory, group_size, regroup, order, seed)
+        self.optimizer_state = optimizer_state or self.grouping.optimizer_state
         choices = get_args(OptimizerState)
-        check_choice("AlternatingUpdates", "optimizer_state", optimizer_state, choices)
-        self.grouping = Grouping(self.memory, group_size, regroup, order, seed)
-        self.optimizer_state = optimizer_state
+        check_choice("AlternatingUpdates", "optimizer_state", self.optimizer_state, choices)
         self.track_path = track_path
-        # By group, then by the name of the shared parameter.
-        self._states: list[dict[str, Any]] = []
-        self._path_length = self.memory.single("path_length")
-        self._displacement = self.memory.single("displacement")
-        # Where the shared parameters set out from, by their names.
-        self._origin: dict[str, Tensor] = {}
+        self._states = GroupStates()
+        self._path = Path(self.memory)
         self._module: MultiTaskModule | None = None
         self._turns: list[int] = []
         self._turn = 0
+        self._group: list[int] = []
+        self._evaluations = 0
         self._stepping = False
+
+    @property
+    def price(self) -> str:  # type: ignore[override]
+        """The price of a batch, by the grouping and by who has optimizer states."""
+        several = self.optimizer_state == "per_group"
+        return self.grouping.price + ", and n optimizer states of the trunk" * several
+
+    def warm_up(self, steps_per_epoch: float) -> float:
+        """How many batches pass before groups are found."""
+        return self.grouping.warm_up
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check module and Trainer as every weighting does, and refuse gradient accumulation."""
@@ -133,14 +193,19 @@ class AlternatingUpdates(Weighting):
         self._stepping = True
         while self._turn < max(1, len(self._turns)):
             # Nobody knows the tasks before the very first pass; there is nothing to swap then.
-            if self._turns:
-                self._swap_in(optimizer.optimizer, self._turns[self._turn])
+            if self._turns and self.optimizer_state == "per_group":
+                place, shared = self._turns[self._turn], self._shared()
+                self._states.swap_in(optimizer.optimizer, place, shared, self._parameters())
             before = self._snapshot()
+            self._evaluations = 0
             # What is counted and logged of a batch is what the first group sees of it.
             with nullcontext() if self._turn == 0 else uncounted(self._module):
                 step()
-            self._track(before)
-            self._keep(optimizer.optimizer, self._turns[self._turn])
+            shared = self._shared()
+            if self.track_path and shared:
+                self._path.add(shared, before)
+            if self.optimizer_state == "per_group":
+                self._states.keep(optimizer.optimizer, self._turns[self._turn], shared)
             self._turn += 1
         self._stepping = False
 
@@ -166,19 +231,39 @@ class AlternatingUpdates(Weighting):
                 " it. Instead of `optimizer.step(closure=optimizer_closure)`, write"
                 " `super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)`."
             )
-        if not self._turns:
+        # A first step that evaluates the losses again has forgotten what it drew.
+        if not self._turns or not self.grouping.drawn:
             self._turns = self._draw(tasks)
-        group = self.grouping.groups()[self._turns[self._turn]]
-        return {tasks[index] for index in group}
+        self._group = self.grouping.groups()[self._turns[self._turn]]
+        return set(tasks) if self._measures else {tasks[index] for index in self._group}
+
+    def observe_losses(self, output: TaskOutput) -> None:
+        """Let the grouping learn from all losses. Called after `active`.
+
+        Of several evaluations within one step the first counts.
+        """
+        if self._stepping and self._evaluations == 0:
+            self.grouping.observe_losses(output, self.tasks, self._turns[self._turn])
+        self._evaluations += 1
 
     def total(self, micro_batch: MicroBatch) -> Tensor:
-        """The sum of the losses of the group whose turn it is."""
+        """The sum of the losses of the group whose turn it is, or of all that are measured."""
+        if self._measures:
+            return micro_batch.total()
         weights = torch.ones_like(micro_batch.losses)
         micro_batch.record_weights(micro_batch.present, weights)
         return micro_batch.total(weights)
 
     def backward(self, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Run one plain backward pass, as Lightning does, which leaves the other heads alone."""
+        """Run one plain backward pass, as Lightning does, which leaves the other heads alone.
+
+        Where the grouping measures, one for every task, of which this group's are written.
+        """
+        if self._measures:
+            gramian = differentiate_for_all(micro_batch, loss, self._group)
+            if gramian is not None:
+                self.grouping.observe_gramian(micro_batch.window.present, gramian)
+            return
         micro_batch.backward(loss)
         if world_size() == 1:
             self._drop_zeros(micro_batch)
@@ -204,21 +289,18 @@ class AlternatingUpdates(Weighting):
             for place, group in enumerate(groups)
             for task in group
         }
-        path, displacement = self._path_length.values, self._displacement.values
-        if path is not None and displacement is not None:
-            logs |= {"path_length": path, "displacement": displacement}
-            logs["exploration"] = path / displacement.clamp(min=1e-12)
-        return logs
+        return logs | self._path.logs()
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the origin and every group's optimizer states, for a checkpoint."""
-        return super().state_dict() | {"optimizer_states": self._states, "origin": self._origin}
+        states = {"optimizer_states": self._states.states, "origin": self._path.origin}
+        return super().state_dict() | states
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned. Called when a run resumes."""
         super().load_state_dict(state_dict)
-        self._states = state_dict["optimizer_states"]
-        self._origin = dict(state_dict["origin"])
+        self._states.states = state_dict["optimizer_states"]
+        self._path.origin = dict(state_dict["origin"])
 
     def _refuse_accumulation(self, found: str) -> None:
         raise ValueError(
@@ -233,6 +315,11 @@ class AlternatingUpdates(Weighting):
         assert self._module is not None
         return skips_backward(self._module.trainer)
 
+    @property
+    def _measures(self) -> bool:
+        """Whether this batch is differentiated for every task."""
+        return self._stepping and self.grouping.measures
+
     def _draw(self, tasks: tuple[str, ...]) -> list[int]:
         drawn = self.grouping.drawn
         turns = self.grouping.turns(len(tasks))
@@ -246,64 +333,15 @@ class AlternatingUpdates(Weighting):
         """The shared parameters by name; an empty dict before the first forward pass."""
         assert self._module is not None
         shared = set(self._module.shared_parameters())
-        return {n: p for n, p in self._module.named_parameters() if p in shared}
+        return {name: p for name, p in self._parameters().items() if p in shared}
 
-    def _swap_in(self, optimizer: Optimizer, place: int) -> None:
-        """Give the optimizer this group's state of the shared parameters, before its step."""
-        if self.optimizer_state == "shared":
-            return
+    def _parameters(self) -> dict[str, Tensor]:
         assert self._module is not None
-        states = self._states[place] if place < len(self._states) else {}
-        # A resumed run has states before its first pass shows what is shared.
-        shared = set(self._shared()).union(*self._states)
-        parameters = {n: p for n, p in self._module.named_parameters() if n in shared}
-        for name, parameter in parameters.items():
-            optimizer.state.pop(parameter, None)
-            if name in states:
-                optimizer.state[parameter] = {
-                    key: _moved(value, parameter) if key != "step" else value
-                    for key, value in states[name].items()
-                }
-
-    def _keep(self, optimizer: Optimizer, place: int) -> None:
-        """Remember this group's state: the tensors themselves, which only its steps change."""
-        if self.optimizer_state == "shared":
-            return
-        while len(self._states) <= place:
-            self._states.append({})
-        self._states[place] = {
-            name: dict(optimizer.state[parameter])
-            for name, parameter in self._shared().items()
-            if parameter in optimizer.state
-        }
+        return dict(self._module.named_parameters())
 
     def _snapshot(self) -> dict[str, Tensor]:
         if not self.track_path:
             return {}
-        assert self._module is not None
         # All of them: which are shared is not known before the first pass.
-        shared = self._shared() or dict(self._module.named_parameters())
+        shared = self._shared() or self._parameters()
         return {name: parameter.detach().clone() for name, parameter in shared.items()}
-
-    def _track(self, before: dict[str, Tensor]) -> None:
-        """Add a step to the path length, and measure the displacement. Called after each step."""
-        shared = self._shared()
-        if not self.track_path or not shared:
-            return
-        after = [parameter.detach() for parameter in shared.values()]
-        # A task that comes late may show more parameters to be shared: they set out from here.
-        last = [before.get(name, value) for name, value in zip(shared, after, strict=True)]
-        for name, value in zip(shared, last, strict=True):
-            start = self._origin.get(name, value).to(value.device)
-            self._origin[name] = start.clone() if start is value else start
-        origin = [self._origin[name] for name in shared]
-        moves = [list(torch._foreach_sub(after, last)), list(torch._foreach_sub(after, origin))]
-        step, displacement = norms(moves)
-        path = self._path_length.values
-        self._path_length.values = step if path is None else path.to(step.device) + step
-        self._displacement.values = displacement
-
-
-def _moved(value: Any, parameter: Tensor) -> Any:
-    """A value of an optimizer's state on the device of its parameter."""
-    return value.to(parameter.device) if isinstance(value, Tensor) else value

@@ -176,13 +176,13 @@ class Recorder(L.Callback):
 
     def before(self, module: L.LightningModule) -> None:
         self.values = {name: p.detach().clone() for name, p in module.named_parameters()}
-        self.states = [self.copied(state) for state in self.weighting._states]
+        self.states = [self.copied(state) for state in self.weighting._states.states]
 
     def after(self, module: L.LightningModule) -> None:
         moved = {n for n, p in module.named_parameters() if not torch.equal(p, self.values[n])}
         parts = {name.split(".")[1] if "heads" in name else "trunk" for name in moved}
         self.moved.append(parts)
-        now = self.weighting._states
+        now = self.weighting._states.states
         same = [self.equal(old, new) for old, new in zip(self.states, now, strict=False)]
         self.changed.append([place for place, equal in enumerate(same) if not equal])
 
@@ -216,7 +216,7 @@ def test_a_sub_step_changes_the_optimizer_state_of_its_own_group_only() -> None:
 def test_one_state_for_all_keeps_no_states_of_its_own() -> None:
     weighting = AlternatingUpdates(optimizer_state="shared")
     fitted(weighting, built_by(OPTIMIZERS["Adam"]))
-    assert weighting._states == []
+    assert weighting._states.states == []
 
 
 @both_states
