@@ -5,9 +5,10 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from lightning_mtl.data.seeding import one_seed, seeded
 
 __all__ = ["EpochSampler", "ResumableLoader", "SeededDataset"]
 
@@ -36,7 +37,7 @@ class EpochSampler(RandomSampler):
 
     def __iter__(self) -> Iterator[int]:
         """The indices of the samples in the order of the epoch."""
-        generator = torch.Generator().manual_seed(_seed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(one_seed(self.seed, self.epoch))
         self.epoch += 1
         yield from torch.randperm(len(self), generator=generator).tolist()
 
@@ -65,13 +66,8 @@ class SeededDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         """The sample, with random numbers of its own."""
-        # Only the generator of the host: in the main process, those of devices belong to the model.
-        state = torch.get_rng_state()
-        torch.default_generator.manual_seed(_seed(self.seed, int(self.epoch), index))
-        try:
+        with seeded(self.seed, int(self.epoch), index):
             return self.data[index]
-        finally:
-            torch.set_rng_state(state)
 
 
 class ResumableLoader(DataLoader[Item]):
@@ -122,8 +118,3 @@ class ResumableLoader(DataLoader[Item]):
             prefetch_factor=self.prefetch_factor,
         )
         return iter(rest)
-
-
-def _seed(*numbers: int) -> int:
-    """One seed for several numbers, with no pattern between those of neighbours."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
