@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 BUCKET = 2**22
 """Elements that are joined into one call: enough to hide its latency, few against a model."""
@@ -14,6 +17,11 @@ BUCKET = 2**22
 def world_size() -> int:
     """The number of ranks that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this rank among those that train together; 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -51,13 +59,13 @@ def union_over_ranks(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for rank in gathered for name in rank))
 
 
-def from_first_rank(number: int) -> int:
-    """The number that the first rank has; exchanged as an object."""
+def from_first_rank(value: Value) -> Value:
+    """The numbers, or the number, that the first rank has; exchanged as an object."""
     if world_size() == 1:
-        return number
-    numbers = [number]
-    dist.broadcast_object_list(numbers, src=0)
-    return numbers[0]
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def sum_gradients_over_ranks(gradients: Sequence[Tensor]) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """Callbacks for a Trainer: weightings, of which a run has at most one, and monitors."""
 
+from lightning_mtl.mixing.adaptive_mixture import AdaptiveMixture as AdaptiveMixture
 from lightning_mtl.monitors.noise_monitor import GradientNoiseMonitor as GradientNoiseMonitor
 from lightning_mtl.reports.metric_table import MetricTable as MetricTable
 from lightning_mtl.reports.network_table import NetworkTable as NetworkTable

@@ -27,6 +27,10 @@ from lightning_mtl.data.datasets.nyuv2_frames import NYUv2Frames
 from lightning_mtl.data.datasets.pascal import PASCALContext, PASCALContextDataModule
 from lightning_mtl.data.folders import FoldersDataModule, LabelledImages
 from lightning_mtl.data.geometry import backproject, normals_from_depth
+from lightning_mtl.data.mixture.mixture_loader import MixtureLoader
+from lightning_mtl.data.mixture.mixture_sampler import MixtureSampler
+from lightning_mtl.data.mixture.shares import temperature_weights
+from lightning_mtl.data.mixture.task_datasets import TaskDatasets, collate_tasks
 from lightning_mtl.data.photos import Photos, collate_photos
 from lightning_mtl.data.reading.errors import (
     CorruptFileError,
@@ -56,6 +60,8 @@ __all__ = [
     "LabelFileError",
     "LabelledImages",
     "MOSDDataModule",
+    "MixtureLoader",
+    "MixtureSampler",
     "MultiMNIST",
     "MultiMNISTDataModule",
     "MultiTaskDataModule",
@@ -74,8 +80,11 @@ __all__ = [
     "Resize",
     "RoomsDataModule",
     "SyntheticRooms",
+    "TaskDatasets",
     "backproject",
     "collate",
     "collate_photos",
+    "collate_tasks",
     "normals_from_depth",
+    "temperature_weights",
 ]

@@ -83,6 +83,7 @@ class GradientNoiseMonitor(L.Callback):
         averages: of signal and noise, over measurements.
         history: what the pictures show of the run.
         listeners: called with every `Measurement`, finite or not, before it is averaged.
+        samples_of: counts the samples of a batch; by default as Lightning does.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class GradientNoiseMonitor(L.Callback):
         self.averages = NoiseAverages(decay)
         self.history: dict[str, list[float]] = {}
         self.listeners: list[Callable[[Measurement], None]] = []
+        self.samples_of: Callable[[Any], float] = extract_batch_size
         self._samples = 0.0
         self._rows: dict[int, Gradients] = {}
         self._products: Tensor | None = None
@@ -146,7 +148,7 @@ class GradientNoiseMonitor(L.Callback):
         """Count the samples of the batch where the step will be measured."""
         # Counting may fail on an exotic batch, so it is left alone where nothing is measured.
         if trainer.global_step % self.every_n_steps == 0:
-            self._samples = float(extract_batch_size(batch))
+            self._samples = float(self.samples_of(batch))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted epoch had accumulated. Called as each epoch starts."""
