@@ -45,13 +45,13 @@ def test_the_steeper_task_gains_as_the_formula_says() -> None:
 def test_the_noisier_task_loses_as_the_formula_says_whatever_its_share(accumulate: int) -> None:
     weights = {"one": 3.0, "two": 1.0}
     loader = mixed_loader(
-        variances=(4.0, 40.0), batch_size=16, batches=400, weights=weights, seed=5
+        variances=(4.0, 40.0), batch_size=16, batches=160, weights=weights, seed=5
     )
     module = Linear(lr=0.0)
-    callbacks = adaptive(zeta_2=0.2, steps=400 // accumulate)
+    callbacks = adaptive(zeta_2=0.2, steps=160 // accumulate)
     quiet_trainer(callbacks=callbacks, accumulate_grad_batches=accumulate).fit(module, loader)
     expected = 0.2 * (40.0 - 4.0) / (2 * 16 * accumulate)
-    assert log_ratio(loader) - math.log(3) == pytest.approx(expected, rel=0.1)
+    assert log_ratio(loader) - math.log(3) == pytest.approx(expected, rel=0.15)
 
 
 def test_a_step_follows_the_mean_over_all_samples_of_the_batch() -> None:
@@ -85,7 +85,7 @@ def test_the_mixture_is_logged_and_the_module_is_left_as_it_was() -> None:
 
 
 def test_a_task_does_not_fall_below_the_smallest_weight() -> None:
-    loader = mixed_loader(norms=(9.0, 0.0))
+    loader = mixed_loader((9.0, 0.1), (1.0, 1.0), batches=4)
     fit(loader, [GradientNoiseMonitor(1), AdaptiveMixture(5.0, 0.0, 2, min_weight=0.2)])
     assert loader.batch_sampler.weights == pytest.approx({"one": 0.8, "two": 0.2})
 
@@ -94,7 +94,7 @@ def resumed(folder: Path, workers: int, checkpoint: Path | None = None) -> tuple
     loader = mixed_loader((1.0, 0.2), (3.0, 1.0), batches=12, workers=workers)
     saving = ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1)
     trainer = quiet_trainer(
-        callbacks=[*adaptive(0.3, 0.1, steps=2), saving],
+        callbacks=[*adaptive(0.6, 0.1, steps=2), saving],
         max_epochs=2,
         accumulate_grad_batches=2,
         enable_checkpointing=True,
@@ -105,7 +105,7 @@ def resumed(folder: Path, workers: int, checkpoint: Path | None = None) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("workers", "steps"), [(0, (3, 6, 8)), pytest.param(2, (3, 8), marks=pytest.mark.slow)]
+    ("workers", "steps"), [(0, (3, 8)), pytest.param(2, (3, 8), marks=pytest.mark.slow)]
 )
 def test_a_resumed_run_mixes_as_the_uninterrupted_one(
     tmp_path: Path, workers: int, steps: tuple[int, ...]
