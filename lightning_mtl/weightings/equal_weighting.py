@@ -25,6 +25,7 @@ class EqualWeighting(LossWeighting):
     """
 
     reweights: ClassVar[bool] = False
+    has_objective: ClassVar[bool] = True
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """A weight of 1 for each task present."""

@@ -1,5 +1,7 @@
 """Fixed weighting, by one given weight for each task."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +31,8 @@ class FixedWeighting(LossWeighting):
         >>> FixedWeighting({"depth": 2.0, "normals": 0.5}).weights(torch.ones(2))
         tensor([2.0000, 0.5000])
     """
+
+    has_objective: ClassVar[bool] = True
 
     def __init__(self, weights: dict[str, float], **common: Unpack[Common]) -> None:
         super().__init__(**common)

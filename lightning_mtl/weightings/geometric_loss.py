@@ -33,6 +33,7 @@ class GeometricLoss(LossWeighting):
 
     depends_on_losses: ClassVar[bool] = True
     positive_losses: ClassVar[bool] = True
+    has_objective: ClassVar[bool] = True
 
     def weights(self, losses: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
         """The weights (Π L)^{1/K} / (K L) over the K positive losses; 0 for a loss of zero."""

@@ -668,6 +668,8 @@ pytestmark = [
     # `OnExceptionCheckpoint` makes each `fit` look for a checkpoint of an earlier run.
     pytest.mark.filterwarnings(r"ignore:`.fit\(ckpt_path=None\)` was called without a model"),
     pytest.mark.filterwarnings(r"ignore:.*there is no last checkpoint available"),
+    # Said of weights that change under L-BFGS.
+    pytest.mark.filterwarnings("ignore:.*as those of one function"),
     # Said by the compiler of itself.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]

@@ -146,6 +146,7 @@ def test_the_gradients_of_the_heads_and_the_decay_are_as_before_the_step() -> No
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1]
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of one function")
 def test_an_optimizer_that_evaluates_the_losses_again_is_refused() -> None:
     module = Toy(torch.optim.LBFGS)
     with pytest.raises(ValueError, match=r"steps from gradients. Found `LBFGS`.*Use"):

@@ -253,6 +253,7 @@ def learned_from(weighting: FAMO, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     return steps
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of one function")
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_of_several_evaluations_in_a_step_the_first_is_compared(
     generator: str, monkeypatch: pytest.MonkeyPatch

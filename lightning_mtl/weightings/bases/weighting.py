@@ -20,6 +20,7 @@ from lightning_mtl.engine.prior import check_prior
 from lightning_mtl.engine.strategies import check_task_gradients
 from lightning_mtl.engine.task_output import TaskOutput
 from lightning_mtl.module import MultiTaskModule
+from lightning_mtl.weightings.bases.line_search import warn_of_compared_evaluations
 from lightning_mtl.weightings.bases.magnitudes import warn_of_lost_magnitudes
 from lightning_mtl.weightings.memory.task_memory import TaskMemory
 
@@ -41,6 +42,8 @@ class Weighting(L.Callback, ABC):
         positive_losses: whether its formula holds for positive losses only. A negative one is then
             an error, and one of exactly zero, of a batch without a valid label, an absent task.
         reweights: whether some weights differ from 1, so that the bar shows the weighted sum too.
+        has_objective: whether `total` is one function of the parameters throughout the run, whose
+            gradient the steps follow, so that its values may be compared.
         follows_graph: whether it asks which parameters are shared.
         memory: what it remembers from step to step; entries are declared in the constructor.
     """
@@ -48,6 +51,7 @@ class Weighting(L.Callback, ABC):
     price: ClassVar[str] = "F + H + B"
     positive_losses: ClassVar[bool] = False
     reweights: ClassVar[bool] = True
+    has_objective: ClassVar[bool] = False
     follows_graph: bool = True
 
     def __init__(self, prior: dict[str, float] | None = None) -> None:
@@ -182,9 +186,11 @@ class Weighting(L.Callback, ABC):
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Warn of optimizers under which weights lose an effect. Called when there are some."""
+        """Warn of optimizers that do not go with the weights. Called when there are some."""
         if self.scales_losses:
             warn_of_lost_magnitudes(type(self).__name__, trainer.optimizers)
+        if not self.has_objective:
+            warn_of_compared_evaluations(type(self).__name__, trainer.optimizers)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the module its plain sum back. Called at the end of each stage."""

@@ -225,6 +225,7 @@ def test_accumulated_micro_batches_are_measured_in_the_metric(name: str) -> None
     assert all(row.isfinite().all() for row in found[0].applied)
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of one function")
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.LBFGS, torch.optim.Adagrad])
 def test_optimizers_without_second_moments_are_refused_at_the_start(optimizer: Any) -> None:
     module = Toy(optimizer)

@@ -322,6 +322,7 @@ class Searching(Toy):
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of one function")
 @pytest.mark.usefixtures("early")
 def test_a_step_of_several_evaluations_counts_one_probe() -> None:
     rule = MGDA(gradients="probes")
