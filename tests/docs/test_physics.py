@@ -289,7 +289,7 @@ def test_means_are_geometric_and_ratios_beyond_the_noise_are_bold(
         for seed, error in enumerate(each)
     ]
     rows = table(physics, results)
-    assert rows["equal"][:4] == ["60", "0.35 to 1e+04", "", "15"]
+    assert rows["equal"][:4] == ["60", "0.347 to 1.04e+04", "", "15"]
     assert rows["fixed (0.1, 1, 1)"][2] == "0.067"
     assert rows["upgrad"][0] == "20"
     assert rows["upgrad"][4:] == ["10", "0.5, 1, 2", "0.003"]

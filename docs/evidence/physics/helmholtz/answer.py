@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from helmholtz.methods import EQUAL, FIXED
 from helmholtz.network import TASKS
@@ -75,13 +76,13 @@ def markdown(results: Sequence[Result], seconds: float) -> str:
     ]
     lines = [HEADER, ["---"] * len(HEADER), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    seeds = max(len(each) for each in grouped.values())
+    seeds = ", ".join(str(seed) for seed in sorted({result.run.seed for result in results}))
     return (
         f"# Helmholtz's equation: {seconds:g} CPU seconds for every method\n\n{table}\n\n"
-        f"Errors are those of {seeds} seeds on a grid of test points; means are geometric. A ratio"
+        f"Errors are those on a grid of test points; means are geometric. Seeds: {seeds}. A ratio"
         " in bold differs from 1 by more than the noise of the seeds (Welch's t-test of the"
-        " logarithms at 5 %, corrected by Holm for each column). The weights are geometric means"
-        " over the last hundred steps and the seeds.\n"
+        " logarithms at 5 %, corrected by Holm for each column). The weights are means over the"
+        " last hundred steps and the seeds.\n"
     )
 
 
@@ -116,8 +117,14 @@ def picture(results: Sequence[Result]) -> Figure:
             ends = [[mean - 100 * interval.low], [100 * interval.high - mean]]
             axes.errorbar([mean], [row + 0.25], xerr=ends, fmt="D", color="C0", ms=5, capsize=3)
     axes.set_yticks(range(len(grouped)), [_title(each) for each in grouped.values()])
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="relative L2 error (%): seeds, geometric mean, 95 % interval")
+    axes.set(
+        xscale="log",
+        ylim=(len(grouped) - 0.5, -0.5),
+        xlabel="relative L2 error (%): seeds, geometric mean, 95 % interval",
+    )
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -130,12 +137,12 @@ def _title(results: Sequence[Result]) -> str:
 
 def _error_cells(results: Sequence[Result]) -> list[str]:
     interval = error_interval(results)
-    ends = f"{100 * interval.low:.2g} to {100 * interval.high:.2g}"
-    return [f"{100 * interval.mean:.2g}", ends if interval.count > 1 else "one seed"]
+    ends = f"{100 * interval.low:.3g} to {100 * interval.high:.3g}"
+    return [f"{100 * interval.mean:.3g}", ends if interval.count > 1 else "one seed"]
 
 
 def _weights(results: Sequence[Result]) -> str:
-    means = [math.exp(_mean([math.log(r.weights[task]) for r in results])) for task in TASKS]
+    means = [_mean([result.weights[task] for result in results]) for task in TASKS]
     return ", ".join(f"{mean:.2g}" for mean in means)
 
 

@@ -58,7 +58,7 @@ class Result:
         steps: of the optimizer, within its time.
         held_out_error: the relative L2 error at the points by which settings are chosen.
         test_error: that on the grid, by which methods are compared.
-        weights: of each task, the geometric mean over the last hundred steps.
+        weights: of each task, the mean over the last hundred steps.
     """
 
     run: Run
@@ -105,7 +105,7 @@ def train(run: Run) -> Result:
             enable_model_summary=False,
         )
         trainer.fit(network, DataLoader(Points(run.seed), batch_size=None))
-    weights = recent.geometric_mean().tolist()
+    weights = recent.mean().tolist()
     return Result(
         run,
         trainer.global_step,
@@ -125,9 +125,9 @@ class RecentWeights(L.Callback):
         """Keep the weights of a step. Called after it."""
         self.rows.append(torch.stack([pl_module.task_weights[task] for task in TASKS]))
 
-    def geometric_mean(self) -> Float[Tensor, " K"]:
-        """The geometric mean of each task's weights."""
-        return torch.stack(list(self.rows)).log().mean(0).exp()
+    def mean(self) -> Float[Tensor, " K"]:
+        """The mean weight of each task."""
+        return torch.stack(list(self.rows)).mean(0)
 
 
 @contextmanager
