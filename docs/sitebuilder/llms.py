@@ -1,0 +1,42 @@
+"""`llms.txt`: an index of the site for language models, as https://llmstxt.org describes it."""
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from sitebuilder.readme import first_paragraph
+
+GROUPS = {
+    "Start": ("guide/",),
+    "Methods": ("methods/",),
+    "Tables": ("tables/",),
+    "Help": ("troubleshooting", "conventions", "migration/"),
+    "Results": ("results", "evidence/", "figures/"),
+}
+SUMMARY = (
+    "Multi-task learning for PyTorch Lightning. A `MultiTaskModule` returns one loss for each task"
+    " from `task_losses`, and a callback of the Trainer, the weighting, balances them. Import"
+    " weightings from `lightning_mtl.callbacks`. `lightning-mtl` is the command line."
+)
+
+
+def index(app: Sphinx) -> str:
+    """The text of `llms.txt`: each page with its source as plain Markdown and what it is about."""
+    lines = ["# lightning_mtl", "", f"> {SUMMARY}"]
+    for heading, starts in GROUPS.items():
+        pages = sorted(name for name in app.env.found_docs if name.startswith(starts))
+        lines += ["", f"## {heading}", ""]
+        lines += [_line(app, name) for name in pages]
+    return "\n".join(lines) + "\n"
+
+
+def write_index(app: Sphinx, error: Exception | None) -> None:
+    """Write the index beside the pages. Called by Sphinx when the site is built."""
+    if error is None and app.builder.name in ("html", "dirhtml"):
+        (Path(app.outdir) / "llms.txt").write_text(index(app), encoding="utf-8")
+
+
+def _line(app: Sphinx, name: str) -> str:
+    title = app.env.titles[name].astext()
+    about = first_paragraph(app.env.get_doctree(name))
+    return f"- [{title}](_sources/{name}.md.txt): {about}"
