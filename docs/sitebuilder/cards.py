@@ -35,7 +35,7 @@ def card(kind: type) -> Card:
     """The parts of the docstring of a class."""
     text = inspect.getdoc(kind) or ""
     text, _, example = text.partition("\nExample:\n")
-    text, _, arguments = text.partition("\nArgs:")
+    text, _, arguments = text.partition("\nRaises:")[0].partition("\nArgs:")
     text, *facts = re.split(rf"^({'|'.join(LABELS)}):", text, flags=re.MULTILINE)
     summary, *description = re.split(r"\n\n(?! {4})", text.strip())
     return Card(

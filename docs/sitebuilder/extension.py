@@ -3,6 +3,7 @@
 from sphinx.application import Sphinx
 
 from sitebuilder.equivalences import write_equivalences
+from sitebuilder.evidence import insert_evidence
 from sitebuilder.llms import write_index
 from sitebuilder.method_pages import FOLDER, write_method_pages
 from sitebuilder.metric_tables import write_metrics
@@ -28,5 +29,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", generate)
     app.connect("source-read", insert_sections)
     app.connect("source-read", insert_scales)
+    app.connect("source-read", insert_evidence)
     app.connect("build-finished", write_index)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

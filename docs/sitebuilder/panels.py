@@ -62,11 +62,11 @@ def cut_panels(folder: Path) -> list[Path]:
 
 def frames(dark: Bool[NDArray, "height width"]) -> Iterator[Box]:
     """The dark frames on a grid, row by row; places of the grid without one are left out."""
-    height, width = dark.shape
-    rows = _lines(dark.sum(1) > width / 2)
-    columns = _lines(dark.sum(0) > height / 3)
+    columns = _lines(dark.sum(0) > len(dark) / 3)
+    spans = list(zip(columns[::2], columns[1::2], strict=True))
+    rows = _lines(np.any([dark[:, left:right].all(1) for left, right in spans], axis=0))
     for top, bottom in zip(rows[::2], rows[1::2], strict=True):
-        for left, right in zip(columns[::2], columns[1::2], strict=True):
+        for left, right in spans:
             if dark[top, left:right].all() and dark[bottom, left:right].all():
                 yield left, top, right + 1, bottom + 1
 

@@ -1,0 +1,1 @@
+"""Tests of the documentation site and of what builds it."""
