@@ -73,7 +73,9 @@ def scale(kind: type[Weighting]) -> Badge:
 def sharded(kind: type[Weighting]) -> Badge:
     """Whether it works where parameters are sharded."""
     if issubclass(kind, LossWeighting):
-        if kind.depends_on_losses:
+        depends: object = kind.depends_on_losses
+        # Of some it depends on arguments; here it is that of the default ones.
+        if kind().depends_on_losses if isinstance(depends, property) else depends:
             return Badge("FSDP: without accumulation", "partly", "fsdp")
         return Badge("FSDP: yes", "yes", "fsdp")
     if issubclass(kind, GramianWeighting) and kind.takes_probes and not kind.needs_rows:

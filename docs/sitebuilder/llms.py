@@ -4,7 +4,9 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from sitebuilder.readme import first_paragraph
+from sitebuilder.files import write
+from sitebuilder.readme import first_paragraph, with_sections
+from sitebuilder.scales import with_scales
 
 GROUPS = {
     "Start": ("guide/",),
@@ -31,9 +33,22 @@ def index(app: Sphinx) -> str:
 
 
 def write_index(app: Sphinx, error: Exception | None) -> None:
-    """Write the index beside the pages. Called by Sphinx when the site is built."""
+    """Write the index and complete the sources. Called by Sphinx when the site is built."""
     if error is None and app.builder.name in ("html", "dirhtml"):
         (Path(app.outdir) / "llms.txt").write_text(index(app), encoding="utf-8")
+        for name in sorted(app.env.found_docs):
+            complete(Path(app.outdir) / "_sources" / f"{name}.md.txt", name)
+
+
+def complete(file: Path, name: str) -> None:
+    """Put into the source of a page what its HTML shows in the places of marks.
+
+    Args:
+        file: the source, beside the HTML.
+        name: of the page, without its suffix.
+    """
+    text = file.read_text(encoding="utf-8")
+    write(file, with_scales(with_sections(text, f"docs/{name}.md")))
 
 
 def _line(app: Sphinx, name: str) -> str:

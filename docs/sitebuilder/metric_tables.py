@@ -5,13 +5,21 @@ import re
 from pathlib import Path
 
 from lightning_mtl import metrics
-from lightning_mtl.metrics import protocols
+from lightning_mtl.metrics import protocols, saliency
 from lightning_mtl.metrics.edges import edge_protocols
 from sitebuilder.cards import card
 from sitebuilder.files import DOCS, template, write
 from sitebuilder.prose import markdown
 
 FILE = DOCS / "tables" / "metrics.md"
+PROTOCOLS = {
+    "segmentation": list(protocols.SEGMENTATION),
+    "depth": list(protocols.DEPTH),
+    "normals": list(protocols.NORMALS),
+    "saliency": list(saliency.PROTOCOLS),
+    "edges": list(edge_protocols.PROTOCOLS),
+}
+"""The names of the protocols of each task; the first one is the default of its metrics."""
 TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
 
 
@@ -21,7 +29,7 @@ def write_metrics(file: Path = FILE) -> Path:
     text = template(
         "metrics.md.jinja",
         metrics=[(kind.__name__, *_described(kind)) for kind in kinds],
-        which=_table(metrics),
+        protocols=PROTOCOLS,
         differences=_table(protocols),
         notes=_notes(),
         edges=_table(edge_protocols),

@@ -16,9 +16,14 @@ def scales() -> str:
     )
 
 
+def with_scales(text: str) -> str:
+    """A page with the list in its place, if it has one."""
+    return text.replace(MARK, scales()) if MARK in text else text
+
+
 def insert_scales(app: Sphinx, name: str, source: list[str]) -> None:
     """Put the list in its place. Called by Sphinx as it reads each page."""
-    source[0] = source[0].replace(MARK, scales()) if MARK in source[0] else source[0]
+    source[0] = with_scales(source[0])
 
 
 def _said(kind: type) -> str:

@@ -51,7 +51,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[1])
 def test_a_command_runs_with_shorter_trainings(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def test_every_metric_and_protocol_is_described(tmp_path: Path) -> None:
     table = [cells[0] for cells in rows(page)]
     told = {name for cell in table for name in cell.split(", ")}
     assert DEPTH.keys() - {"pooled"} <= told
+    assert ["edges", "`bsds`, `nyud`, `survey`, `astmt`"] in rows(page)
     # Rows that go on in the next line of a docstring are one row here.
     assert all(cells[0] for cells in rows(page))
     assert "batches, raw predictions" in page
