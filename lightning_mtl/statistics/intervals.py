@@ -1,10 +1,13 @@
-"""Confidence intervals of a mean."""
+"""Confidence intervals, of one number or of an array, and that of a mean."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from lightning_mtl.statistics.arguments import check_level, finite_array
@@ -34,6 +37,42 @@ class Interval(NamedTuple):
     def excludes(self, value: float) -> bool:
         """Whether a value, such as zero, lies outside; never if the interval is infinite."""
         return not self.low <= value <= self.high
+
+
+class Intervals(NamedTuple):
+    """Estimates, a number or an array, with the confidence interval of each entry.
+
+    Attributes:
+        mean: the estimates; NaN where there is none.
+        low: the lower ends; minus infinity where nothing is known.
+        high: the upper ends; infinity there.
+        count: how many samples, or blocks of samples, they come from.
+    """
+
+    mean: Float[np.ndarray, "*shape"]
+    low: Float[np.ndarray, "*shape"]
+    high: Float[np.ndarray, "*shape"]
+    # The field hides `tuple.count`, which nobody asks of an interval.
+    count: int  # type: ignore[assignment]
+
+    @property
+    def half_width(self) -> Float[np.ndarray, "*shape"]:
+        """The distance from the middle to either end, for each entry."""
+        return (self.high - self.low) / 2
+
+    def excludes(self, value: ArrayLike) -> Bool[np.ndarray, "*shape"]:
+        """Whether a value, such as zero, lies outside, for each entry; never if it is infinite."""
+        return ~((self.low <= value) & (value <= self.high))
+
+    def within(self, low: float, high: float) -> "Intervals":
+        """The same, cut off at what is possible, such as -1 and 1 of a cosine."""
+        mean, lower, upper = (np.clip(each, low, high) for each in self[:3])
+        return Intervals(mean, lower, upper, self.count)
+
+    def entry(self, *index: int) -> Interval:
+        """The interval of one entry, such as `entry(i, j)`; that of a number is `entry()`."""
+        mean, low, high = (float(each[index]) for each in (self.mean, self.low, self.high))
+        return Interval(mean, low, high, self.count)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -1,46 +1,14 @@
 """The jackknife: intervals of what is no mean, such as a ratio of averages."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from lightning_mtl.statistics.arguments import check_level, finite_array
-from lightning_mtl.statistics.intervals import Interval
-
-
-class JackknifeInterval(NamedTuple):
-    """An estimate, a number or an array, with the confidence interval of each entry.
-
-    Attributes:
-        mean: the estimate, corrected for its bias: the mean of the pseudo-values.
-        low: the lower end; minus infinity where nothing is known.
-        high: the upper end; infinity there.
-        count: how many blocks were left out, one at a time.
-    """
-
-    mean: Float[np.ndarray, "*shape"]
-    low: Float[np.ndarray, "*shape"]
-    high: Float[np.ndarray, "*shape"]
-    # The field hides `tuple.count`, which nobody asks of an interval.
-    count: int  # type: ignore[assignment]
-
-    @property
-    def half_width(self) -> Float[np.ndarray, "*shape"]:
-        """The distance from the middle to either end, for each entry."""
-        return (self.high - self.low) / 2
-
-    def excludes(self, value: ArrayLike) -> Bool[np.ndarray, "*shape"]:
-        """Whether a value, such as zero, lies outside, for each entry; never if it is infinite."""
-        return ~((self.low <= value) & (value <= self.high))
-
-    def entry(self, *index: int) -> Interval:
-        """The interval of one entry, such as `entry(i, j)`; that of a number is `entry()`."""
-        mean, low, high = (float(each[index]) for each in (self.mean, self.low, self.high))
-        return Interval(mean, low, high, self.count)
+from lightning_mtl.statistics.intervals import Intervals
 
 
 def jackknife_interval(
@@ -48,7 +16,7 @@ def jackknife_interval(
     samples: Float[np.ndarray, "n *sample"],
     level: float = 0.95,
     block: int = 1,
-) -> JackknifeInterval:
+) -> Intervals:
     """A smooth function of averages, corrected for its bias, with its confidence interval.
 
     With g blocks and the estimates θ̂ of all samples and θ̂_(j) of all but those of block j, the
@@ -86,7 +54,7 @@ def jackknife_interval(
     count = len(blocks)
     infinite = np.full_like(whole, np.inf)
     if count == 1:
-        return JackknifeInterval(whole[()], -infinite[()], infinite[()], count)
+        return Intervals(whole[()], -infinite[()], infinite[()], count)
     without = np.stack([estimator(np.delete(samples, each, axis=0)) for each in blocks])
     known = np.isfinite(whole) & np.isfinite(without).all(0)
     estimate, variance = _pseudo_value_moments(
@@ -98,7 +66,7 @@ def jackknife_interval(
     mean = np.where(known, estimate, whole)
     low = np.where(known, estimate - half_width, -infinite)
     high = np.where(known, estimate + half_width, infinite)
-    return JackknifeInterval(mean[()], low[()], high[()], count)
+    return Intervals(mean[()], low[()], high[()], count)
 
 
 def _pseudo_value_moments(
