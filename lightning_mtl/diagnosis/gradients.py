@@ -1,16 +1,17 @@
 r"""Estimates with intervals from measured task gradients.
 
 Let g_t and g'_t be gradients of independent batches at one measurement, S_ij = g_i · g'_j their
-unbiased products and B_ii = E|g_i|² the squared norm with noise. Gradients shrink by orders of
-magnitude within a run, so that averages of S would be those of its first steps. Each measurement
-is therefore scaled before it is averaged,
+unbiased products and B_ii = E|g_i|² the squared norm with noise. Each measurement is scaled before
+it is averaged,
 
     C_ij = S_ij / √(B_ii B_jj),    ρ_i = mean C_ii,    cos_ij = mean C_ij / √(ρ_i ρ_j),
 
-so that all steps count alike. ρ is the share of the signal in the squared norm, and with b samples
-in a batch, b (1 - ρ) / ρ is tr Σ / |G|², the critical batch size of McCandlish, Kaplan, Amodei et
-al., "An Empirical Model of Large-Batch Training", arXiv 1812.06162. Consecutive measurements share
-a batch: intervals are those of a jackknife over blocks of them.
+so that all steps count alike (see `lightning_mtl.monitors.products` and `.error_bars`, which the
+monitor of a whole run has in common with this). ρ is the share of the signal in the squared norm,
+and with b samples in a batch, b (1 - ρ) / ρ is tr Σ / |G|², the critical batch size of McCandlish,
+Kaplan, Amodei et al., "An Empirical Model of Large-Batch Training", arXiv 1812.06162. Consecutive
+measurements share a batch: intervals are those of blocks of them, and where there is more to it
+than a ratio of averages, of a jackknife.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,15 @@ import numpy as np
 from jaxtyping import Float
 
 from lightning_mtl.diagnosis.record import WARM_UP
+from lightning_mtl.monitors.error_bars import (
+    LEVEL,
+    block_length,
+    cosine_intervals,
+    decaying_shares,
+)
 from lightning_mtl.monitors.measured_step import Measurement
+from lightning_mtl.monitors.products import products_of, stack
 from lightning_mtl.statistics import Interval, jackknife_interval
-
-LEVEL = 0.95
-BLOCKS = 15
-"""About how many blocks the jackknife has."""
 
 UNKNOWN = Interval(float("nan"), -float("inf"), float("inf"), 0)
 
@@ -62,23 +66,26 @@ class GradientSeries(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """How the averaged gradients of two tasks stand to each other.
+    """How the expected gradients of two tasks stand to each other.
 
     Attributes:
         tasks: the two.
-        cosine: of the averaged gradients, with its interval; not a number where a task's averaged
-            gradient does not stand out from its noise.
-        product: their scaled inner product, mean C_ij: of the same sign, and known in any case.
+        cosine: of the expected gradients, with its interval; NaN where one of the averaged
+            gradients does not stand out from its noise.
     """
 
     tasks: tuple[str, str]
     cosine: Interval
-    product: Interval
 
     @property
     def conflicts(self) -> bool:
-        """Whether the intervals of cosine and inner product lie below zero."""
-        return self.cosine.high < 0 and self.product.high < 0
+        """Whether the interval of the cosine lies below zero."""
+        return self.cosine.high < 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the interval of the cosine lies above zero."""
+        return self.cosine.low > 0
 
 
 def gradient_series(tasks: Sequence[str], measurements: Sequence[Measurement]) -> GradientSeries:
@@ -92,22 +99,19 @@ def gradient_series(tasks: Sequence[str], measurements: Sequence[Measurement]) -
         each for each in measurements if each.noise and bool(each.measured.mean.isfinite().all())
     ]
     usable = usable[int(np.ceil(WARM_UP * len(usable))) :]
-    shape = (len(usable), len(tasks), len(tasks))
-    signal, squares, weights = (np.full(part, np.nan) for part in (shape, shape[:2], shape[:2]))
+    rows, weights = [], np.full((len(usable), len(tasks)), np.nan)
     for index, (_, names, measured, noise, parts, _) in enumerate(usable):
         assert noise is not None
         places = [tasks.index(name) for name in names]
-        signal[index][np.ix_(places, places)] = noise.signal.numpy()
-        within = noise.signal + parts * noise.covariance
-        squares[index, places] = within.diagonal().clamp(min=0).numpy()
+        rows.append(products_of(len(tasks), places, noise, parts))
         weights[index, places] = measured.weights.numpy()
-    scale = np.sqrt(np.where(squares > 0, squares, np.nan))
-    pulls = weights**2 * np.diagonal(signal, axis1=1, axis2=2)
-    total = np.nansum(weights**2 * squares, axis=1, keepdims=True)
+    products = stack(len(tasks), rows)
+    pulls = weights**2 * np.diagonal(products.signal, axis1=1, axis2=2)
+    total = np.nansum(weights**2 * products.squares, axis=1, keepdims=True)
     return GradientSeries(
         tasks=tuple(tasks),
-        correlations=signal / (scale[:, :, None] * scale[:, None, :]),
-        squares=squares,
+        correlations=products.correlations,
+        squares=products.squares,
         powers=np.nan_to_num(pulls / np.where(total > 0, total, np.nan)),
         batch=_median([each.samples for each in usable]),
         samples=_median([each.samples * each.sub_batches for each in usable]),
@@ -126,7 +130,7 @@ def shares(series: GradientSeries, level: float = LEVEL) -> dict[str, Interval]:
 
     if not len(series.powers):
         return dict.fromkeys(series.tasks, UNKNOWN)
-    found = jackknife_interval(estimator, series.powers, level, block_length(len(series.powers)))
+    found = jackknife_interval(estimator, series.powers, level, _block(len(series.powers)))
     return {task: _within(found.entry(k), 0, 1) for k, task in enumerate(series.tasks)}
 
 
@@ -138,7 +142,8 @@ def pairs(series: GradientSeries, level: float = LEVEL) -> list[Pair]:
     """
     names = list(combinations(range(len(series.tasks)), 2))
     each = 1 - (1 - level) / max(len(names), 1)
-    return [_pair(series, i, j, each) for i, j in names]
+    found = cosine_intervals(series.correlations, level=each)
+    return [Pair((series.tasks[i], series.tasks[j]), found.entry(i, j)) for i, j in names]
 
 
 def critical_batches(series: GradientSeries, level: float = LEVEL) -> dict[str, Interval]:
@@ -153,31 +158,16 @@ def critical_batches(series: GradientSeries, level: float = LEVEL) -> dict[str, 
     return found
 
 
-def block_length(measurements: int) -> int:
+def _block(measurements: int) -> int:
     """How many consecutive measurements the jackknife leaves out together, at least two."""
-    return max(2, measurements // BLOCKS)
-
-
-def _pair(series: GradientSeries, i: int, j: int, level: float) -> Pair:
-    def cosine(samples: Float[np.ndarray, "n 3"]) -> float:
-        product, one, other = samples.mean(0)
-        return product / np.sqrt(one * other) if min(one, other) > 0 else np.nan
-
-    tasks = (series.tasks[i], series.tasks[j])
-    columns = [series.correlations[:, a, b] for a, b in ((i, j), (i, i), (j, j))]
-    samples = np.stack(columns, axis=1)
-    samples = samples[np.isfinite(samples).all(1)]
-    if not len(samples):
-        return Pair(tasks, UNKNOWN, UNKNOWN)
-    found = jackknife_interval(cosine, samples, level, block_length(len(samples))).entry()
-    return Pair(tasks, _within(found, -1, 1), _mean(samples[:, 0], level))
+    return block_length(decaying_shares(measurements, 1.0), 2)
 
 
 def _mean(values: Float[np.ndarray, " n"], level: float) -> Interval:
     values = values[np.isfinite(values)]
     if not len(values):
         return UNKNOWN
-    return jackknife_interval(np.mean, values, level, block_length(len(values))).entry()
+    return jackknife_interval(np.mean, values, level, _block(len(values))).entry()
 
 
 def _batch_of(signal: float, batch: float) -> float:

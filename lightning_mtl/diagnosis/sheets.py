@@ -86,7 +86,7 @@ def _extreme(pairs: Sequence[Pair], tasks: int) -> list[Pair]:
 def _verdict(pair: Pair) -> str:
     if pair.conflicts:
         return "in conflict"
-    return "aligned" if pair.cosine.low > 0 and pair.product.low > 0 else "unclear"
+    return "aligned" if pair.agrees else "unclear"
 
 
 def _prices(diagnosis: Diagnosis) -> Sheet:

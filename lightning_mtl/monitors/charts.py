@@ -1,14 +1,16 @@
-"""Figures of balancing: how tasks agree, and how they fared over a run."""
+"""Figures of balancing: how tasks fared over a run; pixels and files of figures."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 FEW = 10
@@ -23,35 +25,34 @@ SPAN = 30
 STYLES = ("-", "--", "-.", ":")
 """Line styles, in turn: where curves coincide, those on top leave gaps."""
 
+FAINT = 0.35
+"""The opacity of a curve where its interval holds zero."""
+
+MARGIN = 0.1
+"""The room for the bars of many tasks, relative to the length of the curves."""
+
 History = Mapping[str, Sequence[float]]
 """A curve for each task; NaN where there is no value."""
 
-
-def cosine_figure(cosines: Sequence[Sequence[float]], tasks: Sequence[str]) -> Figure:
-    """The cosines between task gradients as a matrix, blue for agreement, red for conflict."""
-    many = len(tasks) > FEW
-    side = 1.6 + (0.25 if many else 0.55) * len(tasks)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(cosines, vmin=-1, vmax=1, cmap="RdBu")
-    size = "small" if many else "medium"
-    axes.set_xticks(range(len(tasks)), labels=tasks, rotation=45, ha="right", fontsize=size)
-    axes.set_yticks(range(len(tasks)), labels=tasks, fontsize=size)
-    for row, values in enumerate([] if many else cosines):
-        for column, value in enumerate(values):
-            dark = abs(value) > 0.6
-            color = "white" if dark else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
-    axes.set_title("cosine of task gradients")
-    figure.colorbar(image, shrink=0.8)
-    return figure
+Bands = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""The lower and the upper ends of the intervals of each task; NaN where there are none."""
 
 
-def history_figure(steps: Sequence[float], ratios: History, weights: History) -> Figure:
+def history_figure(
+    steps: Sequence[float], ratios: History, weights: History, bands: Bands | None = None
+) -> Figure:
     """Gradient-to-noise ratio and weight of every task over the steps of a run.
 
     Ratios are on a log scale, with a gap where the estimate is 0: no signal above the noise. So are
     weights where they span decades.
+
+    Args:
+        steps: at which the tasks were measured.
+        ratios: of gradient to noise.
+        weights: as they were applied.
+        bands: the intervals of the ratios. They are shaded for few tasks, and of many the latest
+            ones are drawn as bars. Where one is unknown or begins at 0, so that there may be no
+            signal, the curve is faint.
     """
     rows = -(-len(weights) // COLUMNS)
     figure = Figure(figsize=(7, 5.3 + 0.2 * rows), layout="constrained")
@@ -76,6 +77,8 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     _scale_ratios(upper, [value for values in ratios.values() for value in values])
+    if bands:
+        _draw_bands(upper, steps, bands)
     _scale_weights(lower, [value for values in weights.values() for value in values])
     handles, labels = lower.get_legend_handles_labels()
     figure.legend(
@@ -88,6 +91,35 @@ def history_figure(steps: Sequence[float], ratios: History, weights: History) ->
     )
     lower.set_xlabel("optimizer step")
     return figure
+
+
+def _draw_bands(axes: Axes, steps: Sequence[float], bands: Bands) -> None:
+    """The intervals of the curves that are there, each in the colour of its curve."""
+    bottom, top = axes.get_ylim()
+    for index, line in enumerate(list(axes.lines)):
+        low, high = (np.array(each) for each in bands.get(str(line.get_label()), ((), ())))
+        known = np.isfinite(low) & np.isfinite(high)
+        if not known.any():
+            continue
+        _fade(axes, line, known & (low > 0))
+        places, color = np.array(steps)[: len(low)], line.get_color()
+        low, high = low.clip(min=bottom), high.clip(min=bottom)
+        if len(bands) <= FEW:
+            axes.fill_between(places, low, high, where=known, color=color, alpha=0.15, lw=0)
+        else:
+            # Beside each other, to the right of the curves.
+            last, room = np.flatnonzero(known)[-1], MARGIN * (steps[-1] - steps[0])
+            place = steps[-1] + room * (index + 1) / len(bands)
+            axes.vlines(place, low[last], high[last], color=color, lw=1.2)
+    axes.set_ylim(bottom, top)
+
+
+def _fade(axes: Axes, line: Line2D, clear: Bool[np.ndarray, " n"]) -> None:
+    """Draw a curve faintly, but for the points that are told from zero."""
+    places, values = (np.array(each, dtype=float) for each in line.get_data())
+    style, width, color = line.get_linestyle(), line.get_linewidth(), line.get_color()
+    axes.plot(places, values, style, lw=width, color=color, alpha=FAINT)
+    line.set_ydata(np.where(clear[: len(values)], values, np.nan))
 
 
 def _color(index: int, count: int) -> tuple[float, ...]:

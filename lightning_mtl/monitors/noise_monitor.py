@@ -1,13 +1,15 @@
 """`GradientNoiseMonitor`: how strong, how noisy and how much at odds the tasks' gradients are."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.data import extract_batch_size
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_mtl.checks import check_choice, check_number
@@ -24,16 +26,21 @@ from lightning_mtl.engine.sketching.watched_pass import WatchedPass
 from lightning_mtl.engine.strategies import check_whole_parameters
 from lightning_mtl.engine.transfers import to_host
 from lightning_mtl.engine.window import Window, select_block
-from lightning_mtl.linalg.gradient_noise import (
-    cosines,
-    gradient_to_noise,
-    nearest_psd,
-    noise_scale,
-)
+from lightning_mtl.linalg.gradient_noise import cosines
 from lightning_mtl.module import MultiTaskModule
-from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
+from lightning_mtl.monitors.cosine_chart import cosine_figure, expected_cosine_figure
 from lightning_mtl.monitors.measured_step import MeasuredStep, Measurement
-from lightning_mtl.monitors.noise_averages import Noise, NoiseAverages, agreement
+from lightning_mtl.monitors.noise_averages import NoiseAverages
+from lightning_mtl.monitors.noise_report import (
+    report_cosines,
+    report_ratio_intervals,
+    report_step,
+)
+from lightning_mtl.monitors.recent_noise import RecentNoise
+from lightning_mtl.monitors.run_pictures import NOTHING, history_picture, remember, show
+
+PAIRS = 15
+"""Of at most this many pairs each expected cosine is logged by default: of six tasks."""
 
 
 class GradientNoiseMonitor(L.Callback):
@@ -52,17 +59,30 @@ class GradientNoiseMonitor(L.Callback):
       `lightning_mtl.linalg.gradient_noise.gradient_to_noise` has it. A weighting that maximises it
       logs its own estimate as `train/gnr/<task>`: over every step that it solves, where its
       `gradients=` measures and at the weights that it finds;
+    * `gnr_low/<task>`, `gnr_high/<task>`: its 95 % interval, from 0 on if there may be no signal;
     * `itgn/<task>`: ||Σ_{j≠k} w_j g_j|| / ||w_k g_k||, the others' pull against the task's own;
     * `noise_scale/<task>`: tr Σ_k / |G_k|² in samples, the critical batch size of McCandlish et al.
       (arXiv 1812.06162, 2018);
-    * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair;
-    * `conflict_rate`: the share of pairs with a negative cosine.
+    * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair, and
+      `conflict_rate`, the share of pairs with a negative cosine: all of the gradients of this one
+      step, whose noise pulls cosines towards zero and makes the sign of small ones a coin toss;
+    * `expected_cosine/<a>/<b>`, `expected_cosine_low/<a>/<b>`, `expected_cosine_high/<a>/<b>`: the
+      cosine of the *expected* gradients of each pair, averaged over measurements like the GNR and
+      without the bias of noise, and its 95 % interval;
+    * `conflicts`: how many pairs are in conflict, which is said only where an interval lies below
+      zero; for this, the intervals are so wide that they hold for all pairs together (Bonferroni).
 
-    The last three lines and `itgn` take two tasks: with one they are neither logged nor drawn.
+    The cosines, `similarity`, `conflicts`, `conflict_rate` and `itgn` take two tasks: with one they
+    are neither logged nor drawn. Intervals take several measurements: they begin with the fifth, or
+    with the twelfth where a step is compared with the previous one, since such measurements depend
+    on each other. A `decay` below 0.8, or there 0.9, forgets too fast for any. They cover 95 %
+    within two percentage points while there is signal; where noise drowns it, cosines are left open
+    on one side or on both, up to 1 and down to -1 (see `lightning_mtl.monitors.error_bars`).
 
     In the folder of the log, `pictures/cosines.png` is drawn at the end of every epoch that
-    measured something and `pictures/noise.png`, GNR and weights over the run, when training ends.
-    Both are drawn too where it is interrupted or fails, and both go to TensorBoard.
+    measured something, with intervals as soon as there are any, and `pictures/noise.png`, GNR with
+    its intervals and weights over the run, when training ends. Both are drawn too where it is
+    interrupted or fails, and both go to TensorBoard.
 
     Where groups of tasks take turns, each group's pass is a step of its own, and only the tasks of
     the last group are compared.
@@ -78,9 +98,12 @@ class GradientNoiseMonitor(L.Callback):
             drawn anew at each measurement, or once for all where a step is compared with the
             previous one.
         sketch_rows: how many rows a projection has.
+        pairs: whether the expected cosine of every pair is logged with its interval. By default,
+            where there are at most 15 pairs. The picture has all of them in any case.
 
     Attributes:
         averages: of signal and noise, over measurements.
+        recent: the measurements that the intervals come from, a hundred of each task at most.
         history: what the pictures show of the run.
         listeners: called with every `Measurement`, finite or not, before it is averaged.
         samples_of: counts the samples of a batch; by default as Lightning does.
@@ -92,6 +115,7 @@ class GradientNoiseMonitor(L.Callback):
         decay: float = 0.9,
         gradients: Literal["shared", "sketch"] = "shared",
         sketch_rows: int = 16,
+        pairs: bool | None = None,
     ) -> None:
         check_choice(type(self).__name__, "gradients", gradients, ["shared", "sketch"])
         check_number(type(self).__name__, "sketch_rows", sketch_rows, 1)
@@ -103,6 +127,8 @@ class GradientNoiseMonitor(L.Callback):
             )
         self.every_n_steps = every_n_steps
         self.averages = NoiseAverages(decay)
+        self.recent = RecentNoise(decay)
+        self.pairs = pairs
         self.history: dict[str, list[float]] = {}
         self.listeners: list[Callable[[Measurement], None]] = []
         self.samples_of: Callable[[Any], float] = extract_batch_size
@@ -116,7 +142,7 @@ class GradientNoiseMonitor(L.Callback):
         self._inputs: Sequence[Tensor] = ()
         self._identity: list[str] = []
         self._previous: dict[tuple[int, ...], list[Gradients]] = {}
-        self._cosines: tuple[list[str], list[list[float]]] | None = None
+        self._cosines: Callable[[], Figure] | None = None
         self._folder: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -214,8 +240,8 @@ class GradientNoiseMonitor(L.Callback):
             listener(Measurement(number, names, measured, noise, count, self._samples))
         if noise is not None:
             self.averages.learn(len(tasks), indices, noise)
-        average = self.averages.read(indices)
-        return self._report(names, measured.mean, measured.weights, average, number)
+            self.recent.learn(len(tasks), indices, noise, count)
+        return self._report(indices, names, measured, number)
 
     def _forget(self) -> None:
         self._inputs = ()
@@ -258,34 +284,27 @@ class GradientNoiseMonitor(L.Callback):
         return MeasuredStep(mean, mean, earlier, applied, presence.tolist())
 
     def _report(
-        self, tasks: list[str], mean: Tensor, weights: Tensor, noise: Noise | None, number: int
+        self, tasks: list[int], names: list[str], measured: MeasuredStep, number: int
     ) -> dict[str, Tensor]:
-        report = {f"gradient_norm/{task}": mean[k, k].sqrt() for k, task in enumerate(tasks)}
-        if len(tasks) > 1:
-            cosine = cosines(mean)
-            report |= agreement(tasks, mean, cosine, weights)
-            self._cosines = (tasks, cosine.tolist())
-        ratio = torch.full_like(weights, float("nan"))
-        if noise is not None:
-            ratio = gradient_to_noise(
-                weights, nearest_psd(noise.signal), nearest_psd(noise.covariance)
-            )
-            scale = noise_scale(noise.trace, noise.signal.diagonal())
-            for k, task in enumerate(tasks):
-                report[f"gnr/{task}"] = ratio[k]
-                report[f"noise_scale/{task}"] = scale[k]
-        self._remember(tasks, ratio, weights, number)
+        """The numbers to log; keeps those of the pictures."""
+        report = report_step(names, measured, self.averages.read(tasks))
+        ratios = self.recent.noise_ratios(tasks, measured.weights)
+        if ratios is not None and f"gnr/{names[0]}" in report:
+            report |= report_ratio_intervals(names, report, ratios)
+        found = self.recent.cosines(tasks, names)
+        if found is not None:
+            few = math.comb(len(tasks), 2) <= PAIRS
+            report |= report_cosines(found, few if self.pairs is None else self.pairs)
+            self._cosines = partial(expected_cosine_figure, found)
+        elif len(tasks) > 1:
+            self._cosines = partial(cosine_figure, cosines(measured.mean).tolist(), names)
+        kinds = {
+            kind: {task: float(report.get(f"{kind}/{task}", NOTHING)) for task in names}
+            for kind in ("gnr", "gnr_low", "gnr_high")
+        }
+        weights = dict(zip(names, measured.weights.tolist(), strict=True))
+        remember(self.history, number, {**kinds, "weight": weights})
         return {f"noise/{name}": value for name, value in report.items()}
-
-    def _remember(self, tasks: list[str], ratio: Tensor, weights: Tensor, number: int) -> None:
-        steps = self.history.setdefault("step", [])
-        # Groups of tasks that take turns share a step.
-        if not steps or steps[-1] != number:
-            steps.append(float(number))
-        for kind, values in (("gnr", ratio), ("weight", weights)):
-            for task, value in zip(tasks, values.tolist(), strict=True):
-                curve = self.history.setdefault(f"{kind}/{task}", [])
-                curve += [float("nan")] * (len(steps) - 1 - len(curve)) + [value]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the cosines of the last measurement. Called at the end of each training epoch."""
@@ -306,37 +325,25 @@ class GradientNoiseMonitor(L.Callback):
         self._folder = None
 
     def _draw_cosines(self, trainer: L.Trainer) -> None:
-        if self._cosines is not None:
-            tasks, matrix = self._cosines
-            self._draw(trainer, "cosines", cosine_figure(matrix, tasks))
+        if self._cosines is not None and self._folder is not None:
+            show(self._cosines(), "cosines", self._folder, trainer)
 
     def _draw_history(self, trainer: L.Trainer) -> None:
-        steps = self.history.get("step", [])
-        if len(steps) > 1:
-            curves: dict[str, dict[str, list[float]]] = {"gnr": {}, "weight": {}}
-            for name, values in self.history.items():
-                kind, _, task = name.partition("/")
-                if task:
-                    missing = [float("nan")] * (len(steps) - len(values))
-                    curves[kind][task] = values + missing
-            self._draw(trainer, "noise", history_figure(steps, curves["gnr"], curves["weight"]))
+        figure = history_picture(self.history)
+        if figure is not None and self._folder is not None:
+            show(figure, "noise", self._folder, trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Averages and history, for a checkpoint; the previous step's gradients are left out."""
-        return {"averages": dict(self.averages.tensors), "history": dict(self.history)}
+        """Averages, recent measurements and history; the previous step's gradients are left out."""
+        return {
+            "averages": dict(self.averages.tensors),
+            "recent": self.recent.state_dict(),
+            "history": dict(self.history),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore averages and history from the Trainer's checkpoint."""
+        """Restore averages, recent measurements and history from the Trainer's checkpoint."""
         self.averages.tensors = dict(state_dict["averages"])
+        # A checkpoint of an earlier version has averages only.
+        self.recent.load_state_dict(state_dict.get("recent", {}))
         self.history = dict(state_dict["history"])
-
-    def _draw(self, trainer: L.Trainer, name: str, figure: Any) -> None:
-        if self._folder is None or not trainer.is_global_zero:
-            return
-        save(figure, self._folder / f"{name}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                picture = pixels(figure)
-                logger.experiment.add_image(
-                    f"train/{name}", picture, trainer.global_step, dataformats="HWC"
-                )

@@ -19,7 +19,7 @@ FINDINGS = {
 def estimates(cosine=-0.5):
     interval = Interval(cosine, cosine - 0.05, cosine + 0.05, 15)
     critical = {"a": Interval(1000, 800, 1200, 15), "b": Interval(5, 4, 6, 15)}
-    pair = Pair(("a", "b"), interval, interval)
+    pair = Pair(("a", "b"), interval)
     return Estimates({}, ["a", "b"], {}, [pair], critical, 16.0, 100)
 
 

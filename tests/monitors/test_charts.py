@@ -5,38 +5,14 @@ from pathlib import Path
 
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from PIL import Image
 
-from lightning_mtl.monitors.charts import cosine_figure, history_figure, pixels, save
-
-
-def matrix(tasks: int) -> list[list[float]]:
-    return [[math.cos(i - j) for j in range(tasks)] for i in range(tasks)]
+from lightning_mtl.monitors.charts import FAINT, history_figure, pixels, save
 
 
 def names(tasks: int) -> list[str]:
     return [f"task {index}" for index in range(tasks)]
-
-
-def test_cosines_have_their_numbers_in_the_cells_and_the_tasks_on_the_axes() -> None:
-    axes = cosine_figure(matrix(3), names(3)).axes[0]
-    shown = [text.get_text() for text in axes.texts]
-    assert shown == [f"{value:.2f}" for row in matrix(3) for value in row]
-    assert [label.get_text() for label in axes.get_yticklabels()] == names(3)
-    assert axes.images[0].get_clim() == (-1, 1)
-
-
-def test_agreement_is_blue_and_conflict_is_red() -> None:
-    image = cosine_figure([[1.0, -1.0], [-1.0, 1.0]], names(2)).axes[0].images[0]
-    blue, red = image.cmap(image.norm(1.0)), image.cmap(image.norm(-1.0))
-    assert blue[2] > 2 * blue[0]
-    assert red[0] > 2 * red[2]
-
-
-def test_the_cells_of_many_tasks_have_no_numbers() -> None:
-    figure = cosine_figure(matrix(40), names(40))
-    assert list(figure.axes[0].texts) == []
-    assert max(pixels(figure).shape) < 1500
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 40])
@@ -99,9 +75,44 @@ def test_a_task_that_came_last_has_a_shorter_curve() -> None:
 
 
 def test_a_picture_on_disk_has_the_pixels_of_the_figure(tmp_path: Path) -> None:
-    figure = cosine_figure(matrix(3), names(3))
-    save(figure, tmp_path / "folder" / "cosines.png")
+    figure = history_figure([0, 1], {}, {"depth": [1.0, 2.0]})
+    save(figure, tmp_path / "folder" / "noise.png")
     height, width, channels = pixels(figure).shape
     assert channels == 3
-    with Image.open(tmp_path / "folder" / "cosines.png") as picture:
+    with Image.open(tmp_path / "folder" / "noise.png") as picture:
         assert picture.size == (width, height)
+
+
+def banded(tasks: int) -> Figure:
+    """Curves from 1 to 3 with intervals: unknown, from zero on, and above zero."""
+    nan = float("nan")
+    curves = {name: [1.0, 2.0, 3.0, 3.0] for name in names(tasks)}
+    bands = dict.fromkeys(names(tasks), ([nan, 0.0, 2.0, 2.5], [nan, 4.0, 4.0, 3.5]))
+    return history_figure([0, 1, 2, 3], curves, curves, bands)
+
+
+def test_few_tasks_have_their_intervals_shaded() -> None:
+    upper, lower = banded(3).axes
+    assert [to_rgba(band.get_facecolor()[0][:3]) for band in upper.collections] == [
+        to_rgba(line.get_color()) for line in lower.lines
+    ]
+    heights = upper.collections[0].get_paths()[0].vertices[:, 1]
+    assert heights.max() == 4
+    assert heights.min() == upper.get_ylim()[0]
+
+
+def test_many_tasks_have_their_latest_intervals_beside_the_curves() -> None:
+    upper = banded(11).axes[0]
+    ends = [bar.get_paths()[0].vertices for bar in upper.collections]
+    assert all(bar[:, 1].tolist() == [2.5, 3.5] for bar in ends)
+    places = [bar[0, 0] for bar in ends]
+    assert 3 < places[0] < places[-1] and len(set(places)) == 11
+
+
+def test_a_curve_is_faint_where_there_may_be_no_signal() -> None:
+    upper = banded(3).axes[0]
+    clear, faint = upper.lines[:3], upper.lines[3:]
+    assert len(faint) == 3 and {line.get_alpha() for line in faint} == {FAINT}
+    for line in clear:
+        assert [math.isnan(value) for value in line.get_ydata()] == [True, True, False, False]
+    assert [line.get_color() for line in faint] == [line.get_color() for line in clear]

@@ -23,6 +23,8 @@ from lightning_mtl.callbacks import (
     Weighting,
 )
 from lightning_mtl.engine.window import Window
+from lightning_mtl.monitors.measured_step import MeasuredStep
+from lightning_mtl.monitors.noise_averages import Noise
 from tests.support.alternating_toy import TwoTrunks
 from tests.support.ddp_noise import monitored, two_ranks
 from tests.support.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
@@ -34,6 +36,10 @@ WEIGHTINGS: dict[str, Callable[[], list[Weighting]]] = {
     "MGDA(features)": lambda: [MGDA(gradients="features")],
     "MaxGNR": lambda: [MaxGNR(warmup_steps=3)],
     "AlternatingUpdates": lambda: [AlternatingUpdates()],
+}
+INTERVALS = {
+    *("gnr_low", "gnr_high", "conflicts"),
+    *("expected_cosine", "expected_cosine_low", "expected_cosine_high"),
 }
 STEPS = 22
 WEIGHTS = dict(zip(TASKS, (0.5, 2.0, 1.0), strict=True))
@@ -161,6 +167,7 @@ def test_the_logged_numbers_are_those_of_the_literal_twin(
     measured = [parts for step, parts in twin.steps.items() if step % every == 0]
     wanted = expected(measured, decay=0.8, samples=batch_size)
     logged = {k: float(v) for k, v in trainer.logged_metrics.items() if "/noise/" in k}
+    logged = {k: value for k, value in logged.items() if k.split("/")[2] not in INTERVALS}
     assert logged == pytest.approx(wanted, rel=2e-3)
 
 
@@ -241,9 +248,7 @@ def test_numbers_of_other_tasks_are_not_logged_in_their_place() -> None:
         noise = measured.noise(1, samples=1.0)
         if noise is not None:
             monitor.averages.learn(3, tasks, noise)
-        names = [TASKS[task] for task in tasks]
-        weights, average = measured.weights, monitor.averages.read(tasks)
-        return monitor._report(names, measured.mean, weights, average, 0)
+        return monitor._report(tasks, [TASKS[task] for task in tasks], measured, 0)
 
     assert not any("gnr" in key for key in measure([0, 2]))
     assert any("gnr/three" in key for key in measure([0, 2]))
@@ -343,3 +348,80 @@ def test_listeners_receive_every_measurement_as_it_was_made() -> None:
     assert last.measured.mean.shape == last.noise.signal.shape == (3, 3)
     norm = trainer.callback_metrics[f"train/noise/gradient_norm/{TASKS[0]}"]
     assert float(last.measured.mean[0, 0].sqrt()) == pytest.approx(float(norm))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({}, INTERVALS),
+        ({"pairs": False}, {"gnr_low", "gnr_high", "conflicts"}),
+        ({"decay": 0.5}, set()),
+    ],
+    ids=["default", "no pairs", "forgetful"],
+)
+def test_intervals_are_logged_from_the_fifth_measurement_on(
+    settings: dict[str, Any], kinds: set[str], tmp_path: Path
+) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=1, **settings)
+    trainer = quiet_trainer(
+        callbacks=[monitor], accumulate_grad_batches=2, default_root_dir=tmp_path
+    )
+    trainer.fit(Toy(lr=1e-4), toy_loader())
+    logged = [name.split("/")[2] for name in trainer.logged_metrics if "/noise/" in name]
+    assert set(logged) & INTERVALS == kinds
+    known = [not math.isnan(low) for low in monitor.history[f"gnr_low/{TASKS[0]}"]]
+    assert known == [bool(kinds) and step >= 4 for step in range(10)]
+
+
+def test_logged_values_lie_in_their_intervals_and_in_the_history(tmp_path: Path) -> None:
+    monitor = GradientNoiseMonitor(every_n_steps=1)
+    trainer = quiet_trainer(callbacks=[monitor], default_root_dir=tmp_path)
+    trainer.fit(Toy(lr=1e-4), toy_loader())
+    logged = {k.removeprefix("train/noise/"): float(v) for k, v in trainer.logged_metrics.items()}
+    for task in TASKS:
+        low, value, high = (logged[f"{kind}/{task}"] for kind in ("gnr_low", "gnr", "gnr_high"))
+        assert 0 <= low <= value <= high < math.inf
+        assert monitor.history[f"gnr_low/{task}"][-1] == pytest.approx(low)
+        assert monitor.history[f"gnr_high/{task}"][-1] == pytest.approx(high)
+        assert math.isnan(monitor.history[f"gnr_low/{task}"][1])
+    kinds = ("expected_cosine_low", "expected_cosine", "expected_cosine_high")
+    low, value, high = (logged[f"{kind}/one/two"] for kind in kinds)
+    assert -1 <= low <= value <= high <= 1
+    assert 0 <= logged["conflicts"] <= 3
+
+
+def test_many_tasks_have_few_keys_unless_all_pairs_are_wanted() -> None:
+    many = [f"task {k}" for k in range(7)]
+    noise = Noise(torch.eye(7) + 0.1, torch.eye(7), torch.ones(7))
+    measured = MeasuredStep(torch.eye(7), torch.eye(7), None, torch.ones(7), [1.0] * 7)
+    for pairs, count in ((None, 0), (True, 3 * 21)):
+        monitor = GradientNoiseMonitor(pairs=pairs)
+        for step in range(6):
+            monitor.averages.learn(7, list(range(7)), noise)
+            monitor.recent.learn(7, list(range(7)), noise, 4)
+            report = monitor._report(list(range(7)), many, measured, step)
+        assert sum("expected_cosine" in name for name in report) == count
+        assert float(report["noise/conflicts"]) == 0
+
+
+def test_a_resumed_run_has_the_intervals_of_an_unbroken_one(tmp_path: Path) -> None:
+    def fitted(epochs: int, **options: Any) -> tuple[GradientNoiseMonitor, L.Trainer]:
+        monitor = GradientNoiseMonitor(every_n_steps=1)
+        trainer = quiet_trainer(
+            callbacks=[monitor],
+            max_epochs=epochs,
+            accumulate_grad_batches=2,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(Toy(), toy_loader(), **options)
+        return monitor, trainer
+
+    _, trainer = fitted(1)
+    trainer.save_checkpoint(tmp_path / "middle.ckpt")
+    resumed, _ = fitted(2, ckpt_path=tmp_path / "middle.ckpt")
+    unbroken, _ = fitted(2)
+    assert len(resumed.history["step"]) == 20
+    for name, values in unbroken.history.items():
+        assert resumed.history[name] == pytest.approx(values, nan_ok=True, rel=1e-6)
+    for name, values in unbroken.recent.state_dict().items():
+        torch.testing.assert_close(resumed.recent.state_dict()[name], values)
