@@ -235,10 +235,10 @@ def test_groups_that_are_found_share_one_optimizer_state_by_default() -> None:
     assert weighting.price.endswith(", and n optimizer states of the trunk")
 
 
-def test_a_run_that_ends_before_groups_are_found_is_warned_of() -> None:
-    weighting = AlternatingUpdates(regroup="affinity", affinity_warm_up=50)
-    with pytest.warns(UserWarning, match="warm-up that ends within the run. Found one of 50"):
-        fitted(weighting, Toy(), max_steps=2)
+def test_groups_by_affinity_have_a_warm_up_of_which_short_runs_are_warned() -> None:
+    assert AlternatingUpdates(regroup="affinity", affinity_warm_up=50).warm_up(5.0) == 50
+    assert AlternatingUpdates(regroup="conflicts").warm_up(5.0) == 0
+    assert AlternatingUpdates().warm_up(5.0) == 0
 
 
 def test_a_regrouping_of_another_name_is_refused() -> None:
