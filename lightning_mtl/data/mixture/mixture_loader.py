@@ -198,5 +198,5 @@ class _SeededVisits(Dataset[Any]):
 
     def __getitem__(self, visit: Visit) -> Any:
         """The sample, with torch's generator seeded by seed, sample and number of the visit."""
-        with seeded(self._seed, visit.index, visit.number):
-            return self._data[visit.index]
+        with seeded(self._seed, visit.sample, visit.number):
+            return self._data[visit.sample]

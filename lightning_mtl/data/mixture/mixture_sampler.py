@@ -129,7 +129,7 @@ class MixtureSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """The indices of the samples in the batches of one epoch, drawn as they are asked for."""
         for _ in range(len(self)):
-            yield [visit.index for visit in self.draw()]
+            yield [visit.sample for visit in self.draw()]
 
     def draw(self, counts: Mapping[str, int] | None = None) -> list[Visit]:
         """The next batch, with indices into the joined data sets.

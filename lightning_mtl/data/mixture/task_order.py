@@ -12,11 +12,11 @@ class Visit(NamedTuple):
     """One sample as it is drawn.
 
     Attributes:
-        index: of the sample in its data set.
+        sample: its index in its data set.
         number: how many times it has been drawn before.
     """
 
-    index: int
+    sample: int
     number: int
 
 
