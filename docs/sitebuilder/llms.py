@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from sitebuilder.files import write
-from sitebuilder.readme import first_paragraph, with_sections
+from sitebuilder.readme import with_sections
 from sitebuilder.scales import with_scales
 
 GROUPS = {
@@ -53,5 +54,6 @@ def complete(file: Path, name: str) -> None:
 
 def _line(app: Sphinx, name: str) -> str:
     title = app.env.titles[name].astext()
-    about = first_paragraph(app.env.get_doctree(name))
+    paragraph = next(iter(app.env.get_doctree(name).findall(nodes.paragraph)), None)
+    about = " ".join(paragraph.astext().split()) if paragraph else ""
     return f"- [{title}](_sources/{name}.md.txt): {about}"

@@ -67,6 +67,14 @@ def test_a_section_of_the_readme_ends_before_the_next_heading() -> None:
     assert "A caution" not in text
 
 
+def test_a_section_may_end_at_a_comment() -> None:
+    whole = section("Weightings", "docs/guide/weightings.md")
+    page = with_sections("<!-- README: Weightings until weightings:begin -->", "docs/a.md")
+    assert whole.startswith(page)
+    assert "| weighting | needs |" in whole
+    assert "| weighting | needs |" not in page
+
+
 def test_links_of_a_section_hold_on_its_page() -> None:
     text = section("A caution", "docs/results.md")
     assert "(evidence/README.md)" in text
