@@ -11,6 +11,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 # What replaces the cell that is tagged "parameters"; threads would only wait for other tests.
 SMALL = {
+    "energy_and_forces": "FRAMES, EPOCHS, SEEDS = 64, 1, (0,)",
     "first_module": "STEPS = 20; torch.set_num_threads(1)",
     "gradnorm_toy": "STEPS = 10; torch.set_num_threads(1)",
     "physics_informed": "STEPS, REFINEMENTS = 10, 2; torch.set_num_threads(1)",
