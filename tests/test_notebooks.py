@@ -15,6 +15,7 @@ SMALL = {
     "first_module": "STEPS = 20; torch.set_num_threads(1)",
     "gradnorm_toy": "STEPS = 10; torch.set_num_threads(1)",
     "physics_informed": "STEPS, REFINEMENTS = 10, 2; torch.set_num_threads(1)",
+    "recommender": "IMPRESSIONS, SEEDS = 1024, (0,)",
     "rooms": "EPOCHS, TRAIN_FRAMES, VAL_FRAMES = 1, 32, 4; torch.set_num_threads(1)",
 }
 
