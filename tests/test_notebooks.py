@@ -17,6 +17,7 @@ SMALL = {
     "physics_informed": "STEPS, REFINEMENTS = 10, 2; torch.set_num_threads(1)",
     "recommender": "IMPRESSIONS, SEEDS = 1024, (0,)",
     "rooms": "EPOCHS, TRAIN_FRAMES, VAL_FRAMES = 1, 32, 4; torch.set_num_threads(1)",
+    "text": "SENTENCES, EPOCHS, SEEDS = 256, 1, (0,)",
 }
 
 # Runs before each notebook, so that no name, filter or log level of another one is left.
