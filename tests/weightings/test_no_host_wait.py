@@ -43,6 +43,14 @@ def one(build: Callable[[], Any]) -> Build:
 CASES: dict[str, Build] = {
     "none": list,
     "AlternatingUpdates": one(AlternatingUpdates),
+    "AlternatingUpdates(affinity)": one(
+        lambda: AlternatingUpdates(
+            regroup="affinity", affinity_decay=0.2, affinity_warm_up=0, seed=0
+        )
+    ),
+    "AlternatingUpdates(conflicts)": one(
+        lambda: AlternatingUpdates(regroup="conflicts", conflict_every_n_steps=1)
+    ),
     "GradNorm(theoretical)": one(
         lambda: GradNorm(initial_loss="theoretical", theoretical_losses=dict.fromkeys(TASKS, 1.0))
     ),
@@ -53,7 +61,14 @@ CASES: dict[str, Build] = {
     "monitor": one(lambda: GradientNoiseMonitor(every_n_steps=1)),
 }
 
-ONE_WAIT = {"MaxGNR", "MaxGNR(features)", "TorchJDWeighting", "monitor"}
+ONE_WAIT = {
+    "AlternatingUpdates(affinity)",
+    "AlternatingUpdates(conflicts)",
+    "MaxGNR",
+    "MaxGNR(features)",
+    "TorchJDWeighting",
+    "monitor",
+}
 """Where a step waits once, as its documentation says."""
 
 

@@ -45,15 +45,16 @@ class AlternatingUpdates(Weighting):
     `regroup="affinity"` clusters the tasks for every batch by their proximal affinities A_st, the
     running mean of 1 - L_t after / L_t before the steps of task s, over the size of its group. The
     groups come in random order. The pass of each group shows what the step before has done; the
-    last step of a batch is not judged. A single group steps twice. Needs scikit-learn.
+    last step of a batch is not judged. A single group steps twice. Clustering waits for the device
+    once a batch, and needs scikit-learn.
 
     Jeong & Yoon, "Selective Task Group Updates for Multi-Task Optimization", ICLR 2025, and the
     authors' code.
 
     `regroup="conflicts"` colours the graph in which tasks with -cos(g_i, g_j) > τ are joined, by
     the averaged Gramian of the shared parameters. One colour steps on each batch, in turn: a batch
-    does not train every task. Every R-th batch is differentiated for all tasks, and then the tasks
-    are coloured again.
+    does not train every task. Every R-th batch is differentiated for all tasks, which are coloured
+    again; that waits for the device once.
 
     Patapati & Srinivasan, "Graph Coloring for Multi-Task Learning", arXiv 2509.16959 (2025).
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mtl.engine.gradients import gramian
 from lightning_mtl.engine.micro_batch import MicroBatch
+from lightning_mtl.engine.transfers import to_device
 
 
 def differentiate_for_all(
@@ -34,8 +36,9 @@ def differentiate_for_all(
     window = micro_batch.window
     products = gramian(window.reduced_rows())
     statistics = window.statistics(products, products.new_empty(0), stay=False)
-    weights = [float(task in group) for task in window.present]
-    micro_batch.write_window(micro_batch.wide.new_tensor(weights))
+    wide = micro_batch.wide
+    weights = torch.tensor([float(task in group) for task in window.present], dtype=wide.dtype)
+    micro_batch.write_window(to_device(weights, wide.device))
     for parameter in micro_batch.partition.parameters:
         if parameter not in used:
             parameter.grad = None
