@@ -1,6 +1,6 @@
 """The tables of all weightings and of all networks, made from their docstrings.
 
-`python -m lightning_mtl.catalogue README.md` renews them in a file that marks their places.
+`python -m lightning_mtl.catalogue FILE ...` renews them in files that mark their places.
 """
 
 import inspect

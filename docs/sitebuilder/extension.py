@@ -9,7 +9,6 @@ from sitebuilder.method_pages import FOLDER, write_method_pages
 from sitebuilder.metric_tables import write_metrics
 from sitebuilder.overview import write_overview
 from sitebuilder.panels import cut_panels
-from sitebuilder.readme import insert_sections
 from sitebuilder.scales import insert_scales
 from sitebuilder.speed import write_speed
 
@@ -27,7 +26,6 @@ def generate(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to the events of a build. Called by Sphinx."""
     app.connect("builder-inited", generate)
-    app.connect("source-read", insert_sections)
     app.connect("source-read", insert_scales)
     app.connect("source-read", insert_evidence)
     app.connect("build-finished", write_index)

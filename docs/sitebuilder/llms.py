@@ -6,7 +6,6 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from sitebuilder.files import write
-from sitebuilder.readme import with_sections
 from sitebuilder.scales import with_scales
 
 GROUPS = {
@@ -38,18 +37,12 @@ def write_index(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.name in ("html", "dirhtml"):
         (Path(app.outdir) / "llms.txt").write_text(index(app), encoding="utf-8")
         for name in sorted(app.env.found_docs):
-            complete(Path(app.outdir) / "_sources" / f"{name}.md.txt", name)
+            complete(Path(app.outdir) / "_sources" / f"{name}.md.txt")
 
 
-def complete(file: Path, name: str) -> None:
-    """Put into the source of a page what its HTML shows in the places of marks.
-
-    Args:
-        file: the source, beside the HTML.
-        name: of the page, without its suffix.
-    """
-    text = file.read_text(encoding="utf-8")
-    write(file, with_scales(with_sections(text, f"docs/{name}.md")))
+def complete(file: Path) -> None:
+    """Put into the source of a page, beside the HTML, what that shows in the places of marks."""
+    write(file, with_scales(file.read_text(encoding="utf-8")))
 
 
 def _line(app: Sphinx, name: str) -> str:

@@ -14,7 +14,7 @@ from lightning_mtl.cli import main
 from lightning_mtl.data import SyntheticRooms
 
 HERE = Path(__file__).parent
-TEXT = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+TEXT = (HERE.parents[1] / "docs" / "tables" / "data.md").read_text(encoding="utf-8")
 SIZES = ((96, 64), (80, 60), (60, 90), (128, 72), (64, 64))
 ARGUMENTS = ["--config", str(HERE / "photos.yaml"), "--trainer.enable_progress_bar", "false"]
 
@@ -28,7 +28,7 @@ def test_they_write_few_lines():
     assert lines("photos.yaml") <= 50
 
 
-def test_the_readme_shows_their_config():
+def test_the_documentation_shows_their_config():
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     config = yaml.safe_load((HERE / "photos.yaml").read_text())
     assert {"seed_everything": 0, **yaml.safe_load(block)} == config

@@ -39,5 +39,7 @@ def pages(docs: Path) -> list[Path]:
     own = [
         *docs.glob("*.md"),
         *(p for each in ("guide", "migration") for p in docs.glob(f"{each}/*")),
+        docs / "tables" / "data.md",
+        docs / "tables" / "networks.md",
     ]
     return sorted(own)

@@ -3,10 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
 from sitebuilder.equivalences import write_equivalences
 from sitebuilder.metric_tables import write_metrics
-from sitebuilder.readme import section, with_sections
 from sitebuilder.speed import write_speed
 
 from lightning_mtl import metrics
@@ -58,33 +56,3 @@ def test_every_weighting_has_a_price(tmp_path: Path) -> None:
     for kind in weightings():
         assert page.count(f"[{kind.__name__}](../methods/{kind.__name__}.md)") == 1
     assert '| gradient-level, `gradients="probes"` | 2 F + H + B | P |' in page
-
-
-def test_a_section_of_the_readme_ends_before_the_next_heading() -> None:
-    text = section("Write your own weighting", "docs/guide/own_weighting.md")
-    assert text.startswith("A weighting is a class with one method")
-    assert "## " not in text
-    assert "A caution" not in text
-
-
-def test_a_section_may_end_at_a_comment() -> None:
-    whole = section("Weightings", "docs/guide/weightings.md")
-    page = with_sections("<!-- README: Weightings until weightings:begin -->", "docs/a.md")
-    assert whole.startswith(page)
-    assert "| weighting | needs |" in whole
-    assert "| weighting | needs |" not in page
-
-
-def test_links_of_a_section_hold_on_its_page() -> None:
-    text = section("A caution", "docs/results.md")
-    assert "(evidence/README.md)" in text
-    text = section("An example", "docs/guide/start.md")
-    assert "a first module (`notebooks/first_module.ipynb`)" in text
-
-
-def test_marks_are_replaced_and_unknown_headings_are_errors() -> None:
-    page = with_sections("before\n<!-- README: Networks -->\nafter", "docs/tables/networks.md")
-    assert page.startswith("before\nA network is made from")
-    assert page.endswith("\nafter")
-    with pytest.raises(ValueError, match="Found 'Nothing'"):
-        with_sections("<!-- README: Nothing -->", "docs/index.md")
