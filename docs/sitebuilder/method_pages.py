@@ -88,8 +88,11 @@ def prompts(parts: Card, name: str) -> list[str]:
 
 @cache
 def configs() -> dict[str, str]:
-    """The config of each weighting, relative to the folder of configs, by the name of its class."""
-    files = sorted((CONFIGS / "weightings").glob("*.yaml"))
+    """The config of each weighting, relative to the folder of configs, by the name of its class.
+
+    Of several, it is the one with the shortest name: others add a variant to it.
+    """
+    files = sorted((CONFIGS / "weightings").glob("*.yaml"), key=lambda file: -len(file.name))
     return {
         yaml.safe_load(file.read_text(encoding="utf-8"))["weighting"]["class_path"]: (
             f"weightings/{file.name}"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from sitebuilder.calls import call
 from sitebuilder.mathml import mathml
-from sitebuilder.method_pages import FORMULAS, method_page, write_method_pages
+from sitebuilder.method_pages import FORMULAS, configs, method_page, write_method_pages
 from sitebuilder.overview import common_arguments, overview
 from sitebuilder.scales import scales
 
@@ -108,3 +108,7 @@ def test_defaults_are_those_of_the_constructor() -> None:
     page = method_page(GradNorm)
     assert "`alpha` = `1.5`\n: strength" in re.sub(r"\n\n:", "\n:", page)
     assert '`initial_loss` = `"first"`' in page
+
+
+def test_a_page_shows_the_plain_config_of_a_weighting_with_several() -> None:
+    assert configs()["AlternatingUpdates"] == "weightings/alternating.yaml"
