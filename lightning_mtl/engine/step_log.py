@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mtl.engine.trainer_facts import forget_logged, renew_logged
+from lightning_mtl.engine.trainer_facts import forget_logged, renew_logged, writes_row
 from lightning_mtl.engine.transfers import Arrival
 from lightning_mtl.engine.window import Window, select
 from lightning_mtl.linalg.host import on_host
@@ -30,6 +30,7 @@ class StepLog:
         self.weights: dict[str, Tensor] = {}
         self._details: dict[str, Tensor] = {}
         self._measured: dict[str, Tensor] = {}
+        self._unwritten: dict[str, Tensor] = {}
         self._shown: tuple[str, ...] = ()
         self._sums: dict[tuple[int, ...], dict[str, Tensor]] = {}
         self._logged: set[str] = set()
@@ -65,7 +66,11 @@ class StepLog:
         self._details |= {f"train/{name}": value for name, value in values.items()}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add values of an observer, by their names under `train/`: always logged."""
+        """Add values of an observer, by their names under `train/`: always logged.
+
+        Whatever `Trainer(log_every_n_steps=)` is, the next row that the loggers write has them, if
+        nothing else was measured before.
+        """
         self._measured |= {f"train/{name}": value for name, value in values.items()}
 
     def clear(self) -> None:
@@ -83,9 +88,13 @@ class StepLog:
         if not self._sums and not self._measured:
             return
         values, bar = self._chosen(module)
+        self._unwritten = self._measured or self._unwritten
         self.clear()
         if module.trainer.barebones:
             return
+        if writes_row(module.trainer):
+            values |= self._unwritten
+            self._unwritten = {}
         forget_logged(module.trainer, self._logged - values.keys() - bar.keys())
         self._logged = {*values, *bar}
         renew_logged(module, values)

@@ -64,6 +64,14 @@ def pause_of_bar(trainer: L.Trainer) -> AbstractContextManager[Any]:
     return nullcontext() if progress is None else progress.live._lock
 
 
+def writes_row(trainer: Any) -> bool:
+    """Whether what this batch logs is written down by the loggers. Asked in `on_train_batch_end`.
+
+    A stop that the module's own hook asks for, which comes later, is not known here.
+    """
+    return bool(trainer._logger_connector.should_update_logs or trainer.fast_dev_run)
+
+
 def renew_logged(module: Any, values: Mapping[str, Tensor], **options: bool) -> None:
     """Log the values of this step. Called in `on_train_batch_end`.
 
@@ -80,7 +88,7 @@ def renew_logged(module: Any, values: Mapping[str, Tensor], **options: bool) -> 
     trainer = module.trainer
     results, connector = trainer._results, trainer._logger_connector
     logger = options.get("logger", True)
-    writes = (logger and connector.should_update_logs) or trainer.fast_dev_run
+    writes = (logger or trainer.fast_dev_run) and writes_row(trainer)
     new, direct = {}, {}
     for name, value in values.items():
         result = results.get(f"on_train_batch_end.{name}")

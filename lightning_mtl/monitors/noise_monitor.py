@@ -52,7 +52,8 @@ class GradientNoiseMonitor(L.Callback):
     measurements before they are divided. The run itself is not changed: the same parameters to the
     bit.
 
-    Logged under `train/noise/`, for each task unless said otherwise:
+    Logged under `train/noise/`, in the next row that the loggers write, for each task unless said
+    otherwise:
 
     * `gradient_norm/<task>`: ||g_k|| of the step, biased upwards by its noise;
     * `gnr/<task>`: gradient-to-noise ratio at the applied weights, as

@@ -100,6 +100,38 @@ def test_a_monitor_is_logged_in_any_case(tmp_path: Path) -> None:
     assert all(key.startswith("train/noise/") for key in found)
 
 
+@pytest.mark.parametrize(
+    ("measured", "written", "expected"),
+    [
+        (5, 5, {4: 0, 9: 5, 14: 10}),
+        (4, 10, {9: 8}),
+        (10, 3, {2: 0, 11: 10}),
+        (1, 4, {3: 3, 7: 7, 11: 11, 15: 15}),
+    ],
+    ids=["same interval", "more often", "more rarely", "every step"],
+)
+def test_the_next_row_has_what_a_monitor_has_measured_since_the_last_one(
+    tmp_path: Path, measured: int, written: int, expected: dict[int, int]
+) -> None:
+    monitor, norms = GradientNoiseMonitor(every_n_steps=measured), {}
+    monitor.listeners.append(
+        lambda found: norms.update({found.step: float(found.measured.mean[0, 0].sqrt())})
+    )
+    trainer = quiet_trainer(
+        max_steps=17,
+        max_epochs=-1,
+        callbacks=[monitor],
+        logger=CSVLogger(tmp_path),
+        log_every_n_steps=written,
+    )
+    trainer.fit(Toy(), toy_loader(8))
+    with (Path(trainer.logger.log_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    name = f"train/noise/gradient_norm/{TASKS[0]}"
+    found = {int(row["step"]): float(row[name]) for row in rows if row[name]}
+    assert found == pytest.approx({row: norms[step] for row, step in expected.items()})
+
+
 class Reading(Toy):
     """Reads after each batch what is logged, as a hook of the module can."""
 
