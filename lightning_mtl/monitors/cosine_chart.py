@@ -1,6 +1,7 @@
 """Figures of how the gradients of tasks stand to each other."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,7 +13,7 @@ from lightning_mtl.monitors.charts import FEW
 from lightning_mtl.monitors.recent_noise import ExpectedCosines
 
 COLORS = "RdBu"
-"""Blue for agreement, red for conflict."""
+"""Blue above zero, red below."""
 
 
 def cosine_figure(cosines: Sequence[Sequence[float]], tasks: Sequence[str]) -> Figure:
@@ -36,11 +37,11 @@ def expected_cosine_figure(found: ExpectedCosines) -> Figure:
     shown = np.where(np.tri(len(found.tasks), dtype=bool), found.each.mean, np.nan)
     figure, axes = _matrix(shown, found.tasks)
     clear = found.conflict | found.agreement
-    for row, column in zip(*np.tril_indices(len(found.tasks), -1), strict=True):
-        if len(found.tasks) <= FEW and np.isfinite(shown[row, column]):
-            _write(axes, row, column, shown[row, column])
+    for column, row in combinations(range(len(found.tasks)), 2):
         if np.isfinite(shown[row, column]):
             _draw_bar(axes, found, column, row)
+            if len(found.tasks) <= FEW:
+                _write(axes, row, column, shown[row, column])
         for place in ((row, column), (column, row)) if clear[row, column] else ():
             corner = (place[1] - 0.47, place[0] - 0.47)
             axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=1.2))

@@ -89,7 +89,8 @@ class GradientNoiseMonitor(L.Callback):
     the last group are compared.
 
     Price: at a measured step the heads' inputs and K trunk backward passes more, and a second copy
-    of K P gradients if there is only one sub-batch. One host sync, of all numbers together.
+    of K P gradients if there is only one sub-batch. One host sync, of all numbers together, and
+    a few milliseconds on the host for the intervals.
 
     Args:
         every_n_steps: how often to measure, in optimizer steps.

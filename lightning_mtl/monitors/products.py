@@ -43,7 +43,7 @@ def products_of(tasks: int, measured: Sequence[int], noise: Noise, sub_batches: 
         noise: signal and noise of a step.
         sub_batches: how many the step has.
     """
-    pair = (0, *np.ix_(measured, measured))
+    pair = np.ix_([0], measured, measured)
     signal, covariance = (np.full((1, tasks, tasks), np.nan) for _ in range(2))
     squares = np.full((1, tasks), np.nan)
     signal[pair], covariance[pair] = noise.signal.numpy(), noise.covariance.numpy()

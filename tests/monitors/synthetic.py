@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-MEANS = np.zeros((3, 20))
+MEANS = np.zeros((3, 100))
 MEANS[0, :3], MEANS[1, :3], MEANS[2, :3] = (2.0, 0.0, 0.0), (-0.5, 1.0, 0.0), (0.0, 0.6, 0.8)
 WEIGHTS = np.array([0.5, 1.0, 2.0])
 

@@ -30,13 +30,13 @@ def true_ratios(noise: float) -> np.ndarray:
 def coverage(parts: int, noise: float, steps: int, repeats: int) -> np.ndarray:
     """The shares of intervals that hold a negative cosine, a cosine of 0.6, and the ratios.
 
-    Of 500 runs for each of the repeats.
+    Of 250 runs for each of the repeats.
     """
     block = 2 if parts == 1 else 1
     truths = (COSINES[0, 1], COSINES[1, 2], true_ratios(noise))
     held = []
     for seed in range(repeats):
-        found = measured_runs(parts, noise, steps, 500, seed)
+        found = measured_runs(parts, noise, steps, 250, seed)
         one, other = (pair_cosines(found.pairs(*p), 0.9, 0.95, block) for p in ((0, 1), (1, 2)))
         ratios = noise_ratio_intervals(found.signal, found.covariance, WEIGHTS, 0.9, block)
         intervals = (one.within(-1, 1), other.within(-1, 1), ratios)
@@ -48,17 +48,17 @@ def coverage(parts: int, noise: float, steps: int, repeats: int) -> np.ndarray:
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_95_percent_of_the_intervals_hold_cosines_and_ratios(parts: int) -> None:
-    assert coverage(parts, 1.0, 20, repeats=2) == pytest.approx([0.95] * 3, abs=0.025)
+    assert coverage(parts, 1.0, 20, repeats=3) == pytest.approx([0.95] * 3, abs=0.025)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [6, 40])
+@pytest.mark.parametrize("steps", [6, 20])
 @pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("parts", [2, 4, 8])
-def test_95_percent_of_the_intervals_hold_the_truth_whatever_the_noise(
+def test_95_percent_of_the_intervals_hold_the_truth_at_three_levels_of_noise(
     parts: int, noise: float, steps: int
 ) -> None:
-    assert coverage(parts, noise, steps, repeats=5) == pytest.approx([0.95] * 3, abs=0.02)
+    assert coverage(parts, noise, steps, repeats=8) == pytest.approx([0.95] * 3, abs=0.02)
 
 
 @pytest.mark.slow
@@ -66,19 +66,19 @@ def test_95_percent_of_the_intervals_hold_the_truth_whatever_the_noise(
 def test_where_noise_drowns_the_signal_intervals_hold_the_truth_at_least_as_often(
     parts: int,
 ) -> None:
-    assert coverage(parts, 100.0, 40, repeats=5).min() > 0.93
+    assert coverage(parts, 100.0, 20, repeats=8).min() > 0.93
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
 def test_consecutive_steps_that_share_a_batch_cost_at_most_three_points(noise: float) -> None:
-    assert coverage(1, noise, 40, repeats=5).min() > 0.92
+    assert coverage(1, noise, 20, repeats=8).min() > 0.92
 
 
 def test_noise_alone_is_no_conflict_more_often_than_the_level_says() -> None:
-    found = measured_runs(2, 1e4, 20, 2000, seed=1)
+    found = measured_runs(2, 1e4, 20, 1000, seed=1)
     cosines = pair_cosines(found.pairs(0, 1), 0.9, 0.95, 1)
-    assert (cosines.high < 0).mean() < 0.035
+    assert (cosines.high < 0).mean() < 0.04
 
 
 def test_estimates_are_ratios_of_weighted_averages() -> None:
