@@ -210,6 +210,7 @@ def test_resuming_in_the_middle_of_an_epoch_is_exact_to_the_bit(
     assert all(torch.equal(memory[name], memory_after[name]) for name in memory)
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of one function")
 @both
 def test_an_optimizer_that_evaluates_the_losses_again_is_judged_by_the_first(
     settings: dict[str, Any],
@@ -220,7 +221,9 @@ def test_an_optimizer_that_evaluates_the_losses_again_is_judged_by_the_first(
 
 
 @both
-@pytest.mark.parametrize("argument", [{"group_size": 2}, {"order": "random"}], ids=str)
+@pytest.mark.parametrize(
+    "argument", [{"group_size": 2}, {"order": "random"}], ids=["size", "order"]
+)
 def test_what_the_grouping_finds_by_itself_may_not_be_given(
     argument: dict[str, Any], settings: dict[str, Any]
 ) -> None:
