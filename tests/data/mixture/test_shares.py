@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_mtl.data import temperature_weights
-from lightning_mtl.data.mixture.shares import batch_counts, checked_weights
+from lightning_mtl.data.mixture.shares import batch_counts, checked_weights, floored
 
 
 def literal_counts(weights: list[float], batch_size: int) -> list[int]:
@@ -50,9 +50,9 @@ def test_a_task_of_weight_zero_has_no_samples() -> None:
 
 
 def test_tasks_that_are_lifted_may_press_others_below_the_least() -> None:
-    # 10 (0.5, 0.21, 0.29) has room for all; less the 4 of two lifted tasks, the last needs a lift.
-    assert batch_counts([0.9, 0.05, 0.05], 6, least=2) == [2, 2, 2]
+    # Quotas of 6.2, 2 and 1.8: lifting the last one leaves 8, of which the second would get 1.95.
     assert batch_counts([0.62, 0.2, 0.18], 10, least=2) == [6, 2, 2]
+    assert floored([0.62, 0.2, 0.18], 10, 2) == [6, 2, 2]
 
 
 def test_temperature_leads_from_the_sizes_to_equal_weights() -> None:
