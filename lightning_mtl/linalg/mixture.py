@@ -16,7 +16,7 @@ def updated_mixture(
     r"""w_k exp(ζ_1 ||g_k||² - ζ_2 σ_k² / 2b), scaled to sum to 1.
 
     Li et al., "PiKE: Adaptive Data Mixing for Large-Scale Multi-Task Learning Under Low Gradient
-    Conflicts", NeurIPS 2025, algorithm 1. Tasks gain whose gradient is long, and lose whose
+    Conflicts", NeurIPS 2025. Tasks gain whose gradient is long, and lose whose
     gradient is noisy.
 
     Args:

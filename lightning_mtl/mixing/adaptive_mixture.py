@@ -28,7 +28,7 @@ class AdaptiveMixture(L.Callback):
 
     and b_k = round(b w_k) samples of task k are in each batch that is drawn from then on. Li et
     al., "PiKE: Adaptive Data Mixing for Large-Scale Multi-Task Learning Under Low Gradient
-    Conflicts", NeurIPS 2025, algorithm 1. b counts the samples of all ranks and accumulated
+    Conflicts", NeurIPS 2025. b counts the samples of all ranks and accumulated
     batches. ||g_k||² and σ_k² are means over what a `GradientNoiseMonitor` has measured since the
     last change, of the mean loss of the task; attach one beside it. Training data has to come from
     a `MixtureLoader`, whose state holds the weights.
@@ -98,6 +98,7 @@ class AdaptiveMixture(L.Callback):
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._monitor = _monitor(callbacks, self.every_n_steps)
         self._monitor.listeners.append(self._listen)
+        self._monitor.resumes_exactly = True
         self._counter, self._monitor.samples_of = self._monitor.samples_of, self._samples
         if not any(isinstance(callback, Weighting) for callback in callbacks):
             self._shares.setup(trainer, pl_module, stage)

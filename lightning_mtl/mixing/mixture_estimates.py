@@ -60,12 +60,13 @@ class MixtureEstimates:
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far, for a checkpoint; the monitor forgets the previous step, too."""
-        return {"sums": dict(self._sums)}
+        """The sums so far and the shares of the step that was measured last, for a checkpoint."""
+        return {"sums": dict(self._sums), "previous": dict(self._previous)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the sums of a checkpoint."""
         self._sums = dict(state["sums"])
+        self._previous = dict(state["previous"])
 
     def _add(self, task: str, estimate: Estimate) -> None:
         if all(map(math.isfinite, estimate)):

@@ -30,6 +30,11 @@ class Noise(NamedTuple):
     covariance: Float[Tensor, "k k"]
     trace: Float[Tensor, " k"]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all numbers are finite: not where a loss or a gradient overflowed."""
+        return all(bool(each.isfinite().all()) for each in self)
+
 
 def noise_between_sub_batches(
     mean: Float[Tensor, "k k"], within: Float[Tensor, "k k"], count: int, samples: float

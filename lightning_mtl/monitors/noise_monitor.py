@@ -24,7 +24,7 @@ from lightning_mtl.engine.gradients import Gradients, accumulation_dtype, add, g
 from lightning_mtl.engine.micro_batch import MicroBatch
 from lightning_mtl.engine.sketching.watched_pass import WatchedPass
 from lightning_mtl.engine.strategies import check_whole_parameters
-from lightning_mtl.engine.transfers import to_host
+from lightning_mtl.engine.transfers import to_device, to_host
 from lightning_mtl.engine.window import Window, select_block
 from lightning_mtl.linalg.gradient_noise import cosines
 from lightning_mtl.module import MultiTaskModule
@@ -109,6 +109,9 @@ class GradientNoiseMonitor(L.Callback):
         history: what the pictures show of the run.
         listeners: called with every `Measurement`, finite or not, before it is averaged.
         samples_of: counts the samples of a batch; by default as Lightning does.
+        resumes_exactly: whether a checkpoint also holds the gradients of the last measured step,
+            K P numbers, where the next one is compared with it. A run whose training depends on the
+            measurements needs them; without them a resumed run lacks its first comparison.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class GradientNoiseMonitor(L.Callback):
         self.history: dict[str, list[float]] = {}
         self.listeners: list[Callable[[Measurement], None]] = []
         self.samples_of: Callable[[Any], float] = extract_batch_size
+        self.resumes_exactly = False
         self._samples = 0.0
         self._rows: dict[int, Gradients] = {}
         self._products: Tensor | None = None
@@ -240,7 +244,8 @@ class GradientNoiseMonitor(L.Callback):
         names, number = [tasks[task] for task in indices], micro_batch.global_step
         for listener in self.listeners:
             listener(Measurement(number, names, measured, noise, count, self._samples))
-        if noise is not None:
+        # One overflow would stay in the averages for the rest of the run.
+        if noise is not None and noise.is_finite:
             self.averages.learn(len(tasks), indices, noise)
             self.recent.learn(len(tasks), indices, noise, count)
         return self._report(indices, names, measured, number)
@@ -272,7 +277,11 @@ class GradientNoiseMonitor(L.Callback):
             parts = [gramian(sums) / count**2, within / count, weights, window.presence]
             mean, inside, applied, presence = to_host(*parts)
             return MeasuredStep(mean, inside, None, applied, presence.tolist())
-        previous = self._previous.get(present, [])
+        # Those of a checkpoint come from the host.
+        previous = [
+            [to_device(each, like.device) for each, like in zip(row, rows, strict=True)]
+            for row, rows in zip(self._previous.get(present, []), sums, strict=False)
+        ]
         # Groups of tasks that take turns are kept side by side; never two gradients of a task.
         others = (key for key in self._previous if not set(key) & set(present))
         self._previous = {key: self._previous[key] for key in others} | {present: sums}
@@ -336,12 +345,16 @@ class GradientNoiseMonitor(L.Callback):
             show(figure, "noise", self._folder, trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Averages, recent measurements and history; the previous step's gradients are left out."""
-        return {
+        """Averages, recent measurements and history; gradients only where `resumes_exactly`."""
+        state: dict[str, Any] = {
             "averages": dict(self.averages.tensors),
             "recent": self.recent.state_dict(),
             "history": dict(self.history),
         }
+        if self.resumes_exactly:
+            state["previous"] = {"identity": self._identity, "gradients": dict(self._previous)}
+            state["seed"] = self._seed
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore averages, recent measurements and history from the Trainer's checkpoint."""
@@ -349,3 +362,7 @@ class GradientNoiseMonitor(L.Callback):
         # A checkpoint of an earlier version has averages only.
         self.recent.load_state_dict(state_dict.get("recent", {}))
         self.history = dict(state_dict["history"])
+        if self.resumes_exactly and "previous" in state_dict:
+            self._identity = list(state_dict["previous"]["identity"])
+            self._previous = dict(state_dict["previous"]["gradients"])
+            self._seed = state_dict["seed"]

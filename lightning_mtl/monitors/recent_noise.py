@@ -69,9 +69,7 @@ class RecentNoise:
         self._least_block = 1
 
     def learn(self, tasks: int, measured: Sequence[int], noise: Noise, sub_batches: int) -> None:
-        """Add a measurement, and drop those that hardly count any more.
-
-        One that is not finite, as where a loss overflowed, is left out.
+        """Add a finite measurement, and drop those that hardly count any more.
 
         Args:
             tasks: K.
@@ -80,8 +78,6 @@ class RecentNoise:
             sub_batches: how many the step has; a single one was compared with the one before, so
                 that consecutive measurements depend on each other.
         """
-        if not bool(noise.signal.isfinite().all() and noise.covariance.isfinite().all()):
-            return
         self._least_block = 2 if sub_batches == 1 else 1
         latest = products_of(tasks, measured, noise, sub_batches)
         rows = stack(tasks, [latest] if self.products is None else [self.products, latest])

@@ -24,7 +24,7 @@ from lightning_mtl.callbacks import (
 )
 from lightning_mtl.engine.window import Window
 from lightning_mtl.monitors.measured_step import MeasuredStep
-from lightning_mtl.monitors.noise_averages import Noise
+from lightning_mtl.monitors.noise_averages import Noise, noise_between_sub_batches
 from tests.support.alternating_toy import TwoTrunks
 from tests.support.ddp_noise import monitored, two_ranks
 from tests.support.toy import TASKS, PartlyLabelled, Toy, parameters, quiet_trainer, toy_loader
@@ -425,3 +425,28 @@ def test_a_resumed_run_has_the_intervals_of_an_unbroken_one(tmp_path: Path) -> N
         assert resumed.history[name] == pytest.approx(values, nan_ok=True, rel=1e-6)
     for name, values in unbroken.recent.state_dict().items():
         torch.testing.assert_close(resumed.recent.state_dict()[name], values)
+
+
+def test_an_overflow_in_one_step_does_not_stay_in_the_averages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Noise] = []
+
+    def noise(self: MeasuredStep, count: int, samples: float) -> Noise:
+        found = noise_between_sub_batches(self.mean, self.within, count, samples)
+        measured.append(found)
+        return found._replace(signal=found.signal * math.inf) if len(measured) == 3 else found
+
+    monkeypatch.setattr(MeasuredStep, "noise", noise)
+    monitor = GradientNoiseMonitor(every_n_steps=1)
+    quiet_trainer(
+        callbacks=[monitor],
+        max_epochs=2,
+        accumulate_grad_batches=2,
+        default_root_dir=tmp_path,
+    ).fit(Toy(), toy_loader())
+    assert len(measured) > 10
+    for task in TASKS:
+        assert all(map(math.isfinite, monitor.history[f"gnr/{task}"]))
+    assert all(each.isfinite().all() for each in monitor.averages.tensors.values())
+    assert len(monitor.recent.products.signal) == len(measured) - 1

@@ -1,7 +1,5 @@
 """The latest measurements: bounded, restorable, and the same averages as those of the monitor."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -92,15 +90,6 @@ def test_a_single_task_has_no_cosine_and_nothing_measured_has_no_interval() -> N
     empty = RecentNoise(0.9)
     assert empty.cosines(ALL, NAMES) is None
     assert empty.noise_ratios(ALL, torch.ones(3)) is None
-
-
-def test_a_measurement_that_is_not_finite_is_left_out() -> None:
-    recent = learnt(0.9, 20)
-    before = recent.cosines(ALL, NAMES)
-    broken = noises(1)[0]
-    broken.signal[0, 0] = math.inf
-    recent.learn(3, ALL, broken, 4)
-    np.testing.assert_array_equal(recent.cosines(ALL, NAMES).each.low, before.each.low)
 
 
 def test_a_restored_history_goes_on_as_if_nothing_had_happened() -> None:
