@@ -19,7 +19,7 @@ PAGE = (DOCS / "tables" / "data.md").read_text(encoding="utf-8")
 
 def test_data_of_ones_own_trains_a_ready_made_module() -> None:
     names: dict = {}
-    (code,) = blocks(PAGE, "python")
+    code = blocks(PAGE, "python")[0]
     exec(compile(code, "data.md", "exec"), names)
     module = DensePrediction([Depth()], network=NETWORK)
     trainer = quiet_trainer(num_sanity_val_steps=0)
