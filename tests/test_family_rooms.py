@@ -73,6 +73,14 @@ of a parameter where its sign purity is above a number that is drawn, and both m
 in one of 8,473 parameters in one of twenty steps."""
 
 
+OTHER_PARTS = {"NTKMTL"}
+"""Rules on four parts of a batch, which the two samples of a rank do not have."""
+
+AMPLIFIES = {"FairGrad(priorities)": 1e-2}
+"""How far parameters may be apart: on one rank, a change of the first ones by one rounding (6e-8)
+moves the last ones by up to 1.6e-3."""
+
+
 @pytest.mark.parametrize("way", [*SETTINGS, "resuming", "two ranks"])
 @pytest.mark.parametrize("name", ROOMS_EXAMPLES)
 def test_twenty_steps(name: str, way: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -85,8 +93,9 @@ def test_twenty_steps(name: str, way: str, tmp_path: Path, request: pytest.Fixtu
         assert ranks[f"replicas {name}"] == 0.0
         assert has_moved(name, ranks[f"weights {name}"])
         # Rules on J_r J_sᵀ of different parts see more of them with two ranks.
-        if not isinstance(ROOMS_EXAMPLES[name](), CrossGramianWeighting):
+        other_parts = isinstance(ROOMS_EXAMPLES[name](), CrossGramianWeighting)
+        if not other_parts and name not in OTHER_PARTS:
             one, _ = trained(name, devices=1, batch_size=4)
             # Twenty steps amplify the rounding of another order of sums.
-            far = ~torch.isclose(ranks[name], one, atol=2e-5, rtol=1e-4)
+            far = ~torch.isclose(ranks[name], one, atol=AMPLIFIES.get(name, 2e-5), rtol=1e-4)
             assert float(far.double().mean()) <= TIES.get(name, 0), (ranks[name] - one).abs().max()
