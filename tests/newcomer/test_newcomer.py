@@ -14,7 +14,9 @@ from lightning_mtl.cli import main
 from lightning_mtl.data import SyntheticRooms
 
 HERE = Path(__file__).parent
-TEXT = (HERE.parents[1] / "docs" / "tables" / "data.md").read_text(encoding="utf-8")
+ROOT = HERE.parents[1]
+DATA_PAGE = (ROOT / "docs" / "tables" / "data.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SIZES = ((96, 64), (80, 60), (60, 90), (128, 72), (64, 64))
 ARGUMENTS = ["--config", str(HERE / "photos.yaml"), "--trainer.enable_progress_bar", "false"]
 
@@ -29,7 +31,7 @@ def test_they_write_few_lines():
 
 
 def test_the_documentation_shows_their_config():
-    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(.*?)```", DATA_PAGE, re.DOTALL)
     config = yaml.safe_load((HERE / "photos.yaml").read_text())
     assert {"seed_everything": 0, **yaml.safe_load(block)} == config
 
@@ -91,7 +93,7 @@ def test_folders_of_images_are_trained_on_and_photos_predicted(tmp_path, monkeyp
     assert "log_RMSE" in capsys.readouterr().out
     run = "lightning_logs/version_0"
     (checkpoint,) = Path(run, "checkpoints").glob("*.ckpt")
-    (command,) = re.findall(r"^lightning-mtl (predict .*)", TEXT, re.MULTILINE)
+    (command,) = re.findall(r"^lightning-mtl (predict .*)", README, re.MULTILINE)
     main(command.replace("<run>", run).replace("<file>", checkpoint.name).split())
     for index in range(10, 20):
         size = SIZES[index % len(SIZES)]
