@@ -98,13 +98,14 @@ class AdaptiveMixture(L.Callback):
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self._monitor = _monitor(callbacks, self.every_n_steps)
         self._monitor.listeners.append(self._listen)
+        # It stays so: a checkpoint may be saved after the run has ended.
         self._monitor.resumes_exactly = True
         self._counter, self._monitor.samples_of = self._monitor.samples_of, self._samples
         if not any(isinstance(callback, Weighting) for callback in callbacks):
             self._shares.setup(trainer, pl_module, stage)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Leave monitor and module as they were. Called at the end of each stage."""
+        """Stop listening, and leave the module as it was. Called at the end of each stage."""
         if self._monitor is not None:
             self._monitor.listeners.remove(self._listen)
             self._monitor.samples_of = self._counter

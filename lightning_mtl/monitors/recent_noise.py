@@ -130,6 +130,6 @@ class RecentNoise:
         return {name: torch.from_numpy(each) for name, each in vars(self.products).items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Go on with the measurements of a checkpoint. Called when a run resumes."""
         parts = {name: tensor.numpy() for name, tensor in state.items()}
         self.products = Products(**parts) if parts else None
