@@ -14,6 +14,10 @@ SMALL = {
     "energy_and_forces": "FRAMES, EPOCHS, SEEDS = 64, 1, (0,)",
     "first_module": "STEPS = 20; torch.set_num_threads(1)",
     "gradnorm_toy": "STEPS = 10; torch.set_num_threads(1)",
+    "own_images": (
+        'EPOCHS, FRAMES = 1, {"train": 16, "val": 4, "test": 4}; torch.set_num_threads(1)'
+    ),
+    "own_tables": "HOMES, EPOCHS, SEEDS = 200, 1, (0,)",
     "physics_informed": "STEPS, REFINEMENTS = 10, 2; torch.set_num_threads(1)",
     "recommender": "IMPRESSIONS, SEEDS = 1024, (0,)",
     "rooms": "EPOCHS, TRAIN_FRAMES, VAL_FRAMES = 1, 32, 4; torch.set_num_threads(1)",
@@ -25,7 +29,8 @@ FRESH = """
 %reset -f
 import logging, warnings
 warnings.resetwarnings()
-logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.INFO)
 %reset -f
 """
 
