@@ -13,6 +13,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SMALL = {
     "energy_and_forces": "FRAMES, EPOCHS, SEEDS = 64, 1, (0,)",
     "first_module": "STEPS = 20; torch.set_num_threads(1)",
+    "gradient_noise": "STEPS, SEEDS = 8, (0,)",
     "gradnorm_toy": "STEPS = 10; torch.set_num_threads(1)",
     "own_images": (
         'EPOCHS, FRAMES = 1, {"train": 16, "val": 4, "test": 4}; torch.set_num_threads(1)'
