@@ -23,6 +23,7 @@ SMALL = {
     "recommender": "IMPRESSIONS, SEEDS = 1024, (0,)",
     "rooms": "EPOCHS, TRAIN_FRAMES, VAL_FRAMES = 1, 32, 4; torch.set_num_threads(1)",
     "text": "SENTENCES, EPOCHS, SEEDS = 256, 1, (0,)",
+    "two_tasks": "STEPS, STARTS = 6, [(0.3, 2.4)]",
 }
 
 # Runs before each notebook, so that no name, filter or log level of another one is left.
