@@ -136,7 +136,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def _write_raw(self, path: Path, predictions: Mapping[str, Tensor]) -> None:
         arrays = {task: values.numpy() for task, values in predictions.items()}
-        np.savez(path.with_name(f"{path.name}.npz"), allow_pickle=False, **arrays)
+        np.savez(path.with_name(f"{path.name}.npz"), **arrays)
         self._written += Counter(files=1)
 
     def _write_tasks(
