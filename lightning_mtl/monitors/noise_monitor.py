@@ -66,7 +66,8 @@ class GradientNoiseMonitor(L.Callback):
       (arXiv 1812.06162, 2018);
     * `cosine/<a>/<b>`, `similarity/<a>/<b>`: cosine and magnitude similarity of each pair, and
       `conflict_rate`, the share of pairs with a negative cosine: all of the gradients of this one
-      step, whose noise pulls cosines towards zero and makes the sign of small ones a coin toss;
+      step. Noise that tasks do not share pulls cosines towards zero, and noise that they share can
+      pull them either way; the sign of small ones is a coin toss;
     * `expected_cosine/<a>/<b>`, `expected_cosine_low/<a>/<b>`, `expected_cosine_high/<a>/<b>`: the
       cosine of the *expected* gradients of each pair, averaged over measurements like the GNR and
       without the bias of noise, and its 95 % interval;
@@ -94,7 +95,8 @@ class GradientNoiseMonitor(L.Callback):
 
     Args:
         every_n_steps: how often to measure, in optimizer steps.
-        decay: of the averages over measurements.
+        decay: of the averages over measurements. Intervals look at the latest 100 at most, so that
+            above 0.955 they narrow no further.
         gradients: `"shared"`: exact. `"sketch"`: random projections of the gradients of linear
             layers and convolutions, unbiased, without weight gradients and their memory. They are
             drawn anew at each measurement, or once for all where a step is compared with the
