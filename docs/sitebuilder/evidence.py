@@ -2,12 +2,16 @@
 
 from sphinx.application import Sphinx
 
-MARK = "<!-- EVIDENCE -->"
+PAGE = "evidence/README"
+TREE = "\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
 
 
 def insert_evidence(app: Sphinx, name: str, source: list[str]) -> None:
-    """Name the pages below the evidence where a page lists others. Called as each is read."""
-    if MARK in source[0]:
-        pages = sorted(page for page in app.env.found_docs if page.count("/") > 1)
-        listed = [f"/{page}" for page in pages if page.startswith("evidence/")]
-        source[0] = source[0].replace(MARK, "\n".join(listed))
+    """List the pages of the experiments below that of the evidence. Called as each is read.
+
+    The page itself is read outside the site, too, where a list for Sphinx would be in the way.
+    """
+    if name == PAGE:
+        listed = sorted(page for page in app.env.found_docs if page.startswith("evidence/"))
+        names = "\n".join(f"/{page}" for page in listed if page != PAGE)
+        source[0] += TREE.format(names=names)
