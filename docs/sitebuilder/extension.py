@@ -7,6 +7,7 @@ from sitebuilder.evidence import insert_evidence
 from sitebuilder.llms import write_index
 from sitebuilder.method_pages import FOLDER, write_method_pages
 from sitebuilder.metric_tables import write_metrics
+from sitebuilder.notebooks import write_notebooks
 from sitebuilder.overview import write_overview
 from sitebuilder.panels import cut_panels
 from sitebuilder.scales import insert_scales
@@ -21,6 +22,7 @@ def generate(app: Sphinx) -> None:
     write_equivalences()
     write_metrics()
     write_speed()
+    write_notebooks()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from sitebuilder.scales import with_scales
 
 GROUPS = {
     "Start": ("guide/",),
+    "Notebooks": ("notebooks/",),
     "Methods": ("methods/",),
     "Tables": ("tables/",),
     "Help": ("troubleshooting", "conventions", "migration/"),
