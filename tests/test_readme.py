@@ -13,6 +13,7 @@ from lightning_mtl import MultiTaskModule
 from lightning_mtl.catalogue import networks, weightings
 from lightning_mtl.cli import main
 from lightning_mtl.compare import group_runs
+from tests.docs.site.blocks import all_blocks, blocks
 from tests.test_configs import ROOMS, TINY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,14 +26,13 @@ NAMED = set(re.findall(r"configs/[\w/.]+", README)) | set(
 """The files that it names, of the package and by links."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+CHANGES = [block for block in all_blocks(README, "README.md") if block.language == "diff"]
 
 
 def sides() -> tuple[str, str]:
     """The code before and after the change that the README shows."""
-    (change,) = blocks("diff")
-    lines = change.splitlines()
+    (change,) = CHANGES
+    lines = change.code.splitlines()
     return tuple(
         "\n".join(line[1:] for line in lines if not line.startswith(other)) for other in "+-"
     )
@@ -63,7 +63,7 @@ def test_it_counts_weightings_and_networks_right() -> None:
 
 def test_an_own_weighting_equalises_lengths() -> None:
     names: dict = {}
-    (code,) = blocks("python")
+    (code,) = blocks(README, "python")
     exec(compile(code, "README.md", "exec"), names)
     jacobian = torch.tensor([[3.0, 4.0], [0.0, 1.0], [0.1, 0.0]])
     weights = names["EqualLength"]().weights(torch.ones(3), jacobian @ jacobian.T)
@@ -73,7 +73,7 @@ def test_an_own_weighting_equalises_lengths() -> None:
 
 def commands(start: str) -> list[list[str]]:
     """The arguments of the commands of the README that start so, in their order."""
-    lines = [line for code in blocks("bash") for line in code.splitlines()]
+    lines = [line for code in blocks(README, "bash") for line in code.splitlines()]
     return [
         part.split()[1:]
         for line in lines
@@ -136,7 +136,9 @@ def test_the_commands_that_choose_a_weighting_run(
 
 
 def test_there_are_exactly_two_commands_to_set_up() -> None:
-    installs = [line for code in blocks("bash") for line in code.splitlines() if "pip" in line]
+    installs = [
+        line for code in blocks(README, "bash") for line in code.splitlines() if "pip" in line
+    ]
     assert installs == [
         "pip install -e . && lightning-mtl fit --config configs/quickstart.yaml",
         "pip install -e '.[test]' && pytest -n 2 --dist loadfile",

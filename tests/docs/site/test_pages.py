@@ -1,24 +1,38 @@
-"""Every code block of the pages runs as it is printed."""
+"""Every code block of the pages is run as it is printed, each by a test that is named here."""
 
-import re
-import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_mtl.cli import main
-from tests.docs.site.blocks import FENCE, blocks, pages, run_python
-from tests.docs.site.conftest import DOCS
-from tests.test_configs import ROOMS, TINY
-from tests.test_readme import SHORT
+from tests.docs.commands import printed
+from tests.docs.site.blocks import NOT_RUN, ROOT, Block, all_blocks, blocks, pages, run_python
+from tests.docs.site.test_start_page import PAGE as START
+from tests.docs.test_commands import BLOCKS as COMMANDS
+from tests.test_readme import CHANGES
 
-ROOT = DOCS.parent
-PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in pages(DOCS)}
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-NEEDS_TORCHJD = "migration/torchjd.md"
+PAGES = pages()
+NEEDS_TORCHJD = "docs/migration/torchjd.md"
+# The test of the first page runs it, and looks at what it has trained.
+PYTHON = [name for name, text in PAGES.items() if blocks(text, "python") and name != START]
+OTHER_LIBRARIES = {
+    "docs/migration/libmtl.md": "LibMTL",
+    "docs/migration/nash_mtl.md": "methods.weight_methods",
+}
 
 
-@pytest.mark.parametrize("name", [name for name, text in PAGES.items() if "```python" in text])
+def blocks_in(*languages: str) -> list[Block]:
+    """The blocks of all pages in one of these languages."""
+    found = [block for name, text in PAGES.items() for block in all_blocks(text, name)]
+    return [block for block in found if block.language in languages]
+
+
+YAML = blocks_in("yaml")
+
+
+@pytest.mark.parametrize("name", PYTHON)
 def test_the_python_of_a_page_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,50 +42,67 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
     run_python(PAGES[name], name)
 
 
-def test_blocks_that_need_other_libraries_are_marked_and_compile() -> None:
-    for name, libraries in (("libmtl", "LibMTL"), ("nash_mtl", "methods.weight_methods")):
-        (code,) = blocks(PAGES[f"migration/{name}.md"], "python", run=False)
-        assert f"from {libraries} import" in code
-        compile(code, name, "exec")
+@pytest.mark.parametrize("name", OTHER_LIBRARIES)
+def test_a_block_that_needs_another_library_is_marked_and_compiles(name: str) -> None:
+    (code,) = blocks(PAGES[name], "python", run=False)
+    assert f"from {OTHER_LIBRARIES[name]} import" in code
+    assert "It is not run by the tests" in PAGES[name]
+    compile(code, name, "exec")
 
 
-def test_blocks_are_of_languages_that_are_tested() -> None:
-    for name, text in PAGES.items():
-        found = list(FENCE.finditer(text))
-        assert len(re.findall(r"^```", text, re.MULTILINE)) == 2 * len(found), name
-        for match in found:
-            if match["directive"] == "{code-block}" or match["directive"] is None:
-                assert match["info"] in ("python", "bash", "yaml"), name
-            else:
-                assert match["directive"] == "{toctree}", name
-
-
-COMMANDS = [
-    line
-    for text in PAGES.values()
-    for code in blocks(text, "bash")
-    for line in code.splitlines()
-    if line.startswith("lightning-mtl")
-]
-# Tests of the README run those that it has too.
-OWN = sorted(set(COMMANDS) - set(README.splitlines()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", OWN, ids=lambda command: " ".join(command.split()[1:4]))
-def test_a_command_runs_with_shorter_trainings(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("block", YAML, ids=lambda block: block.place)
+def test_a_config_is_understood_as_a_whole(
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    program, name, *arguments = command.split()
-    monkeypatch.setattr(sys, "argv", [program])
-    main([name, *arguments, "--config", "tiny.yaml", *ROOMS, *SHORT.get(name, [])])
+    (tmp_path / "page.yaml").write_text(block.code)
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", "page.yaml", "--print_config"])
+    assert stopped.value.code == 0
+    understood = yaml.safe_load(capsys.readouterr().out)
+    assert yaml.safe_load(block.code).keys() <= understood.keys()
+
+
+def test_every_block_is_run_by_one_test() -> None:
+    """The places of all blocks are those that the parameters of tests have."""
+    run = Counter(block.place for block in (*YAML, *COMMANDS, *CHANGES))
+    run += Counter(block.place for block in blocks_in("python") if block.page in (*PYTHON, START))
+    marked = [block for block in blocks_in("{code-block} python") if NOT_RUN in block.code]
+    run += Counter(block.place for block in marked if block.page in OTHER_LIBRARIES)
+    for name, text in printed().items():
+        for block in all_blocks(text, name):
+            if block.language in ("{toctree}", "{figure} panels/{{ name }}.png"):
+                continue
+            if block.page == "docs/sitebuilder/templates/method.md.jinja":
+                # The test of the page of each weighting runs one block in each of these.
+                assert block.language in ("python", "yaml", "pycon"), block.place
+                continue
+            assert run[block.place] == 1, f"no test runs {block.place}, {block.language or 'plain'}"
+
+
+def test_docstrings_show_code_as_examples_that_are_run() -> None:
+    for file in (ROOT / "lightning_mtl").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "```" not in text, file
+        assert "::\n" not in text, file
+
+
+def test_blocks_are_found_wherever_they_are_nested() -> None:
+    text = "a\n\n1. b\n   ```bash\n   c\n   ```\n\n~~~python\nd\n~~~\n\n    e\n"
+    assert [(block.place, block.language, block.code) for block in all_blocks(text, "p")] == [
+        ("p:4", "bash", "c\n"),
+        ("p:8", "python", "d\n"),
+        ("p:12", "", "e\n"),
+    ]
 
 
 def test_weightings_that_commands_name_have_a_config() -> None:
     names = {path.stem for path in (ROOT / "configs/weightings").glob("*.yaml")}
-    named = [c.partition("--weightings ")[2].split() for c in COMMANDS if "--weightings" in c]
-    assert named
-    assert all(set(each) <= names for each in named)
+    lines = [line for block in COMMANDS for line in block.code.splitlines()]
+    named = [line.partition("--weightings ")[2].partition(" --")[0] for line in lines]
+    each = {name for part in named for name in part.split() if not name.endswith(".yaml")}
+    assert len(each) > 10
+    assert each <= names

@@ -6,13 +6,14 @@ import pytest
 import torch
 from lightning import Trainer
 
-from tests.docs.site.blocks import run_python
-from tests.docs.site.conftest import DOCS
+from tests.docs.site.blocks import ROOT, run_python
+
+PAGE = "docs/guide/start.md"
 
 
 def test_the_examples_run_one_after_the_other(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = run_python((DOCS / "guide" / "start.md").read_text(encoding="utf-8"), "start.md")
+    names = run_python((ROOT / PAGE).read_text(encoding="utf-8"), PAGE)
     model = names["model"]
     assert set(model.task_weights) == {"quadrant", "distance"}
     with torch.no_grad():
