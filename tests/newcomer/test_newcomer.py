@@ -1,5 +1,6 @@
 """Somebody's first run on data of their own, as short as it should be."""
 
+import logging
 import re
 import runpy
 import sys
@@ -54,6 +55,8 @@ def test_a_table_with_missing_labels_is_trained_balanced_monitored_validated_and
     tmp_path, monkeypatch, capsys, caplog
 ):
     monkeypatch.chdir(tmp_path)
+    # Other tests may have left it quieter.
+    caplog.set_level(logging.INFO, logger="lightning.pytorch")
     write_table()
     code = (HERE / "table.py").read_text()
     assert "max_epochs=10" in code
