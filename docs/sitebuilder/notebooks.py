@@ -42,7 +42,8 @@ class Notebook:
         return paragraph if paragraph.endswith(".") else f"{paragraph.rstrip(',:')}."
 
     def _opening(self) -> list[str]:
-        return "".join(self.cells[0]["source"]).split("\n\n")
+        prose = ("".join(cell["source"]) for cell in self.cells if cell["cell_type"] == "markdown")
+        return "\n\n".join(prose).split("\n\n")
 
 
 def notebooks(folder: Path = SOURCES) -> list[Notebook]:

@@ -22,7 +22,7 @@ def test_every_notebook_is_in_the_list_with_its_title_and_what_it_is_about(tmp_p
     assert sorted(name for _, name, _ in listed) == NAMES
     for title, name, about in listed:
         source = (FOLDER / f"{name}.ipynb").read_text("utf-8")
-        assert json.loads(source)["cells"][0]["source"][0] == f"# {title}\n"
+        assert json.loads(source)["cells"][0]["source"][0].strip() == f"# {title}"
         assert about.endswith(".")
         assert f"\n{name}\n" in text.partition(":hidden:")[2]
 
