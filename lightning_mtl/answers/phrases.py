@@ -28,11 +28,14 @@ def is_or_are(names: Sequence[str]) -> str:
 
 
 def beaten_by(answer: Answer, method: str) -> list[str]:
-    """The methods that are worse than one by more than the noise."""
+    """The methods that are worse than one by more than the noise.
+
+    A comparison with the reference is one of fewer than all pairs, and may find what these do not.
+    """
     found = []
-    for pair in answer.pairs:
+    for pair in (*answer.pairs, *answer.to_reference):
         better, worse = pair[:2] if pair.interval.mean > 0 else pair[1::-1]
-        if pair.is_larger_than_noise and better == method:
+        if pair.is_larger_than_noise and better == method and worse not in found:
             found.append(worse)
     return found
 

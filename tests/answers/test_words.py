@@ -36,6 +36,16 @@ def test_of_noise_it_is_said_that_nothing_is_larger() -> None:
     assert leader.endswith("The cheapest of these is `equal` (1.00 times the step time).")
 
 
+def test_a_method_that_is_better_than_the_reference_is_told_apart_from_it() -> None:
+    # All pairs are more comparisons than those with the reference, and miss this difference.
+    found = answer(planted({name: 0.012 if name == "planted" else 0.0 for name in SIX}))
+    assert not any(pair.is_larger_than_noise for pair in found.pairs)
+    better, leader = verdict(found)
+    assert better.startswith("Better than `equal`")
+    assert leader.startswith("The best mean Delta_MTL is that of `planted`, not distinguishable")
+    assert "`equal`" not in leader
+
+
 def test_no_method_is_called_better_if_only_others_differ() -> None:
     first, *_ = verdict(answer(planted({"equal": 0.0, "a": 0.0, "worse": -0.2})))
     assert first == "No method is better than `equal` by more than the noise over 5 seeds."
