@@ -11,6 +11,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 # What replaces the cell that is tagged "parameters"; threads would only wait for other tests.
 SMALL = {
+    "choosing": 'SAMPLES, EPOCHS, STEPS, SEEDS, RATES = 256, 3, 20, 1, "1"',
     "energy_and_forces": "FRAMES, EPOCHS, SEEDS = 64, 1, (0,)",
     "first_module": "STEPS = 20; torch.set_num_threads(1)",
     "gradient_noise": "STEPS, SEEDS = 8, (0,)",
@@ -26,6 +27,9 @@ SMALL = {
     "text": "SENTENCES, EPOCHS, SEEDS = 256, 1, (0,)",
     "two_tasks": "STEPS, STARTS = 6, [(0.3, 2.4)]",
 }
+
+SLOW = ("choosing",)
+"""Those whose commands are processes of their own, each of which imports torch."""
 
 # Runs before each notebook, so that no name, filter or log level of another one is left.
 FRESH = """
@@ -51,19 +55,25 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookClient]
         yield client
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SMALL]
+)
 def test_a_notebook_runs(name: str, client: NotebookClient) -> None:
     """Prints nothing outside of cells that are tagged "command": a command, or a file to write."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     assert len(cells) == 1
     cells[0].source = SMALL[name]
+    commands = [c for c in notebook.cells if "command" in c.metadata.get("tags", [])]
+    for cell in commands:
+        if cell.source.startswith("!"):
+            cell.source += "\nassert _exit_code == 0"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(FRESH))
     client.nb = notebook
     client.execute(cleanup_kc=False)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    quiet = [cell for cell in notebook.cells if "command" not in cell.metadata.get("tags", [])]
+    quiet = [cell for cell in notebook.cells if cell not in commands]
     outputs = [output for cell in quiet for output in cell.get("outputs", [])]
     noise = [output.text for output in outputs if output.output_type == "stream"]
     assert not noise
