@@ -13,7 +13,7 @@ from lightning_mtl import callbacks, data, models, tasks
 
 CLASS = re.compile(r"Expected a dot import path string: (\w+)")
 ARGUMENT = re.compile(r"Option '([\w.]+)' is not accepted")
-OPTION = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+OPTION = re.compile(r"(?:[Uu]nrecognized arguments: --|does not accept option ')([\w.]+)")
 OWNER = re.compile(r"class_path[ =]'([\w.]+)'")
 
 

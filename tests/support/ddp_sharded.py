@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lightning_mtl.callbacks import Weighting
@@ -69,9 +70,28 @@ def trained(name: str, accumulate: int, prior: bool) -> Tensor | str:
     return whole(module)
 
 
+class Ruler(nn.Module):
+    """Its loss has a gradient of one on every rank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = nn.Parameter(torch.ones(2))
+
+    def forward(self) -> Tensor:
+        return self.length.sum()
+
+
+def averages() -> bool:
+    """Whether torch itself takes the mean over ranks; with gloo, older releases take the sum."""
+    ruler = fully_shard(Ruler(), mesh=init_device_mesh("cpu", (2,)))
+    ruler().backward()
+    return bool((ruler.length.grad.full_tensor() == 1).all())
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
-    save_of_first({run: trained(*run) for run in RUNS}, sys.argv[1])
+    found: dict[Any, Any] = {run: trained(*run) for run in RUNS}
+    save_of_first(found | {"averages": averages()}, sys.argv[1])
 
 
 if __name__ == "__main__":

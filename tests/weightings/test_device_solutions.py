@@ -161,6 +161,17 @@ def no_copy(numbers: Tensor, other: Tensor) -> Tensor:
     return torch.zeros(numbers.shape, dtype=numbers.dtype, device=other.device)
 
 
+def pretends() -> bool:
+    """Whether torch, which asked for a driver in older releases, indexes what is on no device."""
+    try:
+        with FakeTensorMode():
+            torch.ones(2, 2, device="cuda")[0, 0]
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not pretends(), reason="this torch pretends no device without its driver")
 @pytest.mark.parametrize("name", [name for name in DEVICE_RULES if name in DEFAULTS])
 def test_every_number_stays_on_a_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that only pretends: tensors without numbers, which refuse those of another one."""

@@ -115,7 +115,7 @@ def test_a_variable_that_unpacks_to_too_much_is_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "value",
-    [np.array([[1j]]), scipy.sparse.eye_array(3).tocsc()],
+    [np.array([[1j]]), scipy.sparse.eye(3, format="csc")],
     ids=["complex numbers", "a sparse matrix"],
 )
 def test_what_no_data_set_has_is_an_error(tmp_path, value):

@@ -68,7 +68,10 @@ def test_accumulation_that_is_scheduled_later_is_refused_when_it_starts(
 @pytest.fixture(scope="module")
 def sharded() -> dict[tuple[str, int, bool], Any]:
     """Runs of two gloo processes, each of which holds half of every parameter."""
-    return results_of("ddp_sharded")
+    found = results_of("ddp_sharded")
+    if not found.pop("averages"):
+        pytest.skip("this torch sums the gradients of FSDP2 over ranks of gloo")
+    return found
 
 
 @pytest.mark.parametrize(("name", "accumulate", "prior"), RUNS)
