@@ -51,11 +51,14 @@ def _near(kind: str, name: str, names: Iterable[str]) -> str:
 
 
 def _arguments(class_paths: Iterable[str]) -> list[str]:
-    """The arguments of the classes, including those of their bases."""
+    """The arguments of those classes that exist, including those of their bases."""
     arguments: dict[str, None] = {}
     for path in class_paths:
         module, _, name = path.rpartition(".")
-        kind = getattr(import_module(module), name)
+        try:
+            kind = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError):
+            continue  # The message is about this path.
         constructors = [vars(base).get("__init__") for base in inspect.getmro(kind)]
         for constructor in filter(callable, constructors):
             arguments |= dict.fromkeys(inspect.signature(constructor).parameters)

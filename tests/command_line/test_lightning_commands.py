@@ -142,14 +142,16 @@ def test_the_weighting_stands_in_front_and_there_may_be_no_callbacks():
     [
         (["--weighting=GradNrom"], "Near it are: GradNorm"),
         (["--weighting=GradNorm", "--weighting.alhpa=1"], "Near it are: alpha"),
+        (["--weighting=nowhere.GradNorm"], "No module named 'nowhere'"),
+        (["--weighting=lightning_mtl.tasks.GradNorm"], "has no attribute 'GradNorm'"),
         (["--trainer.max_epoch=3"], "Near it are: trainer.max_epochs"),
         (["--data.bach_size=3"], "Near it are: batch_size"),
         (["--model.network.init_args.siz=3"], "Near it are: size"),
         (["--config=misspelt.yaml"], "in `misspelt.yaml`: "),
     ],
-    ids=["weighting", "its argument", "option", "data", "network", "config"],
+    ids=["weighting", "its argument", "its module", "its class", "option", "data", "network", "config"],
 )
-def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
+def test_a_misspelt_name_is_answered_with_what_is_known_of_it(
     trainers, capsys, arguments, message
 ):
     Path("misspelt.yaml").write_text("trainer: {logger: {class_path: CSVLogger, save: x}}")

@@ -22,7 +22,6 @@ from lightning_mtl.callbacks import (
 from lightning_mtl.weightings.bases.magnitudes import discards_magnitudes
 from tests.support.toy import Toy, parameters, quiet_trainer, toy_loader
 
-
 MUON = [optim.Muon] if hasattr(optim, "Muon") else []
 """Muon, which came to torch with 2.9."""
 
