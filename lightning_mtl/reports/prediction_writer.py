@@ -135,7 +135,7 @@ class PredictionWriter(BasePredictionWriter):
         return stem if self._owners.setdefault((loader, stem), name) == name else name
 
     def _write_raw(self, path: Path, predictions: Mapping[str, Tensor]) -> None:
-        arrays = {task: values.numpy() for task, values in predictions.items()}
+        arrays: dict[str, Any] = {task: values.numpy() for task, values in predictions.items()}
         np.savez(path.with_name(f"{path.name}.npz"), **arrays)
         self._written += Counter(files=1)
 

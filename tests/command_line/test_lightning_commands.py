@@ -149,11 +149,18 @@ def test_the_weighting_stands_in_front_and_there_may_be_no_callbacks():
         (["--model.network.init_args.siz=3"], "Near it are: size"),
         (["--config=misspelt.yaml"], "in `misspelt.yaml`: "),
     ],
-    ids=["weighting", "its argument", "its module", "its class", "option", "data", "network", "config"],
+    ids=[
+        "weighting",
+        "its argument",
+        "its module",
+        "its class",
+        "option",
+        "data",
+        "network",
+        "config",
+    ],
 )
-def test_a_misspelt_name_is_answered_with_what_is_known_of_it(
-    trainers, capsys, arguments, message
-):
+def test_a_misspelt_name_is_answered_with_what_is_known_of_it(trainers, capsys, arguments, message):
     Path("misspelt.yaml").write_text("trainer: {logger: {class_path: CSVLogger, save: x}}")
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--config=base.yaml", *arguments])

@@ -116,7 +116,7 @@ class Recorded:
             wanted = torch.tensordot(used.to(rows), rows, 1)
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             errors.append((gradient - wanted).norm() / wanted.norm().clamp(min=1e-6))
-        self.errors.append(float(max(errors)))
+        self.errors.append(float(max(errors).detach()))
         self.measured.append(measured_at(self.trainer.callbacks[0]))
 
 
