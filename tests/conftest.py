@@ -1,5 +1,6 @@
 """What all tests share: the place of the real data, and quiet, reproducible runs."""
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -34,6 +35,13 @@ def _nothing_left() -> Iterator[None]:
     yield
     left = [path.name for path in set(ROOT.iterdir()) - before if path.is_file()]
     assert not [name for name in left if not name.startswith(".")]
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> None:
+    """What Lightning logs reaches `caplog`, even if it was imported before pytest listened."""
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).propagate = True
 
 
 @pytest.fixture(autouse=True)

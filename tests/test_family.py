@@ -82,7 +82,8 @@ class Witness(L.Callback):
         for task, rows in self.rows.items():
             count = self.batches if self.absent_is_zero else len(rows)
             expected += float(pl_module.task_weights[task]) * torch.stack(rows).sum(0) / count
-        self.worst = max(self.worst, float((applied - expected).norm() / (expected.norm() + 1e-12)))
+        error = (applied - expected).norm() / (expected.norm() + 1e-12)
+        self.worst = max(self.worst, float(error.detach()))
         self.steps, self.batches, self.rows = self.steps + 1, 0, {}
 
 

@@ -13,7 +13,7 @@ from lightning_mtl import MultiTaskModule
 from lightning_mtl.callbacks import MGDA
 from lightning_mtl.engine.errors import CompiledBackwardError
 from tests.support.toy import TASKS, Toy, parameters, quiet_trainer, toy_loader
-from tests.support.twins import WEIGHTS_OF_ONE, Balanced, Network, Plain, Rules, Run, state
+from tests.support.twins import WEIGHTS_OF_ONE, Balanced, Network, Plain, Rules, Run, Trunk, state
 
 pytestmark = [
     # Said by the compiler of itself.
@@ -38,6 +38,7 @@ def trained(kind: type[Network], rules: Rules, folder: Path, backend: str | None
     """A network of which the trunk was compiled; its softmax overwrites what it is given."""
     module = kind()
     module.trunk.append(nn.Softmax(-1))
+    module.trunk.__class__ = Trunk
     if backend is not None:
         module.trunk.compile(backend=backend)
     Run(kind, rules, folder).fit(module)

@@ -20,6 +20,15 @@ def momentum(module: "Network") -> torch.optim.Optimizer:
     return torch.optim.SGD(trainable, lr=module.lr, momentum=0.9)
 
 
+class Trunk(nn.Sequential):
+    """A container that is compiled by every release of torch; older ones pass over torch's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            x = part(x)
+        return x
+
+
 class Network(L.LightningModule):
     """The toy's trunk and heads, without a training step.
 

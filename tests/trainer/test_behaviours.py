@@ -32,6 +32,7 @@ from tests.support.twins import (
     Plain,
     Rules,
     Run,
+    Trunk,
     momentum,
     small_loader,
     state,
@@ -566,15 +567,6 @@ def precision(run: Run, value: str) -> Outcome:
     dtypes = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.float32}
     assert {parameter.dtype for parameter in module.parameters()} == {dtypes[value]}
     return {"state": state(module)}
-
-
-class Trunk(nn.Sequential):
-    """A container that is compiled by every release of torch; older ones pass over torch's own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        for part in self:
-            x = part(x)
-        return x
 
 
 @variants(eager="eager", aot_eager="aot_eager")

@@ -67,7 +67,8 @@ def test_tasks_that_come_one_after_the_other_share_what_both_use() -> None:
 def test_a_network_that_is_compiled_as_a_whole_shows_its_parts() -> None:
     network = Network(Toy())
     compiled, x = torch.compile(network, backend="aot_eager"), batch()[0]
-    hidden = reach([root_edge(loss) for loss in compiled(x)])
+    losses = compiled(x)
+    hidden = reach([root_edge(loss) for loss in losses])
     assert hidden.fused and len(hidden.shared) == len(list(network.parameters()))
     learned = learn_usage(compiled, lambda: dict(zip(TASKS, compiled(x), strict=True)))
     assert shared_names(learned) == [f"_orig_mod.{name}" for name in TRUNK]
