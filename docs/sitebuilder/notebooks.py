@@ -82,7 +82,8 @@ def notebook_page(notebook: Notebook) -> str:
         if cell["cell_type"] == "markdown":
             parts.append(_LINK.sub(_from_the_site, source))
         else:
-            parts.append(_fenced(source, "python"))
+            # Lines with a `!` go to a shell.
+            parts.append(_fenced(source, "bash" if source.startswith("!") else "python"))
             for output in cell["outputs"]:
                 parts += _shown(output, figures, notebook.title)
     file = f"{notebook.name}.ipynb"

@@ -37,7 +37,9 @@ def test_a_page_has_all_cells_and_figures_in_their_order(notebook: Notebook) -> 
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 place = page.index("![", place) + 1
-    assert len(blocks(page, "python")) == sum(c["cell_type"] == "code" for c in notebook.cells)
+    code = [c["source"][0].startswith("!") for c in notebook.cells if c["cell_type"] == "code"]
+    assert len(blocks(page, "python")) == code.count(False)
+    assert len(blocks(page, "bash")) == code.count(True)
     assert re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE) == list(figures_of(notebook))
 
 
