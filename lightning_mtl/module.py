@@ -54,9 +54,9 @@ class MultiTaskModule(L.LightningModule, ABC):
         task_names: the names of all tasks, in their order. By default those of the first batch (of
             all ranks); name them if some may be absent from it.
         baselines: the result of a single-task run for each task, by the first value of its metric
-            that has a direction; adds Delta_MTL, the mean improvement over these in percent. Measure
-            them on the split whose Delta_MTL you report: validation and test are compared with the
-            same numbers.
+            that has a direction; adds Delta_MTL, the mean improvement over these in percent.
+            Measure them on the split whose Delta_MTL you report: validation and test are compared
+            with the same numbers.
         log_tasks: whether to log the loss and the weight of each task, and what a weighting has to
             say of them, at each step.
         prog_bar: whether the progress bar shows the sums over the tasks.
