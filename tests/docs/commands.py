@@ -47,6 +47,11 @@ class Command:
         return dict(word.split("=", 1) for word in shlex.split(self.text) if _is_variable(word))
 
     @property
+    def name(self) -> str:
+        """Its beginning, without the signs that a shell reads."""
+        return re.sub(r"[^\w .,:+*/()=-]", "", self.text)[:57].strip()
+
+    @property
     def page(self) -> str:
         return self.place.partition(":")[0]
 

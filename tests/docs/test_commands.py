@@ -165,7 +165,7 @@ def understand_script(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(each, id=text, marks=[pytest.mark.slow] * (text not in QUICKLY))
+        pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (text not in QUICKLY))
         for text, each in (PAGES | CONFIGS).items()
     ],
 )
@@ -229,7 +229,7 @@ OWN = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", OWN.values(), ids=OWN.keys())
+@pytest.mark.parametrize("command", OWN.values(), ids=lambda each: each.name)
 def test_a_command_runs_with_shorter_trainings(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +292,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize("command", OTHERS.values(), ids=lambda each: each.name)
 def test_other_commands_run_as_they_are_printed(
     command: Command, copy: Path, request: pytest.FixtureRequest
 ) -> None:
