@@ -123,6 +123,7 @@ def test_the_fast_config_follows_any_other(tiny: list[str], tmp_path: Path) -> N
     assert saved["trainer"]["precision"] == "bf16-mixed"
 
 
+@pytest.mark.slow
 def test_mosd_trains(tiny: list[str], shared_data: Path) -> None:
     small = [f"--data.init_args.root={shared_data / 'mosd'}", "--data.init_args.size=[32,32]"]
     # Not cached: a few frames are read instead of all, since each costs a third of a second.

@@ -52,9 +52,11 @@ def packages_of_distributions() -> dict[str, set[str]]:
     """The distributions that have files of each package, as `packages_distributions` of 3.11."""
     found = defaultdict(set)
     for each in distributions():
-        for file in each.files or []:
-            if file.suffix == ".py":
-                found[file.parts[0].removesuffix(".py")].add(each.name)
+        names = (each.read_text("top_level.txt") or "").split() or {
+            file.parts[0].removesuffix(".py") for file in each.files or [] if file.suffix == ".py"
+        }
+        for name in names:
+            found[name].add(each.name)
     return found
 
 
