@@ -27,8 +27,9 @@ def template(file: str, **values: object) -> str:
     return environment.get_template(file).render(**values)
 
 
-def write(file: Path, text: str) -> None:
-    """Write a text unless the file holds it already, so that Sphinx reads only what has changed."""
+def write(file: Path, content: str | bytes) -> None:
+    """Write a text or a picture unless the file holds it: Sphinx reads only what has changed."""
+    data = content.encode() if isinstance(content, str) else content
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        file.write_text(text, encoding="utf-8")
+    if not file.is_file() or file.read_bytes() != data:
+        file.write_bytes(data)

@@ -60,14 +60,12 @@ def write_notebooks(folder: Path = FOLDER) -> list[Path]:
     What is left of notebooks that no longer exist is removed.
     """
     found = notebooks()
-    texts = {"index.md": template("notebooks.md.jinja", notebooks=found)}
-    texts |= {f"{each.name}.md": notebook_page(each) for each in found}
-    figures = {name: data for each in found for name, data in figures_of(each).items()}
-    for name, text in texts.items():
-        write(folder / name, text)
-    for name, data in figures.items():
-        _write_figure(folder / name, data)
-    files = [folder / name for name in (*texts, *figures)]
+    contents: dict[str, str | bytes] = {"index.md": template("notebooks.md.jinja", notebooks=found)}
+    contents |= {f"{each.name}.md": notebook_page(each) for each in found}
+    contents |= {name: data for each in found for name, data in figures_of(each).items()}
+    for name, content in contents.items():
+        write(folder / name, content)
+    files = [folder / name for name in contents]
     for left in set(folder.iterdir()) - set(files):
         left.unlink()
     return files
@@ -126,8 +124,3 @@ def _from_the_site(link: re.Match[str]) -> str:
     if target.startswith("../"):
         return f"../{target}"
     return target.replace(".ipynb", ".md")
-
-
-def _write_figure(file: Path, data: bytes) -> None:
-    if not file.is_file() or file.read_bytes() != data:
-        file.write_bytes(data)

@@ -121,7 +121,9 @@ def test_the_arguments_that_all_modules_share_are_there_with_their_texts(capsys)
     shown = " ".join(capsys.readouterr().out.split())
     assert "entries of a sample besides the image, among `Walls.TASKS`" in shown
     if tuple(map(int, version("jsonargparse").split(".")[:2])) >= (4, 51):
-        assert "--data.batch_size BATCH_SIZE samples per batch and process. (type: int" in shown
+        assert (
+            "--data.batch_size BATCH_SIZE samples per batch and process. (type: int, def" in shown
+        )
     for name in ("root", "size", "augment", "num_workers", "pin_memory", "tasks"):
         assert re.search(rf"--data\.{name}[ ,]", shown)
 

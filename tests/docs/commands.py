@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 
 from lightning_mtl.command_line.commands import PROGRAM
-from tests.docs.site.blocks import ROOT, Block, all_blocks, pages
+from tests.docs.site.blocks import ROOT, Block, Printed, all_blocks, pages
 
 PROGRAMS = (
     PROGRAM,
@@ -25,15 +25,13 @@ PROGRAMS = (
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Printed):
     """A command as it is printed.
 
     Attributes:
-        place: page and line.
         text: with its variables, and with names in angle brackets for what readers fill in.
     """
 
-    place: str
     text: str
 
     @property
@@ -50,10 +48,6 @@ class Command:
     def name(self) -> str:
         """Its beginning, without the signs that a shell reads."""
         return re.sub(r"[^\w .,:+*/()=-]", "", self.text)[:57].strip()
-
-    @property
-    def page(self) -> str:
-        return self.place.partition(":")[0]
 
 
 def printed() -> dict[str, str]:

@@ -103,8 +103,10 @@ def test_cells_nested_without_end_are_an_error(tmp_path):
     for _ in range(600):
         value = cells(value)
     sys.setrecursionlimit(10 * limit)
-    scipy.io.savemat(tmp_path / "a.mat", {"value": value})
-    sys.setrecursionlimit(limit)
+    try:
+        scipy.io.savemat(tmp_path / "a.mat", {"value": value})
+    finally:
+        sys.setrecursionlimit(limit)
     with pytest.raises(RecursionError):
         read_variable(tmp_path / "a.mat", "value")
 

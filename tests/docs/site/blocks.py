@@ -10,23 +10,32 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Block:
-    """A code block of a page.
+class Printed:
+    """What stands on a page.
 
     Attributes:
         place: page and line.
+    """
+
+    place: str
+
+    @property
+    def page(self) -> str:
+        return self.place.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Block(Printed):
+    """A code block of a page.
+
+    Attributes:
         language: as it stands behind the fence, that of a directive in braces in front of it; empty
             for a block that is only indented.
         code: what stands between the fences.
     """
 
-    place: str
     language: str
     code: str
-
-    @property
-    def page(self) -> str:
-        return self.place.partition(":")[0]
 
 
 def all_blocks(text: str, page: str = "") -> list[Block]:
